@@ -1,0 +1,1 @@
+"""Certificate alerts that are never silently dropped."""

@@ -1,0 +1,412 @@
+"""One sweep: claim what is due, attempt each, record. No SQL and no HTTP of its own.
+
+The database is spoken to in the caller's thread, the network on an event loop in another; rows in
+hand are bounded, so a lease is always longer than the wait for a turn plus the attempt itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.urls import NoReverseMatch, reverse
+
+from . import backoff, conf, leases
+from .exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
+from .leases import Outcome
+from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
+from .notifiers.base import Delivered, Message, Notifier, load
+from .queryset import NotificationQuerySet, database_now
+
+logger = logging.getLogger(__name__)
+
+FLUSH_ROWS = 200
+FLUSH_SECONDS = 0.1
+# The waits between tries to record; what cannot be recorded is sent again when its lease ends.
+RECORD_PAUSES = (0.5, 1.0, 2.0, 5.0, None)
+
+
+@dataclass(slots=True)
+class SweepResult:
+    """What one sweep did. Every claimed row is in exactly one of the counts that follow `claimed`.
+
+    Rows that died without being claimed (a lease ran out on the last attempt, or the budget was
+    spent before) are in `dead` too. seconds: from the first claim to the last record.
+    """
+
+    kind: str
+    claimed: int = 0
+    sent: int = 0
+    rescheduled: int = 0
+    dead: int = 0
+    no_notifier: int = 0
+    released: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one call may say beyond the settings.
+
+    stop      asked between claims: True means claim no more, finish what runs, release the rest
+    progress  called with the result so far, about ten times a second
+    """
+
+    limit: int
+    channel: str | None = None
+    include_unscheduled: bool = False
+    stop: Callable[[], bool] = lambda: False
+    progress: Callable[[SweepResult], None] = lambda result: None
+    using: str = DEFAULT_DB_ALIAS
+
+
+def retry_failed(**options: Any) -> SweepResult:
+    """One sweep of the failed notifications that are due. See `sweep` for the options."""
+    return sweep(SweepKind.RETRY, **options)
+
+
+def send_pending(**options: Any) -> SweepResult:
+    """One sweep of the pending notifications. See `sweep` for the options."""
+    return sweep(SweepKind.PENDING, **options)
+
+
+def sweep(
+    kind: str,
+    *,
+    limit: int | None = None,
+    max_attempts: int | None = None,
+    concurrency: int | None = None,
+    **options: Any,
+) -> SweepResult:
+    """Run one sweep and answer its counts; limit, max_attempts and concurrency override the settings.
+
+    Raises ImproperlyConfigured for bad settings and django.db's errors when the database is away;
+    a notification's own failure raises nothing.
+    """
+    given = {"max_attempts": max_attempts, "concurrency": concurrency, "sweep_limit": limit}
+    settings = replace(conf.current(), **{name: value for name, value in given.items() if value is not None})
+    return Sweep(kind, settings, Options(limit=settings.sweep_limit, **options)).run()
+
+
+def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int) -> NotificationQuerySet:
+    """The notifications that a sweep of this kind may claim, in its order."""
+    if kind == SweepKind.RETRY:
+        return rows.retry_eligible(now, max_attempts)
+    return rows.pending().order_by("created_at")
+
+
+class Clock:
+    """The database's clock, asked once and carried forward by this machine's monotonic one."""
+
+    def __init__(self, using: str) -> None:
+        self._base = database_now(using)
+        self._since = time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._base + timedelta(seconds=time.monotonic() - self._since)
+
+
+class Sweep:
+    """One pass over what is due. `run` is the whole of its interface."""
+
+    def __init__(self, kind: str, settings: conf.Conf, options: Options) -> None:
+        self.kind = kind
+        self.conf = settings
+        self.options = options
+        self.result = SweepResult(kind=str(kind))
+        self.worker = worker_name()
+        self.notifiers: dict[str, Notifier] = {}
+        self.waiting: deque[NotificationEvent] = deque()
+        self.late: list[NotificationEvent] = []  # to be given back unattempted
+        self.running: set[asyncio.Task[None]] = set()
+        self.done: list[Outcome] = []
+        self.exhausted = False  # the last claim found less than it asked for
+        self.flushed = time.monotonic()
+
+    def run(self) -> SweepResult:
+        self.clock = Clock(self.options.using)
+        started_at = self.clock()
+        self._prepare()
+        async_to_sync(self._deliver)()
+        self._log_run(started_at)
+        return self.result
+
+    # In the caller's thread: the database
+
+    @property
+    def rows(self) -> NotificationQuerySet:
+        rows: NotificationQuerySet = NotificationEvent.objects.using(self.options.using)
+        return rows.on_channel(self.options.channel) if self.options.channel else rows
+
+    def _prepare(self) -> None:
+        """Put right what others left behind, before anything is claimed."""
+        now, limit = self.clock(), self.options.limit
+        bounds = {"now": now, "max_attempts": self.conf.max_attempts, "limit": limit}
+        _, died = leases.reap(self.rows, **bounds)
+        self.result.dead += died
+        if self.kind == SweepKind.RETRY:
+            if self.options.include_unscheduled:
+                leases.schedule_stranded(self.rows, now=now, limit=limit)
+            self.result.dead += leases.bury(self.rows, **bounds)
+
+    def _claim(self, count: int) -> list[NotificationEvent]:
+        now = self.clock()
+        eligible = due(self.kind, self.rows, now, self.conf.max_attempts)
+        return leases.claim(eligible, count, now=now, lease=self.conf.lease)
+
+    def _record(self, outcomes: list[Outcome]) -> None:
+        recorded = leases.record(outcomes, now=self.clock(), worker=self.worker, using=self.options.using)
+        for outcome in outcomes:
+            if outcome.event.pk in recorded:
+                self._count(outcome)
+            else:
+                self.result.released += 1
+                logger.warning(
+                    "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
+                    outcome.event.pk,
+                    outcome.outcome,
+                )
+
+    def _release(self, events: list[NotificationEvent]) -> None:
+        leases.release(events, due_at=self.clock(), using=self.options.using)
+        self.result.released += len(events)
+
+    def _log_run(self, started_at: datetime) -> None:
+        ended_at = self.clock()
+        self.result.seconds = (ended_at - started_at).total_seconds()
+        counts = {name: value for name, value in asdict(self.result).items() if name != "seconds"}
+        SweepRun.objects.using(self.options.using).create(
+            **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
+        )
+        logger.info("%s sweep", self.kind, extra=self.result.as_dict())
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
+            self.result.no_notifier += 1
+        elif outcome.status == Status.SENT:
+            self.result.sent += 1
+        elif outcome.status == Status.FAILED:
+            self.result.rescheduled += 1
+        else:
+            self.result.dead += 1
+
+    # On the event loop: the network. Every call of the database goes back to the caller's thread.
+
+    async def _deliver(self) -> None:
+        self.wake = asyncio.Event()
+        self.notifiers = load_all(self.conf)
+        try:
+            while await self._has_work():
+                await self._claim_more()
+                self._start()
+                await self._wait()
+                await self._flush()
+        finally:
+            await asyncio.gather(*self.running)
+            await self._flush(everything=True)
+            for notifier in self.notifiers.values():
+                await notifier.close()
+                await notifier.http.close()
+
+    async def _has_work(self) -> bool:
+        if self.options.stop():
+            self.exhausted = True
+            self.late.extend(self.waiting)
+            self.waiting.clear()
+        if self.late:
+            rest, self.late = self.late, []
+            await sync_to_async(self._release)(rest)
+        return bool(self.waiting or self.running) or not self._claimed_all()
+
+    def _claimed_all(self) -> bool:
+        return self.exhausted or self.result.claimed >= self.options.limit
+
+    async def _claim_more(self) -> None:
+        """Keep as many rows waiting for a turn as can be in flight: enough to never idle, few to hold."""
+        in_hand = len(self.waiting) + len(self.running)
+        if self._claimed_all() or len(self.waiting) > self.conf.concurrency // 2:
+            return
+        room = min(2 * self.conf.concurrency - in_hand, self.options.limit - self.result.claimed)
+        claimed = await sync_to_async(self._claim)(room)
+        self.result.claimed += len(claimed)
+        self.exhausted = self.exhausted or len(claimed) < room
+        self.waiting.extend(claimed)
+
+    def _start(self) -> None:
+        while self.waiting and len(self.running) < self.conf.concurrency:
+            event = self.waiting.popleft()
+            if self.clock() + self.conf.send_timeout > event.leased_until:
+                self.late.append(event)  # its attempt could outlive its lease: somebody else's turn
+                continue
+            task = asyncio.get_running_loop().create_task(self._attempt(event))
+            self.running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.running.discard(task)
+        self._start()
+        starving = len(self.waiting) <= self.conf.concurrency // 2 and not self._claimed_all()
+        if starving or not self.running or len(self.done) >= FLUSH_ROWS:
+            self.wake.set()
+
+    async def _wait(self) -> None:
+        if self.running:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), FLUSH_SECONDS)
+        self.wake.clear()
+
+    async def _flush(self, everything: bool = False) -> None:
+        """Record what has ended, many rows at a time: after FLUSH_SECONDS, FLUSH_ROWS, or at the end."""
+        age = time.monotonic() - self.flushed
+        if not self.done or not (everything or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS):
+            return
+        outcomes, self.done = self.done, []
+        for pause in RECORD_PAUSES:
+            try:
+                await sync_to_async(self._record)(outcomes)
+                break
+            except (OperationalError, InterfaceError):
+                if pause is None:
+                    raise
+                logger.warning("the database did not take %d outcomes; trying again", len(outcomes))
+                await asyncio.sleep(pause)
+        self.flushed = time.monotonic()
+        self.options.progress(self.result)
+
+    async def _attempt(self, event: NotificationEvent) -> None:
+        started_at, start = self.clock(), time.monotonic()
+        answer: Delivered | Exception | None
+        try:
+            answer = await self._send(event)
+        except Exception as error:
+            answer = error
+        milliseconds = round((time.monotonic() - start) * 1000)
+        outcome = decide(event, answer, self.conf, started_at, milliseconds)
+        self.done.append(outcome)
+        log_attempt(outcome)
+
+    async def _send(self, event: NotificationEvent) -> Delivered | None:
+        """The provider's acceptance, or None where the channel has no notifier."""
+        name = self.conf.channel(event.channel)
+        if name is None:
+            return None
+        seconds = self.conf.send_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.notifiers[name].send(message_of(event, self.conf.base_url))
+        except TimeoutError as error:
+            raise UnknownOutcome(f"no answer within {seconds:g} s; it may have arrived") from error
+
+
+def decide(
+    event: NotificationEvent,
+    answer: Delivered | Exception | None,
+    settings: conf.Conf,
+    started_at: datetime,
+    duration: int,
+    jitter: Callable[[], float] = random.random,
+) -> Outcome:
+    """What an attempt's end means for the row: the contract's rules 3 to 6, and nothing else decides.
+
+    answer  the provider's acceptance, what the notifier raised, or None for a channel without one
+    """
+    outcome = partial(Outcome, event=event, started_at=started_at, duration=duration)
+    if isinstance(answer, Delivered):
+        return outcome(status=Status.SENT, outcome=AttemptOutcome.SENT, status_code=answer.status)
+    if answer is None:
+        text = f"nothing was delivered: the channel {event.channel} has no notifier"
+        return outcome(status=settings.missing_notifier, outcome=AttemptOutcome.NO_NOTIFIER, error=text)
+    error = as_delivery_error(answer)
+    failure = partial(
+        outcome, outcome=kind_of(error), error=str(error), reason=error.reason, status_code=error.status
+    )
+    if isinstance(error, PermanentError) or backoff.exhausted(event.retry_count, settings.max_attempts):
+        return failure(status=Status.DEAD)
+    wait = backoff.delay(
+        event.retry_count,
+        base=settings.backoff_base,
+        cap=settings.backoff_cap,
+        retry_after=error.retry_after,
+        jitter=jitter(),
+    )
+    return failure(status=Status.FAILED, delay=wait)
+
+
+def as_delivery_error(error: Exception) -> DeliveryError:
+    """What a notifier raised, in the tree's terms: a fault of its own code may pass, so it is transient."""
+    if isinstance(error, DeliveryError):
+        return error
+    logger.error("a notifier failed in its own code", exc_info=error)
+    return TransientError(f"the notifier failed: {type(error).__name__}; the log has the details")
+
+
+def kind_of(error: DeliveryError) -> AttemptOutcome:
+    if isinstance(error, PermanentError):
+        return AttemptOutcome.PERMANENT
+    return AttemptOutcome.UNKNOWN if isinstance(error, UnknownOutcome) else AttemptOutcome.TRANSIENT
+
+
+def log_attempt(outcome: Outcome) -> None:
+    event = outcome.event
+    if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
+        logger.warning("notification %s: %s", event.pk, outcome.error)
+    logger.debug(
+        "attempt %d of notification %s on %s: %s in %d ms",
+        event.retry_count + 1,
+        event.pk,
+        event.channel,
+        outcome.outcome,
+        outcome.duration,
+    )
+
+
+def message_of(event: NotificationEvent, base_url: str) -> Message:
+    """The notification as its notifier sees it."""
+    return Message(
+        id=event.pk,
+        type=event.type,
+        channel=event.channel,
+        recipient=event.recipient,
+        message=event.message,
+        certificate_id=event.certificate_id,
+        created_at=event.created_at,
+        attempt=event.retry_count + 1,
+        url=link(event, base_url),
+    )
+
+
+def link(event: NotificationEvent, base_url: str) -> str:
+    """The notification's page in the admin; "" where the site's address or its admin is not known."""
+    if not base_url:
+        return ""
+    try:
+        path = reverse("admin:notifications_notificationevent_change", args=[event.pk])
+    except NoReverseMatch:
+        return ""
+    return f"{base_url.rstrip('/')}{path}"
+
+
+def load_all(settings: conf.Conf) -> dict[str, Notifier]:
+    """Every configured channel's notifier. Raises ImproperlyConfigured before anything is claimed."""
+    timeout = settings.send_timeout.total_seconds()
+    return {name: load(name, options, timeout) for name, options in settings.channels.items()}
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,222 @@
+"""What workers do with the queue: claim, record, release; and what is left when one of them dies.
+
+A lease is leased_until on the row, by the database's clock. It is also the worker's token: whoever
+records compares it, so a worker that comes back after its lease was taken away changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+
+from .models import INTERRUPTED_ERROR, AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
+from .queryset import UNDELIVERED, NotificationQuerySet, tidy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended, and what the row becomes.
+
+    status    sent, failed or dead
+    delay     until the next attempt, where status is failed
+    error     the attempt's error, None where it succeeded
+    duration  of the attempt, in milliseconds
+    """
+
+    event: NotificationEvent
+    status: str
+    outcome: str
+    started_at: datetime
+    duration: int
+    delay: timedelta | None = None
+    error: str | None = None
+    reason: str = ""
+    status_code: int | None = None
+
+
+def claim(
+    due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta
+) -> list[NotificationEvent]:
+    """Take up to `count` of the notifications in `due`, in its order, for oneself until now + lease.
+
+    Rows that another worker is claiming at this moment are passed over. One statement, so that
+    nothing can come between looking and taking. A failed row's next_retry_at moves to the end of
+    the lease, which hides it from a certctl that knows nothing of leases.
+    """
+    connection = connections[due.db]
+    chosen = due.filter(leased_until__isnull=True).values("pk")[:count]
+    if connection.features.has_select_for_update_skip_locked:
+        chosen = chosen.select_for_update(skip_locked=True)
+    subquery, params = chosen.query.get_compiler(using=due.db).as_sql()
+    # ARRAY() makes the planner look the rows up by key, however large it guesses the subquery to be.
+    membership = "= ANY(ARRAY({}))" if connection.vendor == "postgresql" else "IN ({})"
+    until = connection.ops.adapt_datetimefield_value(now + lease)
+    statement = f"""
+        UPDATE notification_events SET leased_until = %s,
+               next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
+         WHERE id {membership.format(subquery)}
+        RETURNING *
+    """  # noqa: S608  (the subquery is the ORM's own, with its parameters apart)
+    return list(NotificationEvent.objects.using(due.db).raw(statement, [until, until, *params]))
+
+
+def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
+    """Write the outcomes of attempts and log them; answers the ids whose lease still stood.
+
+    The others were reaped, requeued, deleted or finished by somebody else in the meantime: their
+    rows keep what happened since.
+    """
+    if not outcomes:
+        return set()
+    with transaction.atomic(using=using, durable=True):
+        recorded = _settle(outcomes, now, using)
+        DeliveryAttempt.objects.using(using).bulk_create(
+            _attempt(o, worker) for o in outcomes if o.event.pk in recorded
+        )
+    return recorded
+
+
+# The columns of the VALUES list that carries a batch of outcomes, with their PostgreSQL types.
+SETTLED = (
+    ("id", "text"),
+    ("lease", "timestamptz"),
+    ("status", "varchar"),
+    ("failures", "integer"),
+    ("next_retry_at", "timestamptz"),
+    ("sent_at", "timestamptz"),
+    ("last_error", "text"),
+    ("error", "text"),
+)
+
+
+def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
+    """The guarded UPDATE of `record`: all rows in one statement, each compared with its own lease."""
+    connection = connections[using]
+    rows = [_settled(o, now, connection) for o in outcomes]
+    casts = connection.vendor == "postgresql"
+    columns = ", ".join(
+        f"CAST(column{n} AS {kind}) AS {name}" if casts else f"column{n} AS {name}"
+        for n, (name, kind) in enumerate(SETTLED, 1)
+    )
+    row = f"({', '.join(['%s'] * len(SETTLED))})"
+    statement = f"""
+        UPDATE notification_events SET leased_until = NULL,
+               status = o.status,
+               retry_count = retry_count + o.failures,
+               next_retry_at = o.next_retry_at,
+               sent_at = COALESCE(o.sent_at, notification_events.sent_at),
+               last_error = COALESCE(o.last_error, notification_events.last_error),
+               error = COALESCE(o.error, notification_events.error)
+          FROM (SELECT {columns} FROM (VALUES {", ".join([row] * len(rows))}) AS v) AS o
+         WHERE notification_events.id = o.id
+           AND notification_events.leased_until = o.lease
+           AND notification_events.status IN ('pending', 'failed')
+        RETURNING notification_events.id
+    """  # noqa: S608  (constants and placeholders only)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [value for values in rows for value in values])
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+def _settled(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+    adapt = connection.ops.adapt_datetimefield_value
+    nothing_delivered = o.outcome == AttemptOutcome.NO_NOTIFIER and o.status == Status.SENT
+    return (
+        o.event.pk,
+        adapt(o.event.leased_until),
+        o.status,
+        1 if o.status == Status.FAILED else 0,
+        adapt(now + o.delay) if o.delay is not None else None,
+        adapt(now) if o.status == Status.SENT else None,
+        None if o.status == Status.SENT else tidy(o.error),
+        tidy(o.error) if nothing_delivered else None,
+    )
+
+
+def _attempt(o: Outcome, worker: str) -> DeliveryAttempt:
+    return DeliveryAttempt(
+        notification_id=o.event.pk,
+        number=o.event.retry_count + 1,
+        channel=o.event.channel,
+        started_at=o.started_at,
+        duration_ms=o.duration,
+        outcome=o.outcome,
+        reason=o.reason,
+        status_code=o.status_code,
+        error=tidy(o.error),
+        worker=worker,
+    )
+
+
+def release(events: Iterable[NotificationEvent], *, due_at: datetime, using: str) -> int:
+    """Give claimed rows back unattempted: due again at `due_at`, with nothing spent."""
+    leases: dict[datetime | None, list[str]] = {}
+    for event in events:
+        leases.setdefault(event.leased_until, []).append(event.pk)
+    rows = NotificationEvent.objects.using(using).filter(status__in=UNDELIVERED)
+    with transaction.atomic(using=using, durable=True):
+        return sum(
+            rows.filter(pk__in=ids, leased_until=lease, status=Status.PENDING).update(leased_until=None)
+            + rows.filter(pk__in=ids, leased_until=lease, status=Status.FAILED).update(
+                leased_until=None, next_retry_at=due_at
+            )
+            for lease, ids in leases.items()
+        )
+
+
+def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit: int) -> tuple[int, int]:
+    """End the leases that ran out: (due again, dead).
+
+    The lost attempt counts, so that a notification that kills its worker cannot do so for ever.
+    """
+    with transaction.atomic(using=rows.db, durable=True):
+        over = rows.filter(leased_until__lte=now).order_by("leased_until")
+        lost = list(_skip_locked(over)[:limit])
+        waiting = [event for event in lost if event.status in UNDELIVERED]
+        dying = [event.pk for event in waiting if event.retry_count >= max_attempts - 1]
+        everything = NotificationEvent.objects.using(rows.db)
+        mine = everything.filter(pk__in=[event.pk for event in lost], leased_until__lte=now)
+        dead = mine.filter(pk__in=dying).update(
+            status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=INTERRUPTED_ERROR
+        )
+        again = mine.filter(status__in=UNDELIVERED).update(
+            status=Status.FAILED,
+            leased_until=None,
+            next_retry_at=now,
+            retry_count=F("retry_count") + 1,
+            last_error=INTERRUPTED_ERROR,
+        )
+        # Another program finished these while we held them; only the lease is left over.
+        mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
+        DeliveryAttempt.objects.using(rows.db).bulk_create(DeliveryAttempt.interrupted(e) for e in waiting)
+    return again, dead
+
+
+def bury(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit: int) -> int:
+    """Dead-letter the due rows that have no attempt left, so that no row waits for ever unseen."""
+    spent = rows.spent(now, max_attempts).order_by("next_retry_at")
+    with transaction.atomic(using=rows.db, durable=True):
+        ids = [event.pk for event in _skip_locked(spent)[:limit]]
+        mine = NotificationEvent.objects.using(rows.db).spent(now, max_attempts).filter(pk__in=ids)
+        mine.filter(last_error__isnull=True).update(
+            last_error="no attempt left: retry_count had reached the maximum"
+        )
+        return mine.update(status=Status.DEAD, next_retry_at=None, leased_until=None)
+
+
+def schedule_stranded(rows: NotificationQuerySet, *, now: datetime, limit: int) -> int:
+    """Make rows that another program left failed and unscheduled due now."""
+    chosen = rows.stranded().filter(leased_until__isnull=True).order_by("created_at")[:limit]
+    everything = NotificationEvent.objects.using(rows.db)
+    return everything.stranded().filter(pk__in=chosen.values("pk")).update(next_retry_at=now)
+
+
+def _skip_locked(rows: NotificationQuerySet) -> NotificationQuerySet:
+    skip = connections[rows.db].features.has_select_for_update_skip_locked
+    return rows.select_for_update(skip_locked=True) if skip else rows

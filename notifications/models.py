@@ -1,0 +1,289 @@
+"""The tables: notification_events, which certctl shares, and three of our own that say what happened.
+
+The verbs live on the QuerySet (queryset.py: producers and operators; leases.py: workers).
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import ClassVar
+
+from django.core.validators import ProhibitNullCharactersValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
+
+__all__ = ["DeliveryAttempt", "NotificationEvent", "Requeue", "Status", "SweepRun"]
+
+NO_NUL = [ProhibitNullCharactersValidator()]
+
+
+class EventType(models.TextChoices):
+    """What certctl raises today; other values occur and are delivered all the same."""
+
+    EXPIRATION_WARNING = "ExpirationWarning"
+    RENEWAL_SUCCESS = "RenewalSuccess"
+    RENEWAL_FAILURE = "RenewalFailure"
+    DEPLOYMENT_SUCCESS = "DeploymentSuccess"
+    DEPLOYMENT_FAILURE = "DeploymentFailure"
+    POLICY_VIOLATION = "PolicyViolation"
+    REVOCATION = "Revocation"
+
+
+class Index(models.Index):
+    """An index whose name may be as long as PostgreSQL and SQLite allow: certctl chose the names."""
+
+    max_name_length = 63
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+class NotificationEvent(models.Model):
+    """One alert owed to one recipient on one channel."""
+
+    id = models.TextField(primary_key=True, default=new_id, editable=False, validators=NO_NUL)
+    type = models.CharField(max_length=255, validators=NO_NUL)
+    certificate_id = models.TextField("certificate", null=True, blank=True, validators=NO_NUL)
+    channel = models.CharField(max_length=255, validators=NO_NUL)
+    recipient = models.CharField(max_length=255, validators=NO_NUL)
+    message = models.TextField(validators=NO_NUL)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(max_length=50, default=Status.PENDING, db_default=Status.PENDING.value)
+    error = models.TextField(null=True, blank=True)
+    retry_count = models.IntegerField(default=0, db_default=0)
+    next_retry_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
+    leased_until = models.DateTimeField(null=True, blank=True)
+    dedup_key = models.TextField(null=True, blank=True, validators=NO_NUL)
+
+    objects: ClassVar = NotificationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "notification_events"
+        ordering = ("-created_at",)
+        verbose_name = "notification"
+        permissions = (("requeue_notificationevent", "Can requeue notifications"),)
+        indexes = (
+            Index(fields=["certificate_id"], name="idx_notification_events_certificate_id"),
+            Index(fields=["status"], name="idx_notification_events_status"),
+            Index(fields=["type"], name="idx_notification_events_type"),
+            Index(
+                fields=["next_retry_at"],
+                name="idx_notification_events_retry_sweep",
+                condition=Q(status="failed", next_retry_at__isnull=False),
+            ),
+            # Leased rows leave this index, so a claim never walks over what others have in hand.
+            Index(
+                fields=["created_at"],
+                name="idx_notification_events_pending",
+                condition=Q(status="pending", leased_until__isnull=True),
+            ),
+            Index(
+                fields=["leased_until"],
+                name="idx_notification_events_leased",
+                condition=Q(leased_until__isnull=False),
+            ),
+            Index(fields=["-created_at", "-id"], name="idx_notification_events_newest"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["dedup_key"],
+                name="uniq_notification_events_dedup_key",
+                condition=Q(dedup_key__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type} to {self.recipient} on {self.channel}"
+
+    def requeue(self, *, by: str, via: str = "python") -> None:
+        """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""
+        rows = self._rows().filter(pk=self.pk)
+        if not rows.requeue(by=by, via=via).changed:
+            raise rows.refusal("requeue", self.pk)
+        self.refresh_from_db()
+
+    def mark_read(self, *, by: str = "", via: str = "python") -> None:
+        """Seen (sent) or dismissed (dead). Raises TransitionRefused, or DoesNotExist if the row is gone."""
+        rows = self._rows().filter(pk=self.pk)
+        if not rows.mark_read(by=by, via=via).changed:
+            raise rows.refusal("mark read", self.pk)
+        self.refresh_from_db()
+
+    def record_failed_attempt(self, last_error: str, next_retry_at: datetime) -> None:
+        """A transient failure: failed, one more on retry_count, due again at next_retry_at.
+
+        Raises TransitionRefused when the event is not waiting for delivery, ValueError without a
+        next_retry_at (that would strand the row), DoesNotExist when the row is gone.
+        """
+        if next_retry_at is None:
+            raise ValueError("next_retry_at is needed: a failed notification without one is never retried")
+        self._rows().transition(
+            "record a failed attempt of",
+            self,
+            UNDELIVERED,
+            status=Status.FAILED,
+            retry_count=models.F("retry_count") + 1,
+            next_retry_at=next_retry_at,
+            last_error=tidy(last_error),
+        )
+
+    def mark_as_dead(self, last_error: str) -> None:
+        """Into the dead-letter queue; retry_count stays as evidence."""
+        self._rows().transition(
+            "dead-letter",
+            self,
+            UNDELIVERED,
+            status=Status.DEAD,
+            next_retry_at=None,
+            last_error=tidy(last_error),
+        )
+
+    def mark_as_sent(self, sent_at: datetime) -> None:
+        """Delivered at sent_at; retry_count and last_error stay as evidence."""
+        self._rows().transition(
+            "mark as sent", self, UNDELIVERED, status=Status.SENT, sent_at=sent_at, next_retry_at=None
+        )
+
+    def _rows(self) -> NotificationQuerySet:
+        rows: NotificationQuerySet = type(self).objects.using(self._state.db)
+        return rows
+
+
+class History(models.Model):
+    """Evidence about one notification. It goes when the notification goes.
+
+    PostgreSQL cascades in the database, because certctl deletes rows that Django never sees;
+    the constraint is made by hand in the migration, so Django must not make its own.
+    """
+
+    notification = models.ForeignKey(
+        NotificationEvent,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="%(class)ss",
+        db_index=False,  # each table's own index starts with it
+    )
+
+    class Meta:
+        abstract = True
+
+
+class AttemptOutcome(models.TextChoices):
+    SENT = "sent"
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    UNKNOWN = "unknown"  # written but never answered: it may have arrived
+    INTERRUPTED = "interrupted"  # its worker died
+    NO_NOTIFIER = "no_notifier"
+
+
+class DeliveryAttempt(History):
+    """One claimed try, numbered from 1 since the last requeue."""
+
+    number = models.PositiveIntegerField()
+    channel = models.CharField(max_length=255)
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=20, choices=AttemptOutcome.choices)
+    reason = models.CharField(max_length=20, blank=True, default="")
+    status_code = models.IntegerField("HTTP or SMTP status", null=True, blank=True)
+    error = models.TextField(null=True, blank=True)
+    worker = models.CharField(max_length=255)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_attempts"
+        ordering = ("started_at", "id")
+        indexes = (Index(fields=["notification", "started_at"], name="idx_notification_attempts_event"),)
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.outcome}"
+
+    @classmethod
+    def interrupted(cls, event: NotificationEvent) -> DeliveryAttempt:
+        """The attempt that ended with its worker: all that is known is when its lease did."""
+        return cls(
+            notification=event,
+            number=event.retry_count + 1,
+            channel=event.channel,
+            started_at=event.leased_until,
+            duration_ms=0,
+            outcome=AttemptOutcome.INTERRUPTED,
+            error=INTERRUPTED_ERROR,
+            worker="",
+        )
+
+
+INTERRUPTED_ERROR = "interrupted: the worker did not live to record this attempt, so it may have arrived"
+
+
+class Requeue(History):
+    """An operator's requeue, and the evidence that it wiped from the row."""
+
+    by = models.CharField(max_length=255)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    retry_count = models.IntegerField("retry count before")
+    last_error = models.TextField("last error before", null=True, blank=True)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_requeues"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification", "at"], name="idx_notification_requeues_event"),)
+
+    def __str__(self) -> str:
+        return f"requeued by {self.by} via {self.via}"
+
+    @classmethod
+    def of(cls, event: NotificationEvent, *, by: str, via: str, at: datetime) -> Requeue:
+        return cls(
+            notification=event,
+            by=by,
+            via=via,
+            at=at,
+            status=event.status,
+            retry_count=event.retry_count,
+            last_error=event.last_error,
+        )
+
+
+class SweepKind(models.TextChoices):
+    PENDING = "pending"
+    RETRY = "retry"
+
+
+class SweepRun(models.Model):
+    """One finished sweep."""
+
+    kind = models.CharField(max_length=20, choices=SweepKind.choices)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    claimed = models.PositiveIntegerField()
+    sent = models.PositiveIntegerField()
+    rescheduled = models.PositiveIntegerField()
+    dead = models.PositiveIntegerField()
+    no_notifier = models.PositiveIntegerField()
+    released = models.PositiveIntegerField()
+    worker = models.CharField(max_length=255)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_sweeps"
+        ordering = ("ended_at", "id")
+        indexes = (Index(fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,230 @@
+"""The vocabulary of the table: which notifications, and what may be done with them.
+
+Every change of status here and in leases.py is a guarded UPDATE that says whether it happened;
+nothing else in the project writes status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from django.db import IntegrityError, connections, models, transaction
+from django.db.models import Q, TextChoices
+from django.utils import timezone
+
+from .exceptions import TransitionRefused
+
+if TYPE_CHECKING:
+    from .models import NotificationEvent
+
+BATCH = 1000
+LAST_ERROR_LIMIT = 2000
+
+
+class Status(TextChoices):
+    """The five states; the comment says who moves a notification out of each."""
+
+    PENDING = "pending"  # the pending sweep
+    FAILED = "failed"  # the retry sweep, or an operator's requeue
+    SENT = "sent"  # a reader: mark read
+    DEAD = "dead"  # an operator: requeue or dismiss
+    READ = "read"  # nobody: the end
+
+
+UNDELIVERED = (Status.PENDING, Status.FAILED)
+REQUEUEABLE = (Status.DEAD, Status.FAILED)
+READABLE = (Status.SENT, Status.DEAD)
+
+
+class Changed(NamedTuple):
+    """What a verb over many notifications did: how many it changed, how many the rules refused."""
+
+    changed: int
+    skipped: int
+
+
+def database_now(using: str) -> datetime:
+    """The database's clock: workers on several hosts compare leases by it, never by their own.
+
+    SQLite has no server, so there the one machine's clock is the database's.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def tidy(text: str | None) -> str | None:
+    """An error's text as the table keeps it: no NUL (PostgreSQL refuses it), at most 2,000 characters."""
+    if text is None:
+        return None
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text if len(text) <= LAST_ERROR_LIMIT else text[: LAST_ERROR_LIMIT - 1] + "…"
+
+
+def free(now: datetime) -> Q:
+    """Not in the hands of a worker."""
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+
+
+class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
+    # Which notifications
+
+    def pending(self) -> Self:
+        return self.filter(status=Status.PENDING)
+
+    def failed(self) -> Self:
+        return self.filter(status=Status.FAILED)
+
+    def dead(self) -> Self:
+        """The dead-letter queue."""
+        return self.filter(status=Status.DEAD)
+
+    def stranded(self) -> Self:
+        """Failed without a next retry, so no sweep sees them: certctl leaves such rows, we never do."""
+        return self.failed().filter(next_retry_at__isnull=True)
+
+    def retry_eligible(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
+        """What a retry sweep takes at `now` (the database's, unless given), oldest first."""
+        now = now or database_now(self.db)
+        return self._due(now).filter(retry_count__lt=max_attempts).order_by("next_retry_at")
+
+    def spent(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
+        """Due, but with no attempt left: imported so, or the budget was lowered."""
+        now = now or database_now(self.db)
+        return self._due(now).filter(retry_count__gte=max_attempts)
+
+    def _due(self, now: datetime) -> Self:
+        return self.failed().filter(free(now), next_retry_at__isnull=False, next_retry_at__lte=now)
+
+    def on_channel(self, channel: str) -> Self:
+        """Old rows say `email`, new ones `Email`: case does not matter."""
+        return self.filter(channel__iexact=channel)
+
+    def count_by_status(self, status: str) -> int:
+        return self.filter(status=status).count()
+
+    # What producers do
+
+    def notify(
+        self,
+        *,
+        type: str,
+        channel: str,
+        recipient: str,
+        message: str,
+        certificate_id: str | None = None,
+        dedup_key: str | None = None,
+    ) -> tuple[NotificationEvent, bool]:
+        """Raise one alert: (the event, whether this call made it).
+
+        A second call with the same dedup_key makes nothing and answers the first event, also when
+        both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
+        """
+        event = self.model(
+            type=type,
+            channel=channel,
+            recipient=recipient,
+            message=message,
+            certificate_id=certificate_id or None,
+            dedup_key=dedup_key or None,
+        )
+        event.full_clean(validate_unique=False, validate_constraints=False)
+        try:
+            with transaction.atomic(using=self.db):
+                event.save(using=self.db, force_insert=True)
+        except IntegrityError:
+            first = self.filter(dedup_key=event.dedup_key).first() if event.dedup_key else None
+            if first is None:
+                raise
+            return first, False
+        return event, True
+
+    # What operators do
+
+    def requeue(self, *, by: str, via: str = "python", now: datetime | None = None) -> Changed:
+        """Give every dead or failed notification here a fresh budget; the rules skip the others.
+
+        by, via  who, through which surface; both are put on record with what the requeue wiped
+        """
+        return self._in_batches(lambda batch: batch._requeue_batch(by, via, now))
+
+    def mark_read(self, *, by: str = "", via: str = "python") -> Changed:
+        """Sent: seen. Dead: dismissed. What is not delivered yet is skipped, never cancelled."""
+        return self._in_batches(lambda batch: batch._mark_read_batch())
+
+    def _in_batches(self, verb: Callable[[Self], int]) -> Changed:
+        """Run the verb over what the QuerySet matches now, a bounded number of rows a transaction."""
+        ids = list(self.values_list("pk", flat=True))
+        everything = type(self)(self.model, using=self.db)
+        changed = sum(verb(everything.filter(pk__in=batch)) for batch in batched(ids, BATCH))
+        return Changed(changed, len(ids) - changed)
+
+    def _requeue_batch(self, by: str, via: str, now: datetime | None) -> int:
+        from .models import DeliveryAttempt, Requeue
+
+        with transaction.atomic(using=self.db):
+            now = now or database_now(self.db)
+            rows = list(locked(self.filter(free(now), status__in=REQUEUEABLE).order_by("pk")))
+            changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
+                status=Status.PENDING, retry_count=0, next_retry_at=None, last_error=None, leased_until=None
+            )
+            lost = [DeliveryAttempt.interrupted(row) for row in rows if row.leased_until]
+            DeliveryAttempt.objects.using(self.db).bulk_create(lost)
+            Requeue.objects.using(self.db).bulk_create(
+                Requeue.of(row, by=by, via=via, at=now) for row in rows
+            )
+        return changed
+
+    def _mark_read_batch(self) -> int:
+        return self.filter(status__in=READABLE).update(status=Status.READ)
+
+    # What an event's own verbs are made of
+
+    def transition(self, verb: str, event: NotificationEvent, allowed: Iterable[str], **changes: Any) -> None:
+        """One guarded UPDATE of one undelivered event; it also ends the event's lease.
+
+        The lease that `event` itself carries is no obstacle: its holder is the one who records.
+        Raises DoesNotExist when the row is gone, TransitionRefused when the guard held.
+        """
+        unleased = free(database_now(self.db)) | Q(leased_until=event.leased_until)
+        row = self.filter(pk=event.pk)
+        if not row.filter(unleased, status__in=allowed).update(leased_until=None, **changes):
+            raise self.refusal(verb, event.pk)
+        event.refresh_from_db(using=self.db)
+
+    def refusal(self, verb: str, event_id: str) -> TransitionRefused:
+        """Why a guard held, read after the fact. Raises DoesNotExist when the row is gone."""
+        event = self.model._base_manager.using(self.db).get(pk=event_id)
+        now = database_now(self.db)
+        if event.leased_until and event.leased_until > now:
+            return TransitionRefused(verb, event_id, "an attempt is running; try again when it has ended")
+        return TransitionRefused(verb, event_id, WHY_NOT.get((verb, event.status), f"it is {event.status}"))
+
+
+WHY_NOT = {
+    ("requeue", Status.SENT): "it is sent: it was delivered",
+    ("requeue", Status.READ): "it is read: a person has seen or dismissed it",
+    ("requeue", Status.PENDING): "it is pending: the next sweep sends it",
+    ("mark read", Status.PENDING): "it is pending: what is not delivered yet cannot be read",
+    ("mark read", Status.FAILED): "it is failed: what is not delivered yet cannot be read",
+    ("mark read", Status.READ): "it is read already",
+}
+
+
+def locked(rows: NotificationQuerySet) -> NotificationQuerySet:
+    """Hold the rows until the transaction ends; SQLite's one writer needs no such thing."""
+    features = connections[rows.db].features
+    return rows.select_for_update() if features.has_select_for_update else rows
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
