@@ -50,20 +50,19 @@ def claim(
     the lease, which hides it from a certctl that knows nothing of leases.
     """
     connection = connections[due.db]
-    chosen = due.filter(leased_until__isnull=True).values("pk")[:count]
-    if connection.features.has_select_for_update_skip_locked:
-        chosen = chosen.select_for_update(skip_locked=True)
-    subquery, params = chosen.query.get_compiler(using=due.db).as_sql()
+    until = connection.ops.adapt_datetimefield_value(now + lease)
     # ARRAY() makes the planner look the rows up by key, however large it guesses the subquery to be.
     membership = "= ANY(ARRAY({}))" if connection.vendor == "postgresql" else "IN ({})"
-    until = connection.ops.adapt_datetimefield_value(now + lease)
-    statement = f"""
-        UPDATE notification_events SET leased_until = %s,
-               next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
-         WHERE id {membership.format(subquery)}
-        RETURNING *
-    """  # noqa: S608  (the subquery is the ORM's own, with its parameters apart)
-    return list(NotificationEvent.objects.using(due.db).raw(statement, [until, until, *params]))
+    with transaction.atomic(using=due.db, durable=True):
+        chosen = _skip_locked(due.filter(leased_until__isnull=True)).values("pk")[:count]
+        subquery, params = chosen.query.get_compiler(using=due.db).as_sql()
+        statement = f"""
+            UPDATE notification_events SET leased_until = %s,
+                   next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
+             WHERE id {membership.format(subquery)}
+            RETURNING *
+        """  # noqa: S608  (the subquery is the ORM's own, with its parameters apart)
+        return list(NotificationEvent.objects.using(due.db).raw(statement, [until, until, *params]))
 
 
 def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
