@@ -56,6 +56,18 @@ class SweepResult:
     released: int = 0
     seconds: float = 0.0
 
+    @property
+    def finished(self) -> int:
+        """How many rows are done with."""
+        return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
+            f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released"
+            f" in {self.seconds:.1f} s"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 

@@ -1,0 +1,95 @@
+"""The command that retry_notifications and send_notifications both are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Count, Min
+from django.utils import timezone
+from django.utils.timesince import timesince
+
+from notifications import conf, delivery
+from notifications.models import NotificationEvent, SweepKind
+from notifications.queryset import NotificationQuerySet, database_now
+
+from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
+
+
+class SweepCommand(BaseCommand):
+    kind: ClassVar[SweepKind]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--limit", type=count, help="at most this many notifications (default: 1000)")
+        parser.add_argument(
+            "--max-attempts", type=count, help="attempts in all before one is dead (default: 5)"
+        )
+        parser.add_argument("--channel", help="only this channel, without regard to case")
+        parser.add_argument("--concurrency", type=count, help="how many to send at once (default: 100)")
+        if self.kind == SweepKind.RETRY:
+            parser.add_argument(
+                "--include-unscheduled",
+                action="store_true",
+                help="also take failed notifications without a next retry, as certctl leaves them",
+            )
+        parser.add_argument("--dry-run", action="store_true", help="say what is due; send and change nothing")
+        parser.add_argument(
+            "--json", action="store_true", help="the result as one JSON object on the last line"
+        )
+        parser.add_argument(
+            "--fail-on-dead", action="store_true", help="exit with 2 when a notification died"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with one_line_errors():
+            if options["dry_run"]:
+                self.report_due(options)
+            else:
+                self.sweep(options)
+
+    def sweep(self, options: dict[str, Any]) -> None:
+        limit = options["limit"] or conf.current().sweep_limit
+        with stop_on_signals() as stop, Progress(terminal(), f"{self.kind} sweep", limit) as bar:
+            result = delivery.sweep(
+                self.kind,
+                limit=limit,
+                max_attempts=options["max_attempts"],
+                concurrency=options["concurrency"],
+                channel=options["channel"],
+                include_unscheduled=options.get("include_unscheduled", False),
+                stop=stop,
+                progress=lambda so_far: bar.update(so_far.finished),
+            )
+        self.stdout.write(json.dumps(result.as_dict()) if options["json"] else str(result))
+        if options["fail_on_dead"] and result.dead:
+            raise CommandError(f"{result.dead} notifications died", returncode=2)
+
+    def report_due(self, options: dict[str, Any]) -> None:
+        settings = conf.current()
+        rows: NotificationQuerySet = NotificationEvent.objects.all()
+        if options["channel"]:
+            rows = rows.on_channel(options["channel"])
+        now = database_now(rows.db)
+        attempts = options["max_attempts"] or settings.max_attempts
+        limit = options["limit"] or settings.sweep_limit
+        due = delivery.due(self.kind, rows, now, attempts)
+        channels = list(
+            due.order_by("channel").values("channel").annotate(due=Count("pk"), oldest=Min("created_at"))
+        )
+        total = sum(row["due"] for row in channels)
+        stranded = rows.stranded().count() if options.get("include_unscheduled") else 0
+        if options["json"]:
+            report = {"kind": str(self.kind), "dry_run": True, "due": total, "unscheduled": stranded}
+            self.stdout.write(
+                json.dumps(report | {"channels": {row["channel"]: row["due"] for row in channels}})
+            )
+            return
+        for row in channels:
+            age = timesince(row["oldest"], timezone.now(), depth=1)
+            self.stdout.write(f"{row['channel']}: {row['due']} due, the oldest raised {age} ago")
+        unscheduled = f" and {stranded} unscheduled" if stranded else ""
+        self.stdout.write(
+            f"{self.kind} sweep, dry run: {total} due{unscheduled}, at most {limit} a sweep;"
+            " nothing sent or changed"
+        )
