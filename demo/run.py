@@ -1,0 +1,199 @@
+"""The main job, for real, on SQLite: alerts that cannot be delivered die into the dead-letter queue,
+an operator requeues them, and they arrive.
+
+With DEMO_EXIT=1 it plays the operator itself, checks the receiver's log against the table, and exits.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from demo.receiver import Receiver, free_port  # noqa: E402
+
+OPERATOR = "operator"
+ALERTS = (
+    ("ExpirationWarning", "Webhook", "mc-api-prod", "api.example.com expires in 7 days"),
+    ("ExpirationWarning", "Email", "mc-api-prod", "api.example.com expires in 7 days"),
+    ("ExpirationWarning", "Webhook", "mc-shop", "shop.example.com expires in 14 days"),
+    ("ExpirationWarning", "Email", "mc-vpn", "vpn.example.com expires in 1 day"),
+    ("RenewalSuccess", "Webhook", "mc-www", "www.example.com was renewed until 2027-02-21"),
+    ("RenewalFailure", "Webhook", "mc-ldap", "ldap.example.com: the CA answered 'rate limited'"),
+    ("RenewalFailure", "Email", "mc-ldap", "ldap.example.com: the CA answered 'rate limited'"),
+    ("DeploymentSuccess", "Webhook", "mc-www", "www.example.com was deployed to lb-1 and lb-2"),
+    ("DeploymentFailure", "Webhook", "mc-mail", "mail.example.com: lb-3 refused the new key"),
+    ("DeploymentFailure", "Email", "mc-mail", "mail.example.com: lb-3 refused the new key"),
+    ("PolicyViolation", "Webhook", "mc-legacy", "legacy.example.com uses a 1024-bit RSA key"),
+    ("Revocation", "Email", "mc-old-api", "old-api.example.com was revoked: key compromise"),
+)
+
+
+def main() -> int:
+    receiver = Receiver()
+    with tempfile.TemporaryDirectory(prefix="certctl-demo-") as folder:
+        configure(receiver, Path(folder))
+        try:
+            return story(receiver)
+        except KeyboardInterrupt:
+            say("Stopped; the demo's database is gone with it.")
+            return 0
+        finally:
+            receiver.close()
+
+
+def configure(receiver: Receiver, folder: Path) -> None:
+    """Point the project at the demo's own database and receiver, with a backoff of half a second."""
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="certctl.settings",
+        DATABASE_URL=f"sqlite:///{folder / 'demo.sqlite3'}",
+        CERTCTL_SECRET_KEY=secrets.token_hex(32),
+        CERTCTL_DEBUG="1",
+        CERTCTL_LOG_LEVEL="WARNING",
+        CERTCTL_ALLOWED_HOSTS="127.0.0.1,localhost",
+        CERTCTL_NOTIFICATION_BACKOFF_BASE="500ms",
+        CERTCTL_WEBHOOK_URL=f"{receiver.url}/alerts",
+        CERTCTL_WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8",
+        CERTCTL_SMTP_HOST="127.0.0.1",
+        CERTCTL_SMTP_PORT=str(receiver.smtp_port),
+        CERTCTL_SMTP_USE_TLS="0",
+        CERTCTL_SMTP_FROM_ADDRESS="certctl@example.com",
+    )
+    import django
+
+    django.setup()
+
+
+def story(receiver: Receiver) -> int:
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    password = make_operator()
+    say("The receiver is down: it answers 503 to webhooks and 451 to mail.")
+    raise_alerts()
+    say(f"{len(ALERTS)} alerts raised.", counts())
+    until_all_dead()
+    receiver.up = True
+    say("The receiver is up again. Nothing else happens by itself: a person decides about dead letters.")
+    if os.environ.get("DEMO_EXIT"):
+        return play_operator(receiver)
+    serve(password)
+    return 0
+
+
+def make_operator() -> str:
+    from django.contrib.auth import get_user_model
+
+    password = secrets.token_urlsafe(9)
+    get_user_model().objects.create_superuser(OPERATOR, password=password)
+    return password
+
+
+def raise_alerts() -> None:
+    from notifications.models import NotificationEvent
+
+    for kind, channel, certificate, text in ALERTS:
+        NotificationEvent.objects.notify(
+            type=kind,
+            channel=channel,
+            recipient="oncall@example.com",
+            message=text,
+            certificate_id=certificate,
+            dedup_key=f"{kind}:{certificate}:{channel}",
+        )
+
+
+def until_all_dead() -> None:
+    from notifications import delivery
+
+    say(delivery.send_pending())
+    waited = wait_until(lambda: not undelivered(), every=retry)
+    say(f"The retries were spent after {waited:.0f} s (in production: 15 minutes).", counts())
+
+
+def retry() -> None:
+    from notifications import delivery
+
+    result = delivery.retry_failed()
+    if result.claimed:
+        say(result)
+
+
+def play_operator(receiver: Receiver) -> int:
+    from notifications import delivery
+    from notifications.models import NotificationEvent
+
+    requeued, _ = NotificationEvent.objects.dead().requeue(by=OPERATOR, via="admin")
+    say(f"The operator requeues all {requeued} dead letters.")
+    say(delivery.send_pending())
+    say("The table says:", counts())
+    say(f"The receiver says: {receiver.refused} refused, {receiver.accepted.total()} accepted.")
+    sent = set(NotificationEvent.objects.filter(status="sent").values_list("pk", flat=True))
+    right = sent == set(receiver.accepted) and len(sent) == len(ALERTS) == receiver.accepted.total()
+    right = right and receiver.refused == 5 * len(ALERTS)
+    say("They agree: every alert arrived exactly once." if right else "THEY DIFFER.")
+    return 0 if right else 1
+
+
+def serve(password: str) -> None:
+    """The admin, and a sweep every second, until Ctrl-C."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", f"127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    say(f"Open http://127.0.0.1:{port}/admin/notifications/notificationevent/?status=dead")
+    say(f"Log in as {OPERATOR} with the password {password}, requeue, and see them sent. Ctrl-C ends it.")
+    try:
+        wait_until(lambda: server.poll() is not None, every=sweep_both)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def sweep_both() -> None:
+    from notifications import delivery
+
+    result = delivery.send_pending()
+    if result.claimed:
+        say(result)
+    retry()
+
+
+def wait_until(done: Callable[[], bool], every: Callable[[], None]) -> float:
+    """Run `every` twice a second until `done`; answers the seconds that took."""
+    start = time.monotonic()
+    while not done():
+        time.sleep(0.5)
+        every()
+    return time.monotonic() - start
+
+
+def undelivered() -> int:
+    from notifications.models import NotificationEvent
+
+    return int(NotificationEvent.objects.filter(status__in=("pending", "failed")).count())
+
+
+def counts() -> str:
+    from notifications.models import NotificationEvent, Status
+
+    numbers = ((status, NotificationEvent.objects.count_by_status(status)) for status in Status.values)
+    return ", ".join(f"{number} {status}" for status, number in numbers if number)
+
+
+def say(*words: object) -> None:
+    print(f"{time.strftime('%H:%M:%S')} ", *words, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
