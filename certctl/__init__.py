@@ -1,0 +1,1 @@
+"""The Django project that runs the notifications app on its own."""

@@ -1,0 +1,64 @@
+"""The command line: `certctl COMMAND` is `python manage.py COMMAND`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    """Run the command in sys.argv.
+
+    What an operator can mend (settings, a database that is away or not migrated) is one line on stderr
+    and exit code 1. `--traceback` shows everything.
+    """
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "certctl.settings")
+    if Path(sys.argv[0]).name == "__main__.py":
+        sys.argv[0] = "certctl"
+    try:
+        execute_from_command_line(sys.argv)
+    except Exception as error:
+        explanation = explain(error)
+        if explanation is None or "--traceback" in sys.argv:
+            raise
+        fail(explanation)
+
+
+def explain(error: Exception) -> str | None:
+    """What an operator should know about `error`, in one line without secrets; None for a bug."""
+    # Imported late: django.db reads the settings, and those may be what is broken.
+    from django.db import InterfaceError, OperationalError, ProgrammingError
+
+    if isinstance(error, ImproperlyConfigured):
+        return f"bad configuration: {error}"
+    if not isinstance(error, OperationalError | InterfaceError | ProgrammingError):
+        return None
+    said = without_passwords(str(error))
+    if "no such table" in said or getattr(error.__cause__, "sqlstate", None) == "42P01":
+        return f"the database has not been migrated (run `certctl migrate`): {said}"
+    return None if isinstance(error, ProgrammingError) else f"the database cannot be used: {said}"
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the passwords of all configured databases blotted out."""
+    from django.conf import settings
+
+    for database in settings.DATABASES.values():
+        for secret in (database.get("PASSWORD"), database.get("OPTIONS", {}).get("password")):
+            text = text.replace(str(secret), "***") if secret else text
+    return text
+
+
+def fail(explanation: str) -> NoReturn:
+    """End the program with exit code 1 and `explanation` as one line on stderr."""
+    sys.stderr.write(f"certctl: {' '.join(explanation.split())}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The project's settings. This is the only module that reads the environment.
+
+Reading comes first and ends with one list of everything that is wrong; the settings follow. Names in
+lower case are steps on the way: Django takes only those in upper case, and shows them when debugging.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import django
+from environs import validate
+
+from .environment import Environment, pooled
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+# In a checkout, files live beside manage.py whatever the current folder is (cron's is $HOME). An
+# installed wheel has no such place, and works in the current folder.
+is_checkout = (BASE_DIR / "manage.py").is_file()
+data_dir = BASE_DIR if is_checkout else Path.cwd()
+development_key = "django-insecure-for-debugging-on-one-machine-only"
+
+# --- What the environment says -------------------------------------------------------------------
+
+env = Environment()
+
+
+def _count(name: str, default: int, most: int) -> int:
+    return env.int(name, default, validate=validate.Range(1, most))
+
+
+DEBUG = bool(env.bool("CERTCTL_DEBUG", False))
+insecure_http = bool(env.bool("CERTCTL_INSECURE_HTTP", False))
+behind_proxy = bool(env.bool("CERTCTL_BEHIND_PROXY", False))
+SECRET_KEY: str = env.secret_key("CERTCTL_SECRET_KEY", development_key if DEBUG else "")
+base_url: str = env.http_url("CERTCTL_BASE_URL", "")
+ALLOWED_HOSTS: list[str] = env.words("CERTCTL_ALLOWED_HOSTS", "")
+hsts = env.int("CERTCTL_HSTS_SECONDS", 365 * 24 * 3600, validate=validate.Range(0))
+STATIC_ROOT = env.path("CERTCTL_STATIC_ROOT", data_dir / "staticfiles")
+log_level = env.log_level("CERTCTL_LOG_LEVEL", logging.INFO)
+log_format = env.str("CERTCTL_LOG_FORMAT", "plain", validate=validate.OneOf(["plain", "json"]))
+
+# DATABASE_URL wins, as on every hosting platform; certctl's own name for it is read where it is not set.
+database_variable = "DATABASE_URL" if env.str("DATABASE_URL", "") else "CERTCTL_DATABASE_URL"
+default_database = f"sqlite:///{quote(str(data_dir / 'certctl.sqlite3'))}"
+database: dict[str, Any] = env.database(database_variable, default_database)
+database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1000))
+
+retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
+process_interval: timedelta = env.duration("CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL", "1m")
+backoff_base: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_BASE", "1m")
+backoff_cap: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_CAP", "1h")
+send_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_SEND_TIMEOUT", "30s")
+lease: timedelta = env.duration("CERTCTL_NOTIFICATION_LEASE", "2m")
+max_attempts = _count("CERTCTL_NOTIFICATION_MAX_ATTEMPTS", 5, most=1000)
+sweep_limit = _count("CERTCTL_NOTIFICATION_SWEEP_LIMIT", 1000, most=1_000_000)
+concurrency = _count("CERTCTL_NOTIFICATION_CONCURRENCY", 100, most=10_000)
+missing_notifier = env.str(
+    "CERTCTL_NOTIFICATION_MISSING_NOTIFIER", "sent", validate=validate.OneOf(["sent", "dead"])
+)
+
+smtp_host = env.str("CERTCTL_SMTP_HOST", "")
+smtp_port = _count("CERTCTL_SMTP_PORT", 587, most=65535)
+smtp_username = env.str("CERTCTL_SMTP_USERNAME", "")
+smtp_password = env.str("CERTCTL_SMTP_PASSWORD", "")
+smtp_from_address = env.str("CERTCTL_SMTP_FROM_ADDRESS", "")
+smtp_use_tls = bool(env.bool("CERTCTL_SMTP_USE_TLS", True))
+
+webhook_url: str = env.http_url("CERTCTL_WEBHOOK_URL", "")
+webhook_secrets: list[str] = env.words("CERTCTL_WEBHOOK_SECRET", "")
+webhook_allowed_networks: list[str] = env.networks("CERTCTL_WEBHOOK_ALLOWED_NETWORKS", "")
+slack_webhook_url: str = env.http_url("CERTCTL_SLACK_WEBHOOK_URL", "")
+slack_channel = env.str("CERTCTL_SLACK_CHANNEL", "")
+slack_username = env.str("CERTCTL_SLACK_USERNAME", "")
+teams_webhook_url: str = env.http_url("CERTCTL_TEAMS_WEBHOOK_URL", "")
+pagerduty_routing_key = env.str("CERTCTL_PAGERDUTY_ROUTING_KEY", "")
+pagerduty_severity = env.str(
+    "CERTCTL_PAGERDUTY_SEVERITY", "warning", validate=validate.OneOf(["critical", "error", "warning", "info"])
+)
+pagerduty_base_url: str = env.http_url("CERTCTL_PAGERDUTY_BASE_URL", "")
+opsgenie_api_key = env.str("CERTCTL_OPSGENIE_API_KEY", "")
+opsgenie_priority = env.str(
+    "CERTCTL_OPSGENIE_PRIORITY", "P3", validate=validate.OneOf(["P1", "P2", "P3", "P4", "P5"])
+)
+opsgenie_base_url: str = env.http_url("CERTCTL_OPSGENIE_BASE_URL", "")
+
+env.close()
+
+# --- Django --------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django_prometheus",
+    "notifications",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # A wheel carries the templates inside the app.
+        "DIRS": [BASE_DIR / "templates"] if is_checkout else [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "certctl.urls"
+WSGI_APPLICATION = "certctl.wsgi.application"
+ASGI_APPLICATION = "certctl.asgi.application"
+
+DATABASES = {"default": pooled(database, database_pool)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "certctl.static.StaticStorage"},
+}
+# Without collectstatic the admin's files come from their packages, so that a first look needs no step.
+WHITENOISE_USE_FINDERS = True
+
+# --- Transport security: on unless debugging or told that plain http is meant ----------------------
+
+secured = not (DEBUG or insecure_http)
+if not ALLOWED_HOSTS:
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+    ALLOWED_HOSTS += [host] if (host := urlsplit(base_url).hostname) else []
+CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(base_url))] if base_url else []
+SECURE_SSL_REDIRECT = secured
+# Scrapers and probes inside the network speak plain http to the process itself.
+SECURE_REDIRECT_EXEMPT = [r"^metrics$", r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if behind_proxy else None
+SECURE_HSTS_SECONDS = hsts if secured else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = secured
+SESSION_COOKIE_SECURE = secured
+CSRF_COOKIE_SECURE = secured
+# Entering a domain in the browsers' preload lists is its owner's decision, not this program's default.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# --- Mail ----------------------------------------------------------------------------------------
+
+# SMTP_USE_TLS means STARTTLS, except on the port whose connections are encrypted from the start.
+smtp_implicit_tls = smtp_use_tls and smtp_port == 465
+smtp = {
+    "host": smtp_host or "localhost",
+    "port": smtp_port,
+    "username": smtp_username,
+    "password": smtp_password,
+    "use_tls": smtp_use_tls and not smtp_implicit_tls,
+    "use_ssl": smtp_implicit_tls,
+    "timeout": min(10.0, send_timeout.total_seconds()),
+}
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": smtp}}
+else:
+    EMAIL_HOST, EMAIL_PORT = smtp["host"], smtp["port"]
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = smtp["username"], smtp["password"]
+    EMAIL_USE_TLS, EMAIL_USE_SSL = smtp["use_tls"], smtp["use_ssl"]
+    EMAIL_TIMEOUT = smtp["timeout"]
+DEFAULT_FROM_EMAIL = smtp_from_address or "certctl@localhost"
+
+# --- Logging -------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(levelname)s %(name)s %(message)s",
+            "timestamp": True,
+        },
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format}},
+    "root": {"handlers": ["stderr"], "level": log_level},
+    # Django's own handlers would print every record a second time.
+    "loggers": {"django": {"handlers": [], "level": "INFO"}},
+}
+
+# --- The app -------------------------------------------------------------------------------------
+
+notifiers = "notifications.notifiers"
+
+
+def _given(**options: object) -> dict[str, object]:
+    """The options that were set, so that a notifier's own default stands for the others."""
+    return {name: value for name, value in options.items() if value}
+
+
+channels: dict[str, dict[str, object]] = {
+    "Webhook": {
+        "NOTIFIER": f"{notifiers}.webhook.WebhookNotifier",
+        "URL": webhook_url,
+        "SECRETS": webhook_secrets,
+        "ALLOWED_NETWORKS": webhook_allowed_networks,
+    }
+}
+if smtp_host and smtp_from_address:
+    channels["Email"] = {"NOTIFIER": f"{notifiers}.email.EmailNotifier", "FROM_ADDRESS": smtp_from_address}
+if slack_webhook_url:
+    channels["Slack"] = {
+        "NOTIFIER": f"{notifiers}.slack.SlackNotifier",
+        "URL": slack_webhook_url,
+        **_given(CHANNEL=slack_channel, USERNAME=slack_username),
+    }
+if teams_webhook_url:
+    channels["Teams"] = {"NOTIFIER": f"{notifiers}.teams.TeamsNotifier", "URL": teams_webhook_url}
+if pagerduty_routing_key:
+    channels["PagerDuty"] = {
+        "NOTIFIER": f"{notifiers}.pagerduty.PagerDutyNotifier",
+        "ROUTING_KEY": pagerduty_routing_key,
+        "SEVERITY": pagerduty_severity,
+        **_given(BASE_URL=pagerduty_base_url),
+    }
+if opsgenie_api_key:
+    channels["OpsGenie"] = {
+        "NOTIFIER": f"{notifiers}.opsgenie.OpsGenieNotifier",
+        "API_KEY": opsgenie_api_key,
+        "PRIORITY": opsgenie_priority,
+        **_given(BASE_URL=opsgenie_base_url),
+    }
+
+NOTIFICATIONS = {
+    "RETRY_INTERVAL": retry_interval,
+    "PROCESS_INTERVAL": process_interval,
+    "BACKOFF_BASE": backoff_base,
+    "BACKOFF_CAP": backoff_cap,
+    "SEND_TIMEOUT": send_timeout,
+    "LEASE": lease,
+    "MAX_ATTEMPTS": max_attempts,
+    "SWEEP_LIMIT": sweep_limit,
+    "CONCURRENCY": concurrency,
+    "MISSING_NOTIFIER": missing_notifier,
+    "BASE_URL": base_url.rstrip("/"),
+    "CHANNELS": channels,
+}

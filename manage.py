@@ -1,0 +1,7 @@
+#!/usr/bin/env python
+"""Django's command line for this project, from a checkout."""
+
+from certctl.__main__ import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Which database the tests run on, and fixtures for tests with real second processes.
+
+PostgreSQL is where DATABASE_URL says, else a server of the tests' own. TEST_DATABASE=sqlite runs them on
+SQLite, in a file, so that other processes and threads can open it too. A machine that cannot run
+PostgreSQL fails the tests; it does not skip them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.db import connections
+
+from certctl.environment import database
+from tests import postgres
+from tests.settings import PLACEHOLDERS, TEST_DATABASE
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVER = pytest.StashKey[postgres.Server]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With xdist, boot one server in the controller: the workers inherit its address."""
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker and config.getoption("dist", "no") != "no" and needs_server():
+        os.environ["DATABASE_URL"] = boot(config).url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if server := config.stash.get(SERVER, None):
+        server.stop()
+
+
+def pytest_report_header() -> str:
+    return f"database: {TEST_DATABASE}"
+
+
+def needs_server() -> bool:
+    """Whether nobody has named a PostgreSQL server yet."""
+    return os.environ["DATABASE_URL"] == PLACEHOLDERS["postgresql"]
+
+
+def boot(config: pytest.Config) -> postgres.Server:
+    """The server of this run, started now if it is not running."""
+    if SERVER not in config.stash:
+        config.stash[SERVER] = postgres.start()
+    return config.stash[SERVER]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> None:
+    """Point Django at the database when the first test needs it: unit tests alone boot no server."""
+    configured = connections.settings["default"]
+    if TEST_DATABASE == "sqlite":
+        configured["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    elif needs_server():
+        os.environ["DATABASE_URL"] = boot(request.config).url
+        configured.update(database(os.environ["DATABASE_URL"]))
+
+
+@pytest.fixture
+def process_environment(transactional_db: None) -> dict[str, str]:
+    """The environment in which a real second process works on this test's own database."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "certctl.settings",
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": current_database_url(),
+        "CERTCTL_DATABASE_URL": "",
+    }
+
+
+@pytest.fixture
+def certctl_command() -> list[str]:
+    """How a test starts the project's command line in another process."""
+    return [sys.executable, str(ROOT / "manage.py")]
+
+
+def current_database_url() -> str:
+    """The URL of the database that this test's connection uses (its test database)."""
+    used = connections["default"].settings_dict
+    name = quote(str(used["NAME"]))
+    if TEST_DATABASE == "sqlite":
+        return f"sqlite:///{name}"
+    server = {"host": used["HOST"], "port": used["PORT"]} | dict(used.get("OPTIONS", {}))
+    login = f"{quote(used['USER'], safe='')}:{quote(used['PASSWORD'], safe='')}"
+    return f"postgresql://{login}@/{name}?{urlencode({k: v for k, v in server.items() if v})}"
