@@ -78,6 +78,7 @@ class Options:
 
     stop      asked between claims: True means claim no more, finish what runs, release the rest
     progress  called with the result so far, about ten times a second
+    clock     what time it is; the database's own clock unless given
     """
 
     limit: int
@@ -85,6 +86,7 @@ class Options:
     include_unscheduled: bool = False
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[SweepResult], None] = lambda result: None
+    clock: Callable[[], datetime] | None = None
     using: str = DEFAULT_DB_ALIAS
 
 
@@ -152,7 +154,7 @@ class Sweep:
         self.flushed = time.monotonic()
 
     def run(self) -> SweepResult:
-        self.clock = Clock(self.options.using)
+        self.clock = self.options.clock or Clock(self.options.using)
         started_at = self.clock()
         self._prepare()
         async_to_sync(self._deliver)()
