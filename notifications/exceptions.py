@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+TEXT_LIMIT = 1_600
+ADVICE_LIMIT = 390  # text, ": " and advice are at most 2,000 characters together
+CUT_MARK = "…[cut]"
+
 
 class Reason(StrEnum):
     """Why an attempt failed: a closed set, fit for a metric's label."""
@@ -27,6 +31,36 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
+class EndpointEffect(StrEnum):
+    """What one failed attempt says about the endpoint, and so about the other rows that go there.
+
+    HEALTHY  the endpoint answered as it should; this row alone is at fault
+    COUNTS   one more failure towards the endpoint's breaker
+    HELD     no row may go there: after rate_limited until retry_after, after auth and gone until an
+             operator acts or a test succeeds
+    NONE     the endpoint was never asked, so nothing is known about it
+    """
+
+    HEALTHY = "healthy"
+    COUNTS = "counts"
+    HELD = "held"
+    NONE = "none"
+
+
+ENDPOINT_EFFECTS = {
+    Reason.AUTH: EndpointEffect.HELD,
+    Reason.CLIENT: EndpointEffect.HEALTHY,
+    Reason.CONFIG: EndpointEffect.NONE,
+    Reason.GONE: EndpointEffect.HELD,
+    Reason.NETWORK: EndpointEffect.COUNTS,
+    Reason.OTHER: EndpointEffect.COUNTS,
+    Reason.RATE_LIMITED: EndpointEffect.HELD,
+    Reason.SERVER: EndpointEffect.COUNTS,
+    Reason.TIMEOUT: EndpointEffect.COUNTS,
+    Reason.UNKNOWN: EndpointEffect.COUNTS,
+}
+
+
 class DeliveryError(Exception):
     """One attempt failed.
 
@@ -34,10 +68,13 @@ class DeliveryError(Exception):
     reason       one of Reason
     status       the provider's HTTP or SMTP status, where there was one
     retry_after  the wait that the provider asked for, in seconds
-    advice       what the operator should do, one sentence
+    advice       what the operator should do, one sentence; every PermanentError has one
+
+    str() is text and advice, at most 2,000 characters.
     """
 
     default_reason = Reason.OTHER
+    default_advice = ""
 
     def __init__(
         self,
@@ -49,11 +86,15 @@ class DeliveryError(Exception):
         advice: str = "",
     ) -> None:
         super().__init__(text)
-        self.text = text
+        self.text = _cut(text, TEXT_LIMIT)
         self.reason = reason or self.default_reason
         self.status = status
         self.retry_after = retry_after
-        self.advice = advice
+        self.advice = _cut(advice or self.default_advice, ADVICE_LIMIT)
+
+    @property
+    def endpoint_effect(self) -> EndpointEffect:
+        return ENDPOINT_EFFECTS[self.reason]
 
     def __str__(self) -> str:
         return f"{self.text}: {self.advice}" if self.advice else self.text
@@ -73,6 +114,7 @@ class PermanentError(DeliveryError):
     """No further attempt can succeed until a person changes something."""
 
     default_reason = Reason.CLIENT
+    default_advice = "correct what the text names, then requeue"
 
 
 class TransitionRefused(Exception):
@@ -83,3 +125,7 @@ class TransitionRefused(Exception):
         self.verb = verb
         self.event_id = event_id
         self.why = why
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - len(CUT_MARK)] + CUT_MARK

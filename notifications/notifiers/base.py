@@ -6,16 +6,23 @@ A site adds a channel of its own with a subclass and an entry in NOTIFICATIONS["
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
+from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
 from .http import HttpClient
+
+# What every channel takes besides its own options.
+COMMON_OPTIONS = frozenset({"NOTIFIER", "MAX_PER_SECOND", "ENDPOINT_CONCURRENCY"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,11 @@ class Message:
     attempt: int = 1
     url: str = ""
 
+    def key(self, limit: int = 255) -> str:
+        """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
+        safe = len(self.id) <= limit and re.fullmatch(r"[A-Za-z0-9_-]+", self.id)
+        return self.id if safe else hashlib.sha256(self.id.encode("utf-8", "replace")).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -46,23 +58,91 @@ class Delivered:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What can be down on its own: a host, a mail server, a provider's API.
+
+    key               its name: unique, and free of secrets, so fit for a log or a metric
+    channel           the channel as NOTIFICATIONS["CHANNELS"] spells it
+    recipient_prefix  None: all rows of the channel go there; else those whose recipient starts with it.
+                      One key can occur with several prefixes (https://Host/ and https://host/)
+    exact             the prefix is the whole recipient: only rows with just this recipient go there
+    """
+
+    key: str
+    channel: str
+    recipient_prefix: str | None = None
+    exact: bool = False
+
+
 class Notifier:
     """Speaks to one channel's provider.
 
     `options` is the channel's dict of settings. `send` returns Delivered, or raises TransientError,
     UnknownOutcome or PermanentError; anything else that it raises counts as transient.
+
+    name                  the channel as the settings spell it
+    max_per_second        what one endpoint takes, None for no limit (option MAX_PER_SECOND)
+    endpoint_concurrency  how many at once to one endpoint (option ENDPOINT_CONCURRENCY)
     """
 
     # Whether the provider folds a repeated message with the same id into the first.
     folds_repeats: ClassVar[bool] = False
+    # The options that the class knows (None: it takes any) and those that it cannot work without.
+    known: ClassVar[frozenset[str] | None] = None
+    required: ClassVar[frozenset[str]] = frozenset()
+    # The folder of its templates: notifications/<templates>/subject.txt and body.txt.
+    templates: ClassVar[str] = "default"
+    default_max_per_second: ClassVar[float | None] = None
+    default_endpoint_concurrency: ClassVar[int | None] = None
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         self.options = options
         self.http = http
+        self.name = type(self).__name__.removesuffix("Notifier")
+        self.max_per_second: float | None = options.get("MAX_PER_SECOND", self.default_max_per_second)
+        self.endpoint_concurrency: int | None = options.get(
+            "ENDPOINT_CONCURRENCY", self.default_endpoint_concurrency
+        )
 
-    def endpoint(self, message: Message) -> str:
-        """Names what can be down on its own: a host, a mail server, a provider's API."""
-        return message.channel.casefold()
+    @classmethod
+    def faults(cls, options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, a sentence each; `manage.py check` shows them."""
+        missing = sorted(name for name in cls.required if not options.get(name))
+        return [f"{name} is missing" for name in missing] + _common_faults(options)
+
+    def endpoint(self, message: Message) -> Endpoint:
+        return Endpoint(key=self.name.casefold(), channel=self.name)
+
+    def option(self, name: str) -> str:
+        """Raises PermanentError when the option is not set."""
+        value = self.options.get(name)
+        if not value:
+            raise PermanentError(
+                f"the channel {self.name} has no {name}",
+                reason=Reason.CONFIG,
+                advice=f"set {name} in the channel's settings, then requeue",
+            )
+        return str(value)
+
+    def subject(self, message: Message) -> str:
+        """One line, from notifications/<channel>/subject.txt."""
+        return " ".join(self._render("subject.txt", message).split())
+
+    def body(self, message: Message) -> str:
+        """Plain text, from notifications/<channel>/body.txt."""
+        return self._render("body.txt", message).strip()
+
+    def _render(self, name: str, message: Message) -> str:
+        candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]
+        try:
+            return render_to_string(candidates, {"message": message})
+        except Exception as error:  # a site's own template can raise anything
+            raise PermanentError(
+                f"the template {candidates[0]} fails: {type(error).__name__}: {error}",
+                reason=Reason.CLIENT,
+                advice="correct the template, then requeue",
+            ) from error
 
     async def send(self, message: Message) -> Delivered:
         raise NotImplementedError(f"{type(self).__name__} must define send")
@@ -75,6 +155,7 @@ class SyncNotifier(Notifier):
     """A notifier whose provider's library blocks: `deliver` runs in a thread of the channel's own pool."""
 
     threads: ClassVar[int] = 8
+    default_endpoint_concurrency = 8
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
@@ -83,22 +164,67 @@ class SyncNotifier(Notifier):
     def deliver(self, message: Message) -> Delivered:
         raise NotImplementedError(f"{type(self).__name__} must define deliver")
 
+    def abandon(self, message: Message) -> None:
+        """Called on the event loop when `deliver` ran out of time: make its thread come back soon."""
+
     async def send(self, message: Message) -> Delivered:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.deliver, message)
+        """Raises UnknownOutcome when `deliver` does not end in time, TransientError when it never began."""
+        future = self._pool.submit(self.deliver, message)
+        try:
+            done, _ = await asyncio.wait({_observed(future)}, timeout=self.http.timeout)
+        except asyncio.CancelledError:
+            self._give_up(future, message)
+            raise
+        if done:
+            return future.result()
+        if not self._give_up(future, message):
+            raise UnknownOutcome(f"no answer within {self.http.timeout:g} s; it may have arrived")
+        raise TransientError(f"no thread was free within {self.http.timeout:g} s", reason=Reason.TIMEOUT)
+
+    def _give_up(self, future: Future[Delivered], message: Message) -> bool:
+        """Whether `deliver` never began, and now never will."""
+        cancelled = future.cancel()
+        if not cancelled:
+            self.abandon(message)
+        return cancelled
 
     async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _observed(future: Future[Delivered]) -> asyncio.Future[Delivered]:
+    """For waiting on; what it raises after nobody waits any more goes unreported."""
+    wrapped = asyncio.wrap_future(future)
+    wrapped.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return wrapped
+
+
+def _common_faults(options: Mapping[str, Any]) -> list[str]:
+    found = []
+    rate = options.get("MAX_PER_SECOND")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
+        found.append(f"MAX_PER_SECOND must be a number above 0 or None, not {rate!r}")
+    at_once = options.get("ENDPOINT_CONCURRENCY")
+    if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
+        found.append(f"ENDPOINT_CONCURRENCY must be a whole number of 1 or more or None, not {at_once!r}")
+    return found
+
+
 def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
-    """The notifier of a configured channel; timeout: seconds for one request.
+    """The notifier of a configured channel; timeout: seconds for one attempt.
 
     Raises ImproperlyConfigured, in one line that names the channel, when it cannot be made.
     """
     try:
         notifier_class = import_string(options["NOTIFIER"])
-        http = HttpClient(timeout=timeout, allowed=options.get("ALLOWED_NETWORKS", ()))
+        http = HttpClient(timeout=own_deadline(timeout), allowed=options.get("ALLOWED_NETWORKS", ()))
         notifier: Notifier = notifier_class(options, http)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"channel {name}: {error}") from error
+    notifier.name = name
     return notifier
+
+
+def own_deadline(timeout: float) -> float:
+    """A little before the engine's: the notifier knows how far it came, the engine does not."""
+    return timeout - min(1.0, timeout / 20)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
-from .base import Delivered, Message, Notifier
+from .base import Delivered, Endpoint, Message, Notifier
 from .http import HttpClient, raise_for
 
 
@@ -41,11 +41,17 @@ class WebhookNotifier(Notifier):
             advice="set CERTCTL_WEBHOOK_URL for such recipients, then requeue",
         )
 
-    def endpoint(self, message: Message) -> str:
+    def endpoint(self, message: Message) -> Endpoint:
+        """The origin that the row's request goes to; see `Endpoint` for what the prefix means."""
         try:
-            return f"webhook {urlsplit(self.target(message)).netloc.rpartition('@')[2].casefold()}"
-        except (PermanentError, ValueError):
-            return "webhook"
+            target = self.target(message)
+        except PermanentError:
+            return Endpoint(f"{self.name.casefold()} nowhere", self.name, message.recipient, exact=True)
+        key = f"{self.name.casefold()} {origin(target)}"
+        written = re.match(r"https?://[^/?#\\]*[/?#\\]", message.recipient, re.IGNORECASE)
+        if written:
+            return Endpoint(key, self.name, written[0])
+        return Endpoint(key, self.name, message.recipient, exact=True)
 
     async def send(self, message: Message) -> Delivered:
         body = json.dumps(payload(message), ensure_ascii=False)
@@ -81,6 +87,19 @@ def payload(message: Message) -> dict[str, Any]:
             "url": message.url,
         },
     }
+
+
+def origin(url: str) -> str:
+    """scheme://host:port in one spelling, without a user's name or password."""
+    try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        port = parts.port or {"http": 80, "https": 443}[scheme]
+    except ValueError:
+        return "invalid"
+    host = (parts.hostname or "").rstrip(".")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port == {"http": 80, "https": 443}[scheme] else f":{port}")
 
 
 def snake(name: str) -> str:
