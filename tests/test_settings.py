@@ -1,0 +1,265 @@
+"""The environment: what may be set, what is refused, and that a refusal is one line without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from environs import ValidationError
+
+from certctl import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = {"CERTCTL_SECRET_KEY": "Zw8rN1vQ0kX5tJ7yB3mH9cL2pS6dF4gA-aTqEuWoRiYxKzVn"}
+DEPLOYMENT = {
+    "CERTCTL_SECRET_KEY": KEY["CERTCTL_SECRET_KEY"] * 2,
+    "CERTCTL_ALLOWED_HOSTS": "certctl.example.com",
+    "CERTCTL_BASE_URL": "https://certctl.example.com/",
+}
+CHANNELS = {
+    "CERTCTL_SMTP_HOST": "mail.example.com",
+    "CERTCTL_SMTP_FROM_ADDRESS": "certctl@example.com",
+    "CERTCTL_SLACK_WEBHOOK_URL": "https://hooks.slack.example/T/B/x",
+    "CERTCTL_SLACK_CHANNEL": "#pki",
+    "CERTCTL_TEAMS_WEBHOOK_URL": "https://teams.example/hook/",
+    "CERTCTL_PAGERDUTY_ROUTING_KEY": "routing",
+    "CERTCTL_PAGERDUTY_BASE_URL": "https://events.eu.pagerduty.com",
+    "CERTCTL_OPSGENIE_API_KEY": "genie",
+    "CERTCTL_OPSGENIE_PRIORITY": "P1",
+    "CERTCTL_WEBHOOK_SECRET": "whsec_new, whsec_old",
+    "CERTCTL_WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, fd00::/8",
+}
+
+
+def run(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process with `variables` and nothing else of this project's environment."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CERTCTL_", "DJANGO_", "DATABASE_URL"))
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run(["manage.py", *arguments], **variables)
+
+
+def setting(name: str, **variables: str) -> Any:
+    """The value that `certctl.settings` has for `name` with these variables, through JSON."""
+    code = f"import json; from certctl import settings as s; print(json.dumps((s.{name}), default=str))"
+    return json.loads(run(["-c", code], **KEY | variables).stdout)
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a refused command said."""
+    assert result.returncode == 1
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("certctl: ")
+    return lines[0]
+
+
+def test_refuses_to_start_without_a_secret_key() -> None:
+    assert "CERTCTL_SECRET_KEY" in refusal(manage("check"))
+
+
+def test_debugging_needs_nothing_at_all() -> None:
+    assert manage("check", CERTCTL_DEBUG="1").returncode == 0
+
+
+def test_all_faults_are_listed_in_one_line_without_the_values() -> None:
+    bad = {
+        "CERTCTL_DEBUG": "perhaps",
+        "DATABASE_URL": "postgresql//certctl:hunter2@db.example.com/certctl",
+        "CERTCTL_NOTIFICATION_MAX_ATTEMPTS": "0",
+        "CERTCTL_NOTIFICATION_LEASE": "soon",
+        "CERTCTL_NOTIFICATION_MISSING_NOTIFIER": "lost",
+        "CERTCTL_SMTP_PORT": "http",
+        "CERTCTL_SLACK_WEBHOOK_URL": "hooks.slack.com/services/hunter2",
+        "CERTCTL_WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/99",
+        "CERTCTL_BASE_URL": "certctl.example.com",
+        "CERTCTL_LOG_FORMAT": "xml",
+    }
+    said = refusal(manage("check", **bad))
+    assert [name for name in (*bad, "CERTCTL_SECRET_KEY") if name not in said] == []
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("command", [["manage.py"], ["-m", "certctl"]])
+def test_an_unreachable_database_is_one_line_without_its_password(command: list[str]) -> None:
+    away = "postgresql://certctl:hunter2@127.0.0.1:1/certctl"
+    said = refusal(run([*command, "showmigrations"], **KEY, DATABASE_URL=away))
+    assert "the database cannot be used" in said
+    assert "hunter2" not in said
+
+
+def test_traceback_shows_everything() -> None:
+    result = manage("check", "--traceback", CERTCTL_NOTIFICATION_LEASE="soon", **KEY)
+    assert "Traceback" in result.stderr
+
+
+def test_an_empty_database_says_that_it_wants_migrations(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+    said = refusal(manage("clearsessions", **KEY, DATABASE_URL=url))
+    assert "migrate" in said
+
+
+def test_deployment_check_is_clean() -> None:
+    result = manage("check", "--deploy", "--fail-level", "WARNING", **DEPLOYMENT)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, [True, True, True, 31536000]),
+        ({"CERTCTL_HSTS_SECONDS": "60"}, [True, True, True, 60]),
+        ({"CERTCTL_INSECURE_HTTP": "1"}, [False, False, False, 0]),
+        ({"CERTCTL_DEBUG": "1"}, [False, False, False, 0]),
+    ],
+)
+def test_transport_is_secure_unless_told_otherwise(variables: dict[str, str], expected: list[Any]) -> None:
+    found = setting(
+        "SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS",
+        **variables,
+    )
+    assert found == expected
+
+
+def test_defaults_of_the_app() -> None:
+    assert setting("NOTIFICATIONS") == {
+        "RETRY_INTERVAL": "0:02:00",
+        "PROCESS_INTERVAL": "0:01:00",
+        "BACKOFF_BASE": "0:01:00",
+        "BACKOFF_CAP": "1:00:00",
+        "SEND_TIMEOUT": "0:00:30",
+        "LEASE": "0:02:00",
+        "MAX_ATTEMPTS": 5,
+        "SWEEP_LIMIT": 1000,
+        "CONCURRENCY": 100,
+        "MISSING_NOTIFIER": "sent",
+        "BASE_URL": "",
+        "CHANNELS": {
+            "Webhook": {
+                "NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier",
+                "URL": "",
+                "SECRETS": [],
+                "ALLOWED_NETWORKS": [],
+            }
+        },
+    }
+
+
+def test_a_variable_set_to_nothing_is_not_set() -> None:
+    empty = dict.fromkeys((*CHANNELS, "CERTCTL_NOTIFICATION_MAX_ATTEMPTS", "DATABASE_URL"), "")
+    assert list(setting("NOTIFICATIONS['CHANNELS']", **empty)) == ["Webhook"]
+
+
+def test_channels_are_on_when_they_have_what_they_need() -> None:
+    channels = setting("NOTIFICATIONS['CHANNELS']", **CHANNELS)
+    assert {name: options.pop("NOTIFIER").rpartition(".")[2] for name, options in channels.items()} == {
+        "Webhook": "WebhookNotifier",
+        "Email": "EmailNotifier",
+        "Slack": "SlackNotifier",
+        "Teams": "TeamsNotifier",
+        "PagerDuty": "PagerDutyNotifier",
+        "OpsGenie": "OpsGenieNotifier",
+    }
+    assert channels == {
+        "Webhook": {
+            "URL": "",
+            "SECRETS": ["whsec_new", "whsec_old"],
+            "ALLOWED_NETWORKS": ["10.0.0.0/8", "fd00::/8"],
+        },
+        "Email": {"FROM_ADDRESS": "certctl@example.com"},
+        "Slack": {"URL": "https://hooks.slack.example/T/B/x", "CHANNEL": "#pki"},
+        "Teams": {"URL": "https://teams.example/hook/"},
+        "PagerDuty": {
+            "ROUTING_KEY": "routing",
+            "SEVERITY": "warning",
+            "BASE_URL": "https://events.eu.pagerduty.com",
+        },
+        "OpsGenie": {"API_KEY": "genie", "PRIORITY": "P1"},
+    }
+
+
+def test_database_url_wins_over_certctls_own_name_for_it() -> None:
+    own = {"CERTCTL_DATABASE_URL": "postgresql://a@one.example.com/first"}
+    assert setting("DATABASES['default']['NAME']", **own) == "first"
+    both = {**own, "DATABASE_URL": "postgresql://a@two.example.com/second"}
+    assert setting("DATABASES['default']['NAME']", **both) == "second"
+
+
+def test_logs_as_json_carry_time_level_and_extra_fields() -> None:
+    code = (
+        "import django, logging; django.setup();"
+        "logging.getLogger('notifications').info('swept', extra={'sent': 3})"
+    )
+    result = run(["-c", code], **KEY, CERTCTL_LOG_FORMAT="json", DJANGO_SETTINGS_MODULE="certctl.settings")
+    record = json.loads(result.stderr)
+    assert record.pop("timestamp")
+    assert record == {"levelname": "INFO", "name": "notifications", "message": "swept", "sent": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("2m", 120), ("1h", 3600), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert environment.duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["90", "", "0s", "-1m", "1w", "m", "1h30", "999999999d", "9" * 6000 + "s", "nan"]
+)
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValidationError):
+        environment.duration(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "mysql://u:hunter2@h/db",
+        "postgresql://u:hunter2@h",
+        "postgresql://u:hunter2@h:port/db",
+        "postgresql://u:hun#ter2@h/db",
+        "postgresql://[hunter2/db",
+        "sqlite://hunter2.sqlite3",
+    ],
+)
+def test_what_is_not_a_database(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        environment.database(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sqlite_waits_for_the_write_lock_and_readers_do_not_block_writers() -> None:
+    options = environment.database("sqlite:////srv/certctl.sqlite3")["OPTIONS"]
+    assert options["transaction_mode"] == "IMMEDIATE"
+    assert options["timeout"] == 20
+    assert "journal_mode=WAL" in options["init_command"]
+
+
+def test_a_pool_is_for_postgresql_only() -> None:
+    sqlite = environment.database("sqlite:///x.sqlite3")
+    assert environment.pooled(sqlite, 8) == sqlite
+    served = environment.pooled(environment.database("postgresql://u@h/db?connect_timeout=3"), 8)
+    assert served["OPTIONS"]["pool"]["max_size"] == 8
+    assert served["OPTIONS"]["connect_timeout"] == 3
