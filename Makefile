@@ -1,0 +1,69 @@
+# `make check` is what CI runs. Every target makes its virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN = $(VENV)/bin
+SOURCES = certctl notifications
+STAMP = $(VENV)/.installed
+
+# Management commands that only look at the code work on no database at all.
+OFFLINE = DATABASE_URL=sqlite://:memory:
+DEPLOYED = CERTCTL_ALLOWED_HOSTS=certctl.example.com CERTCTL_BASE_URL=https://certctl.example.com \
+	CERTCTL_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check lint format migrations deployable lock bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.13 VENV=.venv-3.13 chooses another Python; ARGS='-k sweep -n 4' is passed on to pytest."
+
+venv: $(STAMP) ## Make the virtual environment from the pinned, hashed requirements
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed: make venv PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo "$(PYTHON) cannot make virtual environments: install its venv package (python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: venv ## Show the main job in one go (DEMO_EXIT=1: play the operator too, then exit)
+	$(BIN)/python demo/run.py
+
+test: venv ## Run all tests on SQLite, then on PostgreSQL
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ARGS)
+	TEST_DATABASE=postgresql $(BIN)/python -m pytest $(ARGS)
+
+check: lint migrations deployable test ## Everything that CI checks, then the tests
+
+lint: venv ## Ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+migrations: venv ## Fail when a model has changed without a migration
+	$(OFFLINE) CERTCTL_DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
+
+deployable: venv ## Fail when the settings of a deployment draw a warning
+	$(OFFLINE) $(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: venv ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: venv ## Write requirements/dev.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group dev --extra apprise --extra server pyproject.toml -o requirements/dev.txt
+
+bench: venv ## Run the benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what builds and tests left behind, but no virtual environment
+	rm -rf build dist staticfiles .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
