@@ -23,6 +23,7 @@ class Conf:
     backoff_cap: timedelta = timedelta(hours=1)
     sweep_limit: int = 1000
     concurrency: int = 100
+    endpoint_concurrency: int = 50
     send_timeout: timedelta = timedelta(seconds=30)
     lease: timedelta = timedelta(minutes=2)
     missing_notifier: str = "sent"
@@ -39,7 +40,7 @@ class Conf:
 
 FIELDS = {f.name.upper(): f for f in fields(Conf)}
 DURATIONS = {"BACKOFF_BASE", "BACKOFF_CAP", "SEND_TIMEOUT", "LEASE", "RETRY_INTERVAL", "PROCESS_INTERVAL"}
-COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY"}
+COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY"}
 
 
 def current() -> Conf:

@@ -7,32 +7,36 @@ hand are bounded, so a lease is always longer than the wait for a turn plus the 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import random
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.urls import NoReverseMatch, reverse
 
-from . import backoff, conf, leases
-from .exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
+from . import backoff, conf, holds, leases
+from .exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from .lanes import HoldChange, Lane, Lanes, Rules
 from .leases import Outcome
 from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
-from .notifiers.base import Delivered, Message, Notifier, load
+from .notifiers.base import Delivered, Endpoint, Message, Notifier, load
 from .queryset import NotificationQuerySet, database_now
 
 logger = logging.getLogger(__name__)
 
+FIRST_CLAIM = 20  # rows; the stride doubles from here while endpoints keep up
 FLUSH_ROWS = 200
 FLUSH_SECONDS = 0.1
 # The waits between tries to record; what cannot be recorded is sent again when its lease ends.
@@ -145,12 +149,13 @@ class Sweep:
         self.options = options
         self.result = SweepResult(kind=str(kind))
         self.worker = worker_name()
-        self.notifiers: dict[str, Notifier] = {}
-        self.waiting: deque[NotificationEvent] = deque()
-        self.late: list[NotificationEvent] = []  # to be given back unattempted
-        self.running: set[asyncio.Task[None]] = set()
+        self.lanes: Lanes[NotificationEvent] = Lanes(rules_of(settings))
+        self.stride = FIRST_CLAIM
+        self.tasks: set[asyncio.Task[None]] = set()
         self.done: list[Outcome] = []
-        self.exhausted = False  # the last claim found less than it asked for
+        self.given_back: list[tuple[NotificationEvent, float]] = []  # unattempted, due again in seconds
+        self.closed_recipients: dict[tuple[str, str], float] = {}
+        self.dry: frozenset[Endpoint] | None = None  # nothing was left outside these closed endpoints
         self.flushed = time.monotonic()
 
     def run(self) -> SweepResult:
@@ -178,10 +183,17 @@ class Sweep:
             if self.options.include_unscheduled:
                 leases.schedule_stranded(self.rows, now=now, limit=limit)
             self.result.dead += leases.bury(self.rows, **bounds)
+        for endpoint, failures, ours in holds.survey(
+            now=now, using=self.options.using, probe_for=self.conf.lease
+        ):
+            if ours:
+                self.lanes.probe(endpoint, failures)
+            else:
+                self.lanes.keep_held(endpoint)
 
-    def _claim(self, count: int) -> list[NotificationEvent]:
+    def _claim(self, count: int, closed: frozenset[Endpoint]) -> list[NotificationEvent]:
         now = self.clock()
-        eligible = due(self.kind, self.rows, now, self.conf.max_attempts)
+        eligible = due(self.kind, self.rows, now, self.conf.max_attempts).outside(closed)
         return leases.claim(eligible, count, now=now, lease=self.conf.lease)
 
     def _record(self, outcomes: list[Outcome]) -> None:
@@ -197,9 +209,11 @@ class Sweep:
                     outcome.outcome,
                 )
 
-    def _release(self, events: list[NotificationEvent]) -> None:
-        leases.release(events, due_at=self.clock(), using=self.options.using)
-        self.result.released += len(events)
+    def _release(self, rows: list[tuple[NotificationEvent, float]]) -> None:
+        now, by_wait = self.clock(), itemgetter(1)
+        for wait, group in groupby(sorted(rows, key=by_wait), by_wait):
+            events = [event for event, _ in group]
+            leases.release(events, due_at=now + timedelta(seconds=wait), using=self.options.using)
 
     def _log_run(self, started_at: datetime) -> None:
         ended_at = self.clock()
@@ -208,7 +222,7 @@ class Sweep:
         SweepRun.objects.using(self.options.using).create(
             **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
         )
-        logger.info("%s sweep", self.kind, extra=self.result.as_dict())
+        logger.info("%s", self.result, extra=self.result.as_dict())
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
@@ -232,55 +246,79 @@ class Sweep:
                 await self._wait()
                 await self._flush()
         finally:
-            await asyncio.gather(*self.running)
+            await asyncio.gather(*self.tasks)
             await self._flush(everything=True)
             for notifier in self.notifiers.values():
                 await notifier.close()
                 await notifier.http.close()
 
     async def _has_work(self) -> bool:
-        if self.options.stop():
-            self.exhausted = True
-            self.late.extend(self.waiting)
-            self.waiting.clear()
-        if self.late:
-            rest, self.late = self.late, []
-            await sync_to_async(self._release)(rest)
-        return bool(self.waiting or self.running) or not self._claimed_all()
+        stopping = self.options.stop()
+        self.given_back += self.lanes.drain(everything=stopping)
+        rest, self.given_back = self.given_back, []
+        self.result.released += len(rest)
+        await sync_to_async(self._release)(rest)
+        return bool(self.lanes.waiting or self.tasks) or not (stopping or self._claimed_all())
 
     def _claimed_all(self) -> bool:
-        return self.exhausted or self.result.claimed >= self.options.limit
+        """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
+        used = self.result.claimed - self.result.released
+        return used >= self.options.limit or (self.dry is not None and self.lanes.closed() >= self.dry)
 
     async def _claim_more(self) -> None:
-        """Keep as many rows waiting for a turn as can be in flight: enough to never idle, few to hold."""
-        in_hand = len(self.waiting) + len(self.running)
-        if self._claimed_all() or len(self.waiting) > self.conf.concurrency // 2:
+        """Keep a stride of rows waiting: enough to never idle, few enough to start within their lease."""
+        if self.options.stop() or self._claimed_all() or self.lanes.waiting > self.stride // 2:
             return
-        room = min(2 * self.conf.concurrency - in_hand, self.options.limit - self.result.claimed)
-        claimed = await sync_to_async(self._claim)(room)
-        self.result.claimed += len(claimed)
-        self.exhausted = self.exhausted or len(claimed) < room
-        self.waiting.extend(claimed)
+        closed = self.lanes.closed()
+        left = self.options.limit - self.result.claimed + self.result.released
+        room = min(self.stride, max(FIRST_CLAIM, self.lanes.room()), left)
+        claimed = await sync_to_async(self._claim)(room, closed)
+        self.dry = closed if len(claimed) < room else None
+        refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
+        self.result.claimed += len(claimed) - len(refused)
+        await sync_to_async(self._release)([(event, 0.0) for event in refused])
+        # Many refused means that few endpoints own what is next: look for the others in small steps.
+        grown = self.stride // 2 if refused else self.stride * 2
+        self.stride = max(FIRST_CLAIM, min(grown, 2 * self.conf.concurrency))
+
+    def _lane(self, event: NotificationEvent) -> Lane[NotificationEvent]:
+        name = self.conf.channel(event.channel)
+        if name is None:
+            return self.lanes.lane(Endpoint("no notifier", event.channel))
+        notifier = self.notifiers[name]
+        return self.lanes.lane(
+            notifier.endpoint(message_of(event, "")),
+            ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
+            per_second=notifier.max_per_second,
+        )
 
     def _start(self) -> None:
-        while self.waiting and len(self.running) < self.conf.concurrency:
-            event = self.waiting.popleft()
-            if self.clock() + self.conf.send_timeout > event.leased_until:
-                self.late.append(event)  # its attempt could outlive its lease: somebody else's turn
+        while len(self.tasks) < self.conf.concurrency and (turn := self.lanes.take(time.monotonic())):
+            lane, event = turn
+            if not self._may_go(event):
+                self.lanes.ended(lane, None)
                 continue
-            task = asyncio.get_running_loop().create_task(self._attempt(event))
-            self.running.add(task)
+            task = asyncio.get_running_loop().create_task(self._attempt(lane, event))
+            self.tasks.add(task)
             task.add_done_callback(self._ended)
 
+    def _may_go(self, event: NotificationEvent) -> bool:
+        """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
+        pause = self.closed_recipients.get((event.channel, event.recipient), 0.0)
+        if pause or self.clock() + self.conf.send_timeout > event.leased_until:
+            self.given_back.append((event, pause))
+            return False
+        return True
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self.running.discard(task)
+        self.tasks.discard(task)
         self._start()
-        starving = len(self.waiting) <= self.conf.concurrency // 2 and not self._claimed_all()
-        if starving or not self.running or len(self.done) >= FLUSH_ROWS:
+        starving = self.lanes.waiting <= self.stride // 2 and not self._claimed_all()
+        if starving or not self.tasks or len(self.done) >= FLUSH_ROWS:
             self.wake.set()
 
     async def _wait(self) -> None:
-        if self.running:
+        if self.tasks or self.lanes.waiting:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.wake.wait(), FLUSH_SECONDS)
         self.wake.clear()
@@ -288,7 +326,9 @@ class Sweep:
     async def _flush(self, everything: bool = False) -> None:
         """Record what has ended, many rows at a time: after FLUSH_SECONDS, FLUSH_ROWS, or at the end."""
         age = time.monotonic() - self.flushed
-        if not self.done or not (everything or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS):
+        if not (everything or self.done) or not (
+            everything or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS
+        ):
             return
         outcomes, self.done = self.done, []
         for pause in RECORD_PAUSES:
@@ -300,20 +340,43 @@ class Sweep:
                     raise
                 logger.warning("the database did not take %d outcomes; trying again", len(outcomes))
                 await asyncio.sleep(pause)
+        changes, self.lanes.changes = self.lanes.changes, []
+        if everything:
+            changes += self.lanes.unused_probes()
+        if changes:
+            await sync_to_async(self._apply_holds)(changes)
         self.flushed = time.monotonic()
         self.options.progress(self.result)
 
-    async def _attempt(self, event: NotificationEvent) -> None:
+    def _apply_holds(self, changes: list[HoldChange]) -> None:
+        holds.apply(changes, now=self.clock(), using=self.options.using)
+
+    async def _attempt(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
         started_at, start = self.clock(), time.monotonic()
         answer: Delivered | Exception | None
         try:
             answer = await self._send(event)
         except Exception as error:
-            answer = error
+            answer = as_delivery_error(error)
+        self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None)
         milliseconds = round((time.monotonic() - start) * 1000)
         outcome = decide(event, answer, self.conf, started_at, milliseconds)
         self.done.append(outcome)
         log_attempt(outcome)
+
+    def _learn(
+        self, lane: Lane[NotificationEvent], event: NotificationEvent, error: DeliveryError | None
+    ) -> None:
+        """Tell the lane; where a host serves many, a closed door is the recipient's alone."""
+        shared = any(e.recipient_prefix and not e.exact for e in lane.endpoints)
+        if error and shared and error.reason in (Reason.AUTH, Reason.GONE):
+            digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
+            channel = self.conf.channel(event.channel) or event.channel
+            door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
+            self.lanes.hold(door, error)
+            self.closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
+            error = None
+        self.lanes.ended(lane, error)
 
     async def _send(self, event: NotificationEvent) -> Delivered | None:
         """The provider's acceptance, or None where the channel has no notifier."""
@@ -414,6 +477,10 @@ def link(event: NotificationEvent, base_url: str) -> str:
     except NoReverseMatch:
         return ""
     return f"{base_url.rstrip('/')}{path}"
+
+
+def rules_of(settings: conf.Conf) -> Rules:
+    return Rules(ceiling=settings.endpoint_concurrency)
 
 
 def load_all(settings: conf.Conf) -> dict[str, Notifier]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
 
-__all__ = ["DeliveryAttempt", "NotificationEvent", "Requeue", "Status", "SweepRun"]
+__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun"]
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 
@@ -287,3 +287,35 @@ class SweepRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+
+
+class Hold(models.Model):
+    """An endpoint that nobody sends to until a time, and why; its rows wait without spending attempts.
+
+    A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
+    (or is just it, where `exact`); "" means all of the channel's rows. One endpoint can have several.
+    """
+
+    endpoint = models.TextField()
+    channel = models.CharField(max_length=255)
+    recipient_prefix = models.CharField(max_length=255, blank=True, default="")
+    exact = models.BooleanField(default=False)
+    reason = models.CharField(max_length=20)
+    error = models.TextField()
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=1)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_holds"
+        ordering = ("endpoint",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["endpoint", "channel", "recipient_prefix"], name="uniq_notification_holds_rows"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"

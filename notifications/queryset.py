@@ -6,10 +6,12 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
+from functools import reduce
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from operator import or_
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Q, TextChoices
@@ -68,6 +70,25 @@ def tidy(text: str | None) -> str | None:
     return text if len(text) <= LAST_ERROR_LIMIT else text[: LAST_ERROR_LIMIT - 1] + "…"
 
 
+class Destination(Protocol):
+    """Which rows go to one place: a channel's, all of them or by recipient."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def recipient_prefix(self) -> str | None: ...
+    @property
+    def exact(self) -> bool: ...
+
+
+def rows_of(destination: Destination) -> Q:
+    rows = Q(channel__iexact=destination.channel)
+    if destination.recipient_prefix:
+        lookup = "recipient" if destination.exact else "recipient__startswith"
+        rows &= Q(**{lookup: destination.recipient_prefix})
+    return rows
+
+
 def free(now: datetime) -> Q:
     """Not in the hands of a worker."""
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
@@ -106,6 +127,10 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
     def on_channel(self, channel: str) -> Self:
         """Old rows say `email`, new ones `Email`: case does not matter."""
         return self.filter(channel__iexact=channel)
+
+    def outside(self, destinations: Collection[Destination]) -> Self:
+        """Without the rows that go to one of these."""
+        return self.exclude(reduce(or_, map(rows_of, destinations))) if destinations else self
 
     def count_by_status(self, status: str) -> int:
         return self.filter(status=status).count()

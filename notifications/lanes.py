@@ -1,0 +1,206 @@
+"""Whose turn it is: one lane per endpoint, so that no endpoint can hold up another.
+
+Pure scheduling in memory: no database, no network, and the time is an argument. A lane starts with
+few attempts in flight and earns one more with every answer, so an endpoint that never answers holds
+only the few that it started with; it loses half when it fails, and is held when it goes on failing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from .exceptions import DeliveryError, EndpointEffect
+from .notifiers.base import Endpoint
+
+Row = TypeVar("Row")
+
+START = 5  # attempts in flight at an endpoint that has not answered yet
+WAITING_PER_SLOT = 4  # rows kept in hand for each attempt that an endpoint may have in flight
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """ceiling: attempts in flight at one endpoint; failures: in a row, until it is held; hold: seconds."""
+
+    ceiling: int
+    failures: int = 5
+    hold: float = 30.0
+    auth_hold: float = 900.0
+    longest_hold: float = 300.0
+
+
+@dataclass(slots=True)
+class Lane(Generic[Row]):
+    """What is known of one endpoint, and its rows that wait for their turn."""
+
+    key: str
+    ceiling: int
+    per_second: float | None
+    limit: int
+    endpoints: set[Endpoint] = field(default_factory=set)
+    waiting: deque[Row] = field(default_factory=deque)
+    running: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+    held: bool = False
+    pause: float = 0.0  # seconds, while held
+    probing: bool = False
+    holds: int = 0  # how often it was held since it last delivered
+
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) >= self.capacity
+
+    @property
+    def capacity(self) -> int:
+        # A lane with a pace of its own can only use what it starts within the next seconds.
+        paced = self.per_second and max(1, round(self.per_second * START))
+        return paced or WAITING_PER_SLOT * self.limit
+
+    def may_start(self, now: float) -> bool:
+        return bool(self.waiting) and self.running < self.limit and now >= self.not_before and not self.held
+
+
+@dataclass(frozen=True, slots=True)
+class HoldChange:
+    """An endpoint is held for `seconds` because of `error`, or delivers again, or its probe was not used."""
+
+    endpoint: Endpoint
+    seconds: float = 0.0
+    error: DeliveryError | None = None
+    holds: int = 0
+    delivers: bool = False
+
+
+class Lanes(Generic[Row]):
+    """All endpoints of one sweep."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.lanes: dict[str, Lane[Row]] = {}
+        self.turns: deque[Lane[Row]] = deque()  # the lanes with rows waiting, in turn
+        self.waiting = 0
+        self.running = 0
+        self.changes: list[HoldChange] = []
+
+    def lane(
+        self, endpoint: Endpoint, *, ceiling: int | None = None, per_second: float | None = None
+    ) -> Lane[Row]:
+        lane = self.lanes.get(endpoint.key)
+        if lane is None:
+            top = min(ceiling or self.rules.ceiling, self.rules.ceiling)
+            lane = Lane(endpoint.key, ceiling=top, per_second=per_second, limit=min(START, top))
+            self.lanes[endpoint.key] = lane
+        lane.endpoints.add(endpoint)
+        return lane
+
+    def put(self, row: Row, lane: Lane[Row]) -> bool:
+        """Let a row wait for its turn; False when its endpoint has enough of them, or is held."""
+        if lane.held or lane.full:
+            return False
+        if not lane.waiting:
+            self.turns.append(lane)
+        lane.waiting.append(row)
+        self.waiting += 1
+        return True
+
+    def room(self) -> int:
+        """How many rows the endpoints known so far could take in."""
+        return sum(lane.capacity - len(lane.waiting) for lane in self.lanes.values() if not lane.held)
+
+    def take(self, now: float) -> tuple[Lane[Row], Row] | None:
+        """The next row to attempt, each endpoint in its turn; None when none may start at `now`."""
+        for _ in range(len(self.turns)):
+            lane = self.turns.popleft()
+            if not lane.may_start(now):
+                self.turns.append(lane)
+                continue
+            row = lane.waiting.popleft()
+            if lane.waiting:
+                self.turns.append(lane)
+            self.waiting -= 1
+            self.running += 1
+            lane.running += 1
+            if lane.per_second:
+                lane.not_before = max(lane.not_before, now - 0.1) + 1 / lane.per_second
+            return lane, row
+        return None
+
+    def ended(self, lane: Lane[Row], error: DeliveryError | None) -> None:
+        """Learn from an attempt's end. Rows of an endpoint that is held from now on are left to `drain`."""
+        self.running -= 1
+        lane.running -= 1
+        effect = error.endpoint_effect if error else EndpointEffect.HEALTHY
+        if effect == EndpointEffect.HEALTHY:
+            self._healthy(lane)
+        elif effect == EndpointEffect.HELD and error:
+            self._hold(lane, error, self._wish(error))
+        elif effect == EndpointEffect.COUNTS and error:
+            lane.failures += 1
+            lane.limit = max(1, lane.limit // 2)
+            if lane.probing or lane.failures >= self.rules.failures:
+                self._hold(lane, error, self._pause(lane))
+
+    def _healthy(self, lane: Lane[Row]) -> None:
+        lane.failures = 0
+        lane.limit = min(lane.limit + 1, lane.ceiling)
+        if lane.probing:
+            lane.probing = False
+            lane.holds = 0
+            lane.limit = min(START, lane.ceiling)
+            self.changes += [HoldChange(endpoint, delivers=True) for endpoint in lane.endpoints]
+
+    def _wish(self, error: DeliveryError) -> float:
+        return self.rules.auth_hold if error.retry_after is None else error.retry_after
+
+    def _pause(self, lane: Lane[Row]) -> float:
+        """Twice as long every time that the probe fails."""
+        return min(self.rules.hold * 2.0 ** min(lane.holds, 16), self.rules.longest_hold)
+
+    def _hold(self, lane: Lane[Row], error: DeliveryError, seconds: float) -> None:
+        if lane.held:
+            return
+        lane.held, lane.pause = True, seconds
+        lane.holds += 1
+        self.changes += [HoldChange(e, seconds, error, lane.holds) for e in lane.endpoints]
+
+    def keep_held(self, endpoint: Endpoint) -> None:
+        """Another worker found this endpoint down, and its hold is not over."""
+        self.lane(endpoint).held = True
+
+    def probe(self, endpoint: Endpoint, holds: int) -> None:
+        """The hold is over, and the one attempt that finds out whether it delivers again is ours."""
+        lane = self.lane(endpoint)
+        lane.probing, lane.limit, lane.holds = True, 1, holds
+
+    def hold(self, endpoint: Endpoint, error: DeliveryError) -> None:
+        """Hold one destination, where the rest of its endpoint's rows may go on."""
+        self._hold(self.lane(endpoint), error, self._wish(error))
+
+    def drain(self, everything: bool = False) -> list[tuple[Row, float]]:
+        """Take out the rows whose endpoint is held, each with the seconds that it is; or all rows."""
+        rows: list[tuple[Row, float]] = []
+        for lane in list(self.turns):
+            if everything or lane.held:
+                rows += [(row, lane.pause) for row in lane.waiting]
+                self.waiting -= len(lane.waiting)
+                lane.waiting.clear()
+                self.turns.remove(lane)
+        return rows
+
+    def unused_probes(self) -> list[HoldChange]:
+        """Give back, at the end, the probes for which no row came."""
+        unused = (lane for lane in self.lanes.values() if lane.probing and not lane.held)
+        return [HoldChange(endpoint) for lane in unused for endpoint in lane.endpoints]
+
+    def closed(self) -> frozenset[Endpoint]:
+        """The endpoints whose rows are not to be claimed now: held, or with enough rows in hand."""
+        return frozenset(self._closed())
+
+    def _closed(self) -> Iterator[Endpoint]:
+        for lane in self.lanes.values():
+            if lane.held or len(lane.waiting) > lane.capacity // 2:
+                yield from lane.endpoints
