@@ -117,8 +117,13 @@ def sweep(
     Raises ImproperlyConfigured for bad settings and django.db's errors when the database is away;
     a notification's own failure raises nothing.
     """
-    given = {"max_attempts": max_attempts, "concurrency": concurrency, "sweep_limit": limit}
-    settings = replace(conf.current(), **{name: value for name, value in given.items() if value is not None})
+    settings = conf.current()
+    settings = replace(
+        settings,
+        sweep_limit=limit or settings.sweep_limit,
+        max_attempts=max_attempts or settings.max_attempts,
+        concurrency=concurrency or settings.concurrency,
+    )
     return Sweep(kind, settings, Options(limit=settings.sweep_limit, **options)).run()
 
 
@@ -176,13 +181,13 @@ class Sweep:
     def _prepare(self) -> None:
         """Put right what others left behind, before anything is claimed."""
         now, limit = self.clock(), self.options.limit
-        bounds = {"now": now, "max_attempts": self.conf.max_attempts, "limit": limit}
-        _, died = leases.reap(self.rows, **bounds)
+        budget = self.conf.max_attempts
+        _, died = leases.reap(self.rows, now=now, max_attempts=budget, limit=limit)
         self.result.dead += died
         if self.kind == SweepKind.RETRY:
             if self.options.include_unscheduled:
                 leases.schedule_stranded(self.rows, now=now, limit=limit)
-            self.result.dead += leases.bury(self.rows, **bounds)
+            self.result.dead += leases.bury(self.rows, now=now, max_attempts=budget, limit=limit)
         for endpoint, failures, ours in holds.survey(
             now=now, using=self.options.using, probe_for=self.conf.lease
         ):
@@ -305,7 +310,8 @@ class Sweep:
     def _may_go(self, event: NotificationEvent) -> bool:
         """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
         pause = self.closed_recipients.get((event.channel, event.recipient), 0.0)
-        if pause or self.clock() + self.conf.send_timeout > event.leased_until:
+        lease_end = event.leased_until or self.clock()
+        if pause or self.clock() + self.conf.send_timeout > lease_end:
             self.given_back.append((event, pause))
             return False
         return True
@@ -403,7 +409,8 @@ def decide(
 
     answer  the provider's acceptance, what the notifier raised, or None for a channel without one
     """
-    outcome = partial(Outcome, event=event, started_at=started_at, duration=duration)
+    channel = settings.channel(event.channel) or event.channel
+    outcome = partial(Outcome, event=event, channel=channel, started_at=started_at, duration=duration)
     if isinstance(answer, Delivered):
         return outcome(status=Status.SENT, outcome=AttemptOutcome.SENT, status_code=answer.status)
     if answer is None:

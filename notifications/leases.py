@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
+from . import tallies
 from .models import INTERRUPTED_ERROR, AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
 
@@ -23,6 +24,7 @@ from .queryset import UNDELIVERED, NotificationQuerySet, tidy
 class Outcome:
     """How one attempt ended, and what the row becomes.
 
+    channel   as the settings spell it, where it is configured
     status    sent, failed or dead
     delay     until the next attempt, where status is failed
     error     the attempt's error, None where it succeeded
@@ -30,6 +32,7 @@ class Outcome:
     """
 
     event: NotificationEvent
+    channel: str
     status: str
     outcome: str
     started_at: datetime
@@ -75,9 +78,10 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
         return set()
     with transaction.atomic(using=using, durable=True):
         recorded = _settle(outcomes, now, using)
-        DeliveryAttempt.objects.using(using).bulk_create(
-            _attempt(o, worker) for o in outcomes if o.event.pk in recorded
-        )
+        attempts = [_attempt(o, worker) for o in outcomes if o.event.pk in recorded]
+        DeliveryAttempt.objects.using(using).bulk_create(attempts)
+        ages = [(now - o.event.created_at).total_seconds() for o in outcomes if o.event.pk in recorded]
+        tallies.add(attempts, ages, now=now, using=using)
     return recorded
 
 
@@ -142,7 +146,7 @@ def _attempt(o: Outcome, worker: str) -> DeliveryAttempt:
     return DeliveryAttempt(
         notification_id=o.event.pk,
         number=o.event.retry_count + 1,
-        channel=o.event.channel,
+        channel=o.channel,
         started_at=o.started_at,
         duration_ms=o.duration,
         outcome=o.outcome,
@@ -193,7 +197,9 @@ def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit:
         )
         # Another program finished these while we held them; only the lease is left over.
         mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
-        DeliveryAttempt.objects.using(rows.db).bulk_create(DeliveryAttempt.interrupted(e) for e in waiting)
+        attempts = [DeliveryAttempt.interrupted(event) for event in waiting]
+        DeliveryAttempt.objects.using(rows.db).bulk_create(attempts)
+        tallies.add(attempts, [0.0] * len(attempts), now=now, using=rows.db)
     return again, dead
 
 

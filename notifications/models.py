@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
 
-__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun"]
+__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun", "Tally"]
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 
@@ -215,7 +215,7 @@ class DeliveryAttempt(History):
             notification=event,
             number=event.retry_count + 1,
             channel=event.channel,
-            started_at=event.leased_until,
+            started_at=event.leased_until or event.created_at,
             duration_ms=0,
             outcome=AttemptOutcome.INTERRUPTED,
             error=INTERRUPTED_ERROR,
@@ -287,6 +287,55 @@ class SweepRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+
+
+DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: upper bounds
+AGES = (1, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400)  # seconds from raised to delivered
+
+
+class Tally(models.Model):
+    """Attempts counted as they are recorded, per hour, and for all time in the hour EPOCH.
+
+    It answers "how many, how long" without reading the history. took_n counts the attempts that took
+    at most DURATIONS[n] seconds and more than the bound before; age_n the deliveries by AGES alike.
+    """
+
+    hour = models.DateTimeField()
+    channel = models.CharField(max_length=255)
+    outcome = models.CharField(max_length=20)
+    attempts = models.BigIntegerField()
+    milliseconds = models.BigIntegerField()
+    took_0 = models.BigIntegerField()
+    took_1 = models.BigIntegerField()
+    took_2 = models.BigIntegerField()
+    took_3 = models.BigIntegerField()
+    took_4 = models.BigIntegerField()
+    took_5 = models.BigIntegerField()
+    age_0 = models.BigIntegerField()
+    age_1 = models.BigIntegerField()
+    age_2 = models.BigIntegerField()
+    age_3 = models.BigIntegerField()
+    age_4 = models.BigIntegerField()
+    age_5 = models.BigIntegerField()
+    age_6 = models.BigIntegerField()
+    age_7 = models.BigIntegerField()
+    age_8 = models.BigIntegerField()
+    age_9 = models.BigIntegerField()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_tallies"
+        ordering = ("hour", "channel", "outcome")
+        verbose_name_plural = "tallies"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["hour", "channel", "outcome"], name="uniq_notification_tallies_hour"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
 
 
 class Hold(models.Model):

@@ -233,7 +233,7 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
         return TransitionRefused(verb, event_id, WHY_NOT.get((verb, event.status), f"it is {event.status}"))
 
 
-WHY_NOT = {
+WHY_NOT: dict[tuple[str, str], str] = {
     ("requeue", Status.SENT): "it is sent: it was delivered",
     ("requeue", Status.READ): "it is read: a person has seen or dismissed it",
     ("requeue", Status.PENDING): "it is pending: the next sweep sends it",
