@@ -1,5 +1,9 @@
 """Retries: what certctl's migration 000016 added, and the created_at that came before it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import django.utils.timezone
 from django.db import migrations, models
 from django.db.models import Q
@@ -10,7 +14,7 @@ import notifications.models
 from ._adopt import AdoptColumn, AdoptIndex
 
 
-def column(name: str, field: models.Field, kind: str, default: str | None = None) -> AdoptColumn:
+def column(name: str, field: models.Field[Any, Any], kind: str, default: str | None = None) -> AdoptColumn:
     return AdoptColumn(migrations.AddField("notificationevent", name, field), name, kind, default)
 
 

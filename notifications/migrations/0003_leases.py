@@ -1,5 +1,9 @@
 """Leases, and a producer's key against raising an alert twice."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import migrations, models
 from django.db.models import Q
@@ -9,7 +13,7 @@ import notifications.models
 from ._adopt import AdoptColumn, AdoptIndex
 
 
-def column(name: str, field: models.Field, kind: str) -> AdoptColumn:
+def column(name: str, field: models.Field[Any, Any], kind: str) -> AdoptColumn:
     return AdoptColumn(migrations.AddField("notificationevent", name, field), name, kind)
 
 

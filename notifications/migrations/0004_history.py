@@ -5,20 +5,30 @@ from django.db import migrations, models
 
 import notifications.models
 
-from ._adopt import cascade
+from ._adopt import CreateTable, cascade
 
 
 class Migration(migrations.Migration):
     dependencies = [("notifications", "0003_leases")]
 
     operations = [
-        migrations.CreateModel(
+        CreateTable(
             name="DeliveryAttempt",
             fields=[
                 (
                     "id",
                     models.BigAutoField(
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "notification",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="notifications.notificationevent",
                     ),
                 ),
                 ("number", models.PositiveIntegerField()),
@@ -50,15 +60,30 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "notification_attempts",
                 "ordering": ("started_at", "id"),
+                "indexes": [
+                    notifications.models.Index(
+                        fields=["notification", "started_at"], name="idx_notification_attempts_event"
+                    )
+                ],
             },
         ),
-        migrations.CreateModel(
+        CreateTable(
             name="Requeue",
             fields=[
                 (
                     "id",
                     models.BigAutoField(
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "notification",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="notifications.notificationevent",
                     ),
                 ),
                 ("by", models.CharField(max_length=255)),
@@ -71,9 +96,14 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "notification_requeues",
                 "ordering": ("at", "id"),
+                "indexes": [
+                    notifications.models.Index(
+                        fields=["notification", "at"], name="idx_notification_requeues_event"
+                    )
+                ],
             },
         ),
-        migrations.CreateModel(
+        CreateTable(
             name="SweepRun",
             fields=[
                 (
@@ -99,47 +129,12 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "notification_sweeps",
                 "ordering": ("ended_at", "id"),
+                "indexes": [
+                    notifications.models.Index(
+                        fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"
+                    )
+                ],
             },
-        ),
-        migrations.AddField(
-            model_name="deliveryattempt",
-            name="notification",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="%(class)ss",
-                to="notifications.notificationevent",
-            ),
-        ),
-        migrations.AddField(
-            model_name="requeue",
-            name="notification",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="%(class)ss",
-                to="notifications.notificationevent",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="sweeprun",
-            index=notifications.models.Index(
-                fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="deliveryattempt",
-            index=notifications.models.Index(
-                fields=["notification", "started_at"], name="idx_notification_attempts_event"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="requeue",
-            index=notifications.models.Index(
-                fields=["notification", "at"], name="idx_notification_requeues_event"
-            ),
         ),
         cascade("notification_attempts"),
         cascade("notification_requeues"),

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from ._adopt import CreateTable
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -9,7 +11,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
+        CreateTable(
             name="Hold",
             fields=[
                 (

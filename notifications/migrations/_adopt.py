@@ -1,19 +1,20 @@
 """Operations that make what is missing from a table which certctl may have made already.
 
 On PostgreSQL everything that this project adds carries MARK as its comment, so that migrating back
-takes away exactly that and nothing of certctl's. Other databases cannot hold a certctl table:
-there the operations do what Django's own would.
+takes away exactly that and nothing of certctl's. Other databases cannot hold a certctl table: there the
+operations do what Django's own would, unless an earlier run has done it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db import migrations
+from django.db import migrations, router
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor as Editor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
+MODEL = "notificationevent"
 TABLE = "notification_events"
 MARK = "made by certctl-notifications"
 
@@ -23,21 +24,22 @@ class Adopt(Operation):
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.reversible = operation.reversible
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return (type(self).__name__, [self.operation], {})
+        self.reversible = operation.reversible  # type: ignore[misc]
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         self.operation.state_forwards(app_label, state)
 
     def database_forwards(self, app_label: str, editor: Editor, *states: ProjectState) -> None:
+        if not router.allow_migrate(editor.connection.alias, app_label, model_name=MODEL):
+            return
         if editor.connection.vendor == "postgresql":
             self.adopt(editor)
-        else:
+        elif not self.is_there(editor):
             self.operation.database_forwards(app_label, editor, *states)
 
     def database_backwards(self, app_label: str, editor: Editor, *states: ProjectState) -> None:
+        if not router.allow_migrate(editor.connection.alias, app_label, model_name=MODEL):
+            return
         if editor.connection.vendor == "postgresql":
             self.abandon(editor)
         else:
@@ -45,6 +47,9 @@ class Adopt(Operation):
 
     def describe(self) -> str:
         return f"{self.operation.describe()}, unless it is there"
+
+    def is_there(self, editor: Editor) -> bool:
+        raise NotImplementedError
 
     def adopt(self, editor: Editor) -> None:
         raise NotImplementedError
@@ -61,8 +66,11 @@ class AdoptTable(Adopt):
         self.columns = columns
         self.defaults = defaults
 
+    def is_there(self, editor: Editor) -> bool:
+        return _has_table(editor, TABLE)
+
     def adopt(self, editor: Editor) -> None:
-        if _scalar(editor, "SELECT to_regclass(%s)", TABLE) is None:
+        if not self.is_there(editor):
             editor.execute(f"CREATE TABLE {TABLE} ({self.columns})")
             editor.execute(f"COMMENT ON TABLE {TABLE} IS '{MARK}'")
         for column, default in self.defaults.items():
@@ -74,7 +82,7 @@ class AdoptTable(Adopt):
 
 
 class AdoptColumn(Adopt):
-    """ADD COLUMN `name` `kind`, with its default."""
+    """ADD COLUMN `name` `kind`, with its default; a column that lacks its default is completed."""
 
     def __init__(self, operation: Operation, name: str, kind: str, default: str | None = None) -> None:
         super().__init__(operation)
@@ -82,16 +90,19 @@ class AdoptColumn(Adopt):
         self.kind = kind
         self.default = default
 
+    def is_there(self, editor: Editor) -> bool:
+        return self.name in _columns(editor)
+
     def adopt(self, editor: Editor) -> None:
-        if _column(editor, self.name) is None:
+        if not self.is_there(editor):
             suffix = f" NOT NULL DEFAULT {self.default}" if self.default else ""
             editor.execute(f"ALTER TABLE {TABLE} ADD COLUMN {self.name} {self.kind}{suffix}")
             editor.execute(f"COMMENT ON COLUMN {TABLE}.{self.name} IS '{MARK}'")
         elif self.default:
-            _ensure_default(editor, self.name, self.default)
+            _complete(editor, self.name, self.default)
 
     def abandon(self, editor: Editor) -> None:
-        number = _column(editor, self.name)
+        number = _scalar(editor, COLUMN_NUMBER, TABLE, self.name)
         if number and _scalar(editor, "SELECT col_description(to_regclass(%s), %s)", TABLE, number) == MARK:
             editor.execute(f"ALTER TABLE {TABLE} DROP COLUMN {self.name}")
 
@@ -105,8 +116,12 @@ class AdoptIndex(Adopt):
         self.definition = definition
         self.kind = "UNIQUE INDEX" if unique else "INDEX"
 
+    def is_there(self, editor: Editor) -> bool:
+        with editor.connection.cursor() as cursor:
+            return self.name in editor.connection.introspection.get_constraints(cursor, TABLE)
+
     def adopt(self, editor: Editor) -> None:
-        if _scalar(editor, "SELECT to_regclass(%s)", self.name) is None:
+        if not self.is_there(editor):
             editor.execute(f"CREATE {self.kind} {self.name} ON {TABLE} {self.definition}")
             editor.execute(f"COMMENT ON INDEX {self.name} IS '{MARK}'")
 
@@ -115,39 +130,64 @@ class AdoptIndex(Adopt):
             editor.execute(f"DROP INDEX {self.name}")
 
 
+class CreateTable(migrations.CreateModel):
+    """A table of our own, unless an earlier run has made it."""
+
+    def database_forwards(self, app_label: str, editor: Editor, *states: ProjectState) -> None:
+        if not _has_table(editor, self.options["db_table"]):
+            super().database_forwards(app_label, editor, *states)
+
+
 def cascade(table: str) -> migrations.RunPython:
     """Rows of `table` go with their notification, also when certctl deletes it behind Django's back."""
-
-    def add(apps: Any, editor: Editor) -> None:
-        if editor.connection.vendor == "postgresql":
-            editor.execute(
-                f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_notification FOREIGN KEY (notification_id)"
-                f" REFERENCES {TABLE} (id) ON DELETE CASCADE"
-            )
+    name = f"fk_{table}_notification"
 
     def drop(apps: Any, editor: Editor) -> None:
         if editor.connection.vendor == "postgresql":
-            editor.execute(f"ALTER TABLE {table} DROP CONSTRAINT fk_{table}_notification")
+            editor.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+
+    def add(apps: Any, editor: Editor) -> None:
+        drop(apps, editor)
+        if editor.connection.vendor == "postgresql":
+            editor.execute(
+                f"ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY (notification_id)"
+                f" REFERENCES {TABLE} (id) ON DELETE CASCADE"
+            )
 
     return migrations.RunPython(add, drop)
 
 
+COLUMN_NUMBER = """
+    SELECT attnum FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
+"""
+HAS_DEFAULT = "SELECT atthasdef FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
+IS_NOT_NULL = "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
+
+
 def _ensure_default(editor: Editor, column: str, default: str) -> None:
-    has = "SELECT atthasdef FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
-    if not _scalar(editor, has, TABLE, column):
+    if not _scalar(editor, HAS_DEFAULT, TABLE, column):
         editor.execute(f"ALTER TABLE {TABLE} ALTER COLUMN {column} SET DEFAULT {default}")
 
 
-def _column(editor: Editor, name: str) -> int | None:
-    """The column's number in the table, None when there is no such column."""
-    number: int | None = _scalar(
-        editor,
-        "SELECT attnum FROM pg_attribute"
-        " WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-        TABLE,
-        name,
-    )
-    return number
+def _complete(editor: Editor, column: str, default: str) -> None:
+    """Somebody added the column without all of its definition: old rows get what a new row would."""
+    _ensure_default(editor, column, default)
+    if not _scalar(editor, IS_NOT_NULL, TABLE, column):
+        editor.execute(f"UPDATE {TABLE} SET {column} = {default} WHERE {column} IS NULL")  # noqa: S608
+        editor.execute(f"ALTER TABLE {TABLE} ALTER COLUMN {column} SET NOT NULL")
+
+
+def _has_table(editor: Editor, name: str) -> bool:
+    return name in editor.connection.introspection.table_names()
+
+
+def _columns(editor: Editor) -> set[str]:
+    if not _has_table(editor, TABLE):
+        return set()
+    with editor.connection.cursor() as cursor:
+        return {
+            column.name for column in editor.connection.introspection.get_table_description(cursor, TABLE)
+        }
 
 
 def _scalar(editor: Editor, query: str, *params: Any) -> Any:
