@@ -263,3 +263,25 @@ def test_a_pool_is_for_postgresql_only() -> None:
     served = environment.pooled(environment.database("postgresql://u@h/db?connect_timeout=3"), 8)
     assert served["OPTIONS"]["pool"]["max_size"] == 8
     assert served["OPTIONS"]["connect_timeout"] == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ["localhost", 587, True, False, 10.0]),
+        ({"CERTCTL_SMTP_HOST": "mail.example.com", "CERTCTL_SMTP_PORT": "465"},
+         ["mail.example.com", 465, False, True, 10.0]),
+        ({"CERTCTL_SMTP_USE_TLS": "0", "CERTCTL_NOTIFICATION_SEND_TIMEOUT": "3s"},
+         ["localhost", 587, False, False, 3.0]),
+    ],
+)  # fmt: skip
+def test_mail_is_encrypted_as_its_port_wants_and_never_waits_for_ever(
+    variables: dict[str, str], expected: list[Any]
+) -> None:
+    code = (
+        "import json; from django.core import mail;"
+        "c = mail.mailers['default'] if hasattr(mail, 'mailers') else mail.get_connection();"
+        "print(json.dumps([c.host, c.port, c.use_tls, c.use_ssl, c.timeout]))"
+    )
+    result = run(["-W", "error", "-c", code], **KEY, **variables, DJANGO_SETTINGS_MODULE="certctl.settings")
+    assert json.loads(result.stdout) == expected
