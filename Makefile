@@ -59,7 +59,7 @@ format: venv ## Format the code and mend what ruff can
 
 lock: venv ## Write requirements/dev.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev --extra apprise --extra server pyproject.toml -o requirements/dev.txt
+		--no-header --group dev --extra apprise --extra mcp --extra server pyproject.toml -o requirements/dev.txt
 
 bench: venv ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
