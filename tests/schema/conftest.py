@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,35 +19,43 @@ collect_ignore = [] if TEST_DATABASE == "postgresql" else ["test_adoption.py"]
 
 
 @pytest.fixture
-def empty_database(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path: Path
-) -> Iterator[BaseDatabaseWrapper]:
+def empty_database(second_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[BaseDatabaseWrapper]:
     """The connection to it. The suite's own database waits beside it, untouched."""
     suite = connections[DEFAULT_DB_ALIAS]
-    with django_db_blocker.unblock(), made_beside(suite, tmp_path) as name:
-        connection = suite.copy()
-        connection.settings_dict["NAME"] = name
-        connections[DEFAULT_DB_ALIAS] = connection
-        ContentType.objects.clear_cache()
-        try:
-            yield connection
-        finally:
-            connection.close()
-            connections[DEFAULT_DB_ALIAS] = suite
-            ContentType.objects.clear_cache()
+    connection = suite.copy()
+    connection.settings_dict["NAME"] = second_database
+    connections[DEFAULT_DB_ALIAS] = connection
+    ContentType.objects.clear_cache()
+    with django_db_blocker.unblock():
+        empty(connection)
+        yield connection
+        connection.close()
+    connections[DEFAULT_DB_ALIAS] = suite
+    ContentType.objects.clear_cache()
 
 
-@contextmanager
-def made_beside(suite: BaseDatabaseWrapper, folder: Path) -> Iterator[str]:
-    """The name of a new database, dropped at the end."""
+@pytest.fixture(scope="session")
+def second_database(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a database beside the suite's own."""
+    suite = connections[DEFAULT_DB_ALIAS]
     if suite.vendor == "sqlite":
-        yield str(folder / "empty.sqlite3")
+        yield str(tmp_path_factory.mktemp("second") / "second.sqlite3")
         return
-    name = f"certctl_empty_{os.getpid()}"
-    statement(suite, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    statement(suite, f'CREATE DATABASE "{name}"')
-    yield name
-    statement(suite, f'DROP DATABASE "{name}" WITH (FORCE)')
+    name = f"certctl_second_{os.getpid()}"
+    with django_db_blocker.unblock():
+        statement(suite, f'CREATE DATABASE "{name}"')
+        yield name
+        statement(suite, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def empty(connection: BaseDatabaseWrapper) -> None:
+    if connection.vendor == "sqlite":
+        Path(connection.settings_dict["NAME"]).unlink(missing_ok=True)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
 def statement(suite: BaseDatabaseWrapper, sql: str) -> None:
