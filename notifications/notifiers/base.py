@@ -18,9 +18,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
-from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
-from .http import HttpClient
+from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from .http import Answer, HttpClient
+from .outcomes import raise_for
+from .text import one_line, secrets_of
 
+HTTP_URL = re.compile(r"https?://[^/?#\\\s]+", re.IGNORECASE)
 # What every channel takes besides its own options.
 COMMON_OPTIONS = frozenset({"NOTIFIER", "MAX_PER_SECOND", "ENDPOINT_CONCURRENCY"})
 
@@ -91,7 +94,8 @@ class Notifier:
     # The options that the class knows (None: it takes any) and those that it cannot work without.
     known: ClassVar[frozenset[str] | None] = None
     required: ClassVar[frozenset[str]] = frozenset()
-    # The folder of its templates: notifications/<templates>/subject.txt and body.txt.
+    # The folder of its templates, notifications/<templates>/subject.txt and body.txt; what is not
+    # there comes from notifications/default/.
     templates: ClassVar[str] = "default"
     default_max_per_second: ClassVar[float | None] = None
     default_endpoint_concurrency: ClassVar[int | None] = None
@@ -109,7 +113,14 @@ class Notifier:
     def faults(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, a sentence each; `manage.py check` shows them."""
         missing = sorted(name for name in cls.required if not options.get(name))
-        return [f"{name} is missing" for name in missing] + _common_faults(options)
+        return (
+            [f"{name} is missing" for name in missing] + common_faults(options) + cls.option_faults(options)
+        )
+
+    @staticmethod
+    def option_faults(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the values of the channel's own options."""
+        return []
 
     def endpoint(self, message: Message) -> Endpoint:
         return Endpoint(key=self.name.casefold(), channel=self.name)
@@ -127,11 +138,11 @@ class Notifier:
 
     def subject(self, message: Message) -> str:
         """One line, from notifications/<channel>/subject.txt."""
-        return " ".join(self._render("subject.txt", message).split())
+        return one_line(self._render("subject.txt", message)) or "certctl notification"
 
     def body(self, message: Message) -> str:
         """Plain text, from notifications/<channel>/body.txt."""
-        return self._render("body.txt", message).strip()
+        return self._render("body.txt", message).strip() or self.subject(message)
 
     def _render(self, name: str, message: Message) -> str:
         candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]
@@ -151,6 +162,34 @@ class Notifier:
         """Give back what `send` holds on to."""
 
 
+class JsonNotifier(Notifier):
+    """A notifier whose provider takes one POST of JSON."""
+
+    def url(self, message: Message) -> str:
+        raise NotImplementedError(f"{type(self).__name__} must define url")
+
+    def payload(self, message: Message) -> bytes:
+        """The JSON, within the provider's limits."""
+        raise NotImplementedError(f"{type(self).__name__} must define payload")
+
+    def judge(self, answer: Answer) -> Delivered:
+        """What the provider's answer means; raises the delivery error where it is not success."""
+        raise_for(answer)
+        return Delivered(answer.status, answer.quoted())
+
+    def headers(self, message: Message) -> dict[str, str]:
+        return {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.key()}
+
+    def base_url(self, default: str, path: str) -> str:
+        """The option BASE_URL, with or without the path, or the provider's own."""
+        base = str(self.options.get("BASE_URL") or default).rstrip("/")
+        return base if base.endswith(path) else base + path
+
+    async def send(self, message: Message) -> Delivered:
+        answer = await self.http.post(self.url(message), self.payload(message), self.headers(message))
+        return self.judge(answer)
+
+
 class SyncNotifier(Notifier):
     """A notifier whose provider's library blocks: `deliver` runs in a thread of the channel's own pool."""
 
@@ -164,29 +203,28 @@ class SyncNotifier(Notifier):
     def deliver(self, message: Message) -> Delivered:
         raise NotImplementedError(f"{type(self).__name__} must define deliver")
 
-    def abandon(self, message: Message) -> None:
-        """Called on the event loop when `deliver` ran out of time: make its thread come back soon."""
+    def abandon(self, message: Message) -> DeliveryError:
+        """Called on the event loop when `deliver` ran out of time: what that means.
+
+        A thread cannot be killed; where the library allows it, make this one come back soon.
+        """
+        return UnknownOutcome(f"no answer within {self.http.timeout:g} s; it may have arrived")
 
     async def send(self, message: Message) -> Delivered:
-        """Raises UnknownOutcome when `deliver` does not end in time, TransientError when it never began."""
+        """What `deliver` says, if it says it in time."""
         future = self._pool.submit(self.deliver, message)
         try:
             done, _ = await asyncio.wait({_observed(future)}, timeout=self.http.timeout)
         except asyncio.CancelledError:
-            self._give_up(future, message)
+            if not future.cancel():
+                self.abandon(message)
             raise
         if done:
             return future.result()
-        if not self._give_up(future, message):
-            raise UnknownOutcome(f"no answer within {self.http.timeout:g} s; it may have arrived")
-        raise TransientError(f"no thread was free within {self.http.timeout:g} s", reason=Reason.TIMEOUT)
-
-    def _give_up(self, future: Future[Delivered], message: Message) -> bool:
-        """Whether `deliver` never began, and now never will."""
-        cancelled = future.cancel()
-        if not cancelled:
-            self.abandon(message)
-        return cancelled
+        if future.cancel():
+            text = f"no thread was free within {self.http.timeout:g} s"
+            raise TransientError(text, reason=Reason.TIMEOUT)
+        raise self.abandon(message)
 
     async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -199,7 +237,7 @@ def _observed(future: Future[Delivered]) -> asyncio.Future[Delivered]:
     return wrapped
 
 
-def _common_faults(options: Mapping[str, Any]) -> list[str]:
+def common_faults(options: Mapping[str, Any]) -> list[str]:
     found = []
     rate = options.get("MAX_PER_SECOND")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
@@ -210,14 +248,29 @@ def _common_faults(options: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def url_faults(options: Mapping[str, Any], name: str = "URL") -> list[str]:
+    """What is wrong with an option that is an http or https URL, where it is given."""
+    value = options.get(name) or "https://given.example"
+    if not HTTP_URL.match(str(value)):
+        return [f"{name} is not an http or https URL"]
+    return [f"{name} has &amp; in it: copy it from the page, not from its source"] if "&amp;" in value else []
+
+
 def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
     """The notifier of a configured channel; timeout: seconds for one attempt.
 
-    Raises ImproperlyConfigured, in one line that names the channel, when it cannot be made.
+    Raises ImproperlyConfigured, in one line that names the channel, when it cannot be made. An option
+    that is only missing raises nothing here: the rows of that channel die and say so, the others go out.
     """
     try:
         notifier_class = import_string(options["NOTIFIER"])
-        http = HttpClient(timeout=own_deadline(timeout), allowed=options.get("ALLOWED_NETWORKS", ()))
+        if found := common_faults(options):
+            raise ValueError("; ".join(found))
+        http = HttpClient(
+            timeout=own_deadline(timeout),
+            allowed=options.get("ALLOWED_NETWORKS") or (),
+            secrets=secrets_of(options),
+        )
         notifier: Notifier = notifier_class(options, http)
     except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"channel {name}: {error}") from error

@@ -1,128 +1,219 @@
-"""E-mail, through whichever mail backend the site configured in Django."""
+"""E-mail, through whichever mail backend the site configured in Django (smtp.py: what can go wrong).
+
+Message-ID is the same on every attempt, so that a mail that arrived twice can be told (RFC 5322, 3.6.4);
+Auto-Submitted keeps vacation replies away (RFC 3834).
+"""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import contextlib
 import re
 import smtplib
 import threading
+import time
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parseaddr
 from typing import Any
 
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.mail.backends.base import BaseEmailBackend
-from django.core.validators import validate_email
-from django.template.loader import render_to_string
+from django.core.validators import EmailValidator
 
-from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from ..exceptions import DeliveryError, PermanentError, Reason
 from .base import Delivered, Message, SyncNotifier
 from .http import HttpClient
+from .smtp import Session, Stage
+from .text import cut, utf8
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
-REFUSED_LOGIN = (530, 535)
+SUBJECT_LIMIT, BODY_LIMIT = 500, 1_000_000
+IDLE_SECONDS = 20.0
+BROKEN = (smtplib.SMTPException, OSError)
+
+
+class StaleLine(Exception):
+    """The server had hung up on a kept connection before the mail was sent."""
+
+
+@dataclass(eq=False)
+class Line:
+    """One connection to the mail server, used by one thread at a time."""
+
+    backend: BaseEmailBackend
+    session: Session = field(default_factory=Session)
+    used_at: float = 0.0
+
+    def open(self, timeout: float) -> None:
+        if hasattr(self.backend, "timeout"):
+            self.backend.timeout = min(self.backend.timeout or timeout, timeout)
+        self.session.watch(self.backend)
+        self.backend.open()
+        self.session.stage = Stage.READY
+
+    def send(self, email: mail.EmailMessage) -> None:
+        self.session.stage = Stage.READY
+        self.backend.send_messages([email])
+        self.session.reused = True
+        self.used_at = time.monotonic()
+
+    def close(self) -> None:
+        with contextlib.suppress(*BROKEN):  # the connection may be gone already
+            self.backend.close()
+        self.session.close()
 
 
 class EmailNotifier(SyncNotifier):
-    """Options: FROM_ADDRESS. A connection is kept per thread and reused until it breaks."""
+    """Options: FROM_ADDRESS. Connections are kept for the next mail until they are idle or break."""
+
+    known = frozenset({"FROM_ADDRESS"})
+    required = frozenset({"FROM_ADDRESS"})
+    templates = "email"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._idle: list[Line] = []
+        self._busy: dict[int, Line] = {}  # by id(message)
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @staticmethod
+    def option_faults(options: Mapping[str, Any]) -> list[str]:
+        sender = str(options.get("FROM_ADDRESS") or "certctl@localhost")
+        try:
+            check_address(parseaddr(sender)[1])
+        except PermanentError:
+            return [f"FROM_ADDRESS {sender!r} is not an e-mail address"]
+        return []
+
+    async def send(self, message: Message) -> Delivered:
+        try:
+            return await super().send(message)
+        finally:
+            if self._sweeper is None and not self._closed:
+                self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
 
     def deliver(self, message: Message) -> Delivered:
-        email = compose(message, self.options.get("FROM_ADDRESS"))
-        backend = self._backend()
+        email = self.compose(message)
         try:
-            backend.send_messages([email])
-        except (smtplib.SMTPException, OSError) as error:
-            self._local.backend = None
-            _close(backend)
-            raise _delivery_error(error) from error
+            try:
+                line = self._transmit(self._take(message), email)
+            except StaleLine:
+                line = self._transmit(self._take(message, fresh=True), email)
+        finally:
+            self._busy.pop(id(message), None)
+        self._put_back(line)
         return Delivered(250, "accepted by the mail server")
 
-    def _backend(self) -> BaseEmailBackend:
-        backend: BaseEmailBackend | None = getattr(self._local, "backend", None)
-        if backend is None:
-            backend = mail.mailers["default"] if hasattr(mail, "mailers") else mail.get_connection()
-            try:
-                backend.open()
-            except (smtplib.SMTPException, OSError) as error:
-                _close(backend)
-                raise _connect_error(error) from error
-            self._local.backend = backend
-        return backend
+    def _take(self, message: Message, fresh: bool = False) -> Line:
+        with self._lock:
+            line = self._idle.pop() if self._idle and not fresh else Line(_backend())
+            self._busy[id(message)] = line
+        return line
+
+    def _put_back(self, line: Line) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(line)
+                return
+        line.close()
+
+    def _transmit(self, line: Line, email: mail.EmailMessage) -> Line:
+        """Raises StaleLine where a new connection may do at once, else the delivery error."""
+        try:
+            if line.session.stage is Stage.CONNECT:
+                line.open(self.http.timeout)
+            line.send(email)
+            return line
+        except BROKEN as error:
+            line.close()
+            if line.session.reused and _went_stale(line, error):
+                raise StaleLine from error
+            raise line.session.error(error) from error
+        except ValueError as error:  # what Django or the email package will not put into a header
+            line.close()
+            raise PermanentError(
+                f"the mail cannot be written: {error}", advice="raise a corrected alert, or dismiss this one"
+            ) from error
+
+    def abandon(self, message: Message) -> DeliveryError:
+        line = self._busy.get(id(message))
+        if line is None:
+            return super().abandon(message)
+        error = line.session.error(TimeoutError())
+        line.session.cut_off()
+        return error
+
+    def _sweep(self) -> None:
+        """Say goodbye on connections that nobody used for a while."""
+        self._sweeper = None
+        over = time.monotonic() - IDLE_SECONDS
+        with self._lock:
+            stale = [line for line in self._idle if line.used_at <= over]
+            self._idle = [line for line in self._idle if line.used_at > over]
+            more = bool(self._idle or self._busy)
+        for line in stale:
+            self._pool.submit(line.close)
+        if more:
+            self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+
+    async def close(self) -> None:
+        """QUIT on every connection, in the pool's threads; a mail that is still on its way is cut off."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for line in list(self._busy.values()):
+            line.session.cut_off()
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        goodbyes = [asyncio.wrap_future(self._pool.submit(line.close)) for line in idle]
+        if goodbyes:
+            await asyncio.wait(goodbyes, timeout=2.0)
+            for line in idle:
+                line.session.cut_off()
+        await super().close()
+
+    def compose(self, message: Message) -> mail.EmailMessage:
+        """The mail for a notification; one row is one recipient, and nothing in it can add a header."""
+        check_address(message.recipient)
+        key = message.key()
+        headers = {
+            "Message-ID": f"<{key}@{MESSAGE_ID_DOMAIN}>",
+            "X-Certctl-Notification": key,
+            "Auto-Submitted": "auto-generated",
+        }
+        subject = cut(self.subject(message), SUBJECT_LIMIT)
+        body = cut(self.body(message), BODY_LIMIT, utf8)
+        return mail.EmailMessage(
+            subject, body, self.option("FROM_ADDRESS"), [message.recipient], headers=headers
+        )
 
 
-def compose(message: Message, sender: str | None) -> mail.EmailMessage:
-    """The mail for a notification; one row is one recipient.
-
-    Raises PermanentError for a recipient that is not one address: nothing in it can add a header.
-    """
+def check_address(recipient: str) -> None:
+    """Raises PermanentError for what is not exactly one address."""
+    domain = recipient.rpartition("@")[2]
+    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
     try:
-        validate_email(message.recipient)
+        EmailValidator(allowlist=["localhost", *inside])(recipient)
     except ValidationError as error:
         raise PermanentError(
-            f"{message.recipient!r} is not an e-mail address",
+            f"{recipient!r} is not an e-mail address",
             reason=Reason.CONFIG,
             advice="raise the alert again with a correct address",
         ) from error
-    context = {"message": message}
-    subject = " ".join(render_to_string("notifications/email/subject.txt", context).split())
-    body = render_to_string("notifications/email/body.txt", context)
-    headers = {"Message-ID": message_id(message.id), "X-Certctl-Notification": header_safe(message.id)}
-    return mail.EmailMessage(subject, body, sender, [message.recipient], headers=headers)
 
 
-def message_id(notification_id: str) -> str:
-    """The same on every attempt, so that a mail that arrived twice can be told (RFC 5322, 3.6.4)."""
-    return f"<{header_safe(notification_id)}@{MESSAGE_ID_DOMAIN}>"
+def _went_stale(line: Line, error: Exception) -> bool:
+    """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
+    code = getattr(error, "smtp_code", None)
+    hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == 421
+    timed_out = isinstance(error.__context__, TimeoutError)
+    return line.session.stage <= Stage.MAIL and hung_up and not timed_out
 
 
-def header_safe(text: str) -> str:
-    return (
-        text if re.fullmatch(r"[\w.-]{1,200}", text, re.ASCII) else hashlib.sha256(text.encode()).hexdigest()
-    )
-
-
-def _delivery_error(error: Exception) -> DeliveryError:
-    """RFC 5321, 4.2.1: 4yz may be repeated unchanged, 5yz must not be."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        code, words = next(iter(error.recipients.values()))
-        return _refusal(code, words)
-    if isinstance(error, smtplib.SMTPResponseException):
-        return _refusal(error.smtp_code, error.smtp_error)
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        return PermanentError(str(error), reason=Reason.CONFIG, advice="correct the mail server's settings")
-    return UnknownOutcome("the mail server's connection broke while sending; it may have arrived")
-
-
-def _connect_error(error: Exception) -> DeliveryError:
-    if isinstance(error, smtplib.SMTPResponseException):
-        return _refusal(error.smtp_code, error.smtp_error)
-    if isinstance(error, TimeoutError):
-        return TransientError("the mail server did not answer in time", reason=Reason.TIMEOUT)
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        return PermanentError(str(error), reason=Reason.CONFIG, advice="correct the mail server's settings")
-    words = getattr(error, "strerror", None) or "the connection broke"
-    return TransientError(f"no connection to the mail server: {words}", reason=Reason.NETWORK)
-
-
-def _refusal(code: int, words: bytes | str) -> DeliveryError:
-    said = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    text = f"SMTP {code}: {' '.join(said.split())}"[:500]
-    if code in REFUSED_LOGIN:
-        return PermanentError(
-            text, reason=Reason.AUTH, status=code, advice="correct CERTCTL_SMTP_USERNAME and _PASSWORD"
-        )
-    if 500 <= code < 600:
-        return PermanentError(
-            text, reason=Reason.CLIENT, status=code, advice="the mail server refuses this mail; see its words"
-        )
-    return TransientError(text, reason=Reason.SERVER, status=code)
-
-
-def _close(backend: BaseEmailBackend) -> None:
-    with suppress(smtplib.SMTPException, OSError):  # the connection may be gone already
-        backend.close()
+def _backend() -> BaseEmailBackend:
+    backend: BaseEmailBackend = mail.mailers["default"] if hasattr(mail, "mailers") else mail.get_connection()
+    return backend

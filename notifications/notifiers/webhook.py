@@ -1,14 +1,15 @@
-"""Webhook: a POST signed as Standard Webhooks 1.0 (https://www.standardwebhooks.com) describes.
+"""Webhook: a POST signed as Standard Webhooks 1.0 describes.
 
-webhook-id is the notification's id, the same on every attempt, so a receiver can fold repeats.
-Every attempt is signed afresh, because receivers refuse a timestamp older than five minutes.
+From github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md: webhook-id is the same
+on every attempt, so that a receiver can fold repeats; every attempt is signed afresh, as receivers
+refuse a timestamp older than five minutes; one signature per active secret; payloads under 20 kB.
 """
 
 from __future__ import annotations
 
-import json
+import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,73 +17,91 @@ from urllib.parse import urlsplit
 from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
-from .base import Delivered, Endpoint, Message, Notifier
-from .http import HttpClient, raise_for
+from .base import HTTP_URL, Delivered, Endpoint, Message, Notifier, url_faults
+from .http import HttpClient
+from .network import Guard
+from .outcomes import raise_for
+from .text import cut, fitted
+
+PAYLOAD_LIMIT = 20_000
+PORTS = {"http": 80, "https": 443}
+ADVICE = {
+    Reason.AUTH: "the receiver refused the request; check the URL and the secret, then requeue",
+    Reason.GONE: "the receiver wants no more; raise its alerts for another URL",
+}
 
 
 class WebhookNotifier(Notifier):
     """Options: URL, for recipients that are none; SECRETS, all of them sign; ALLOWED_NETWORKS."""
 
     folds_repeats = True
+    known = frozenset({"URL", "SECRETS", "ALLOWED_NETWORKS"})
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
-        self.url = options.get("URL", "")
-        self.signers = [signer(secret) for secret in options.get("SECRETS", ())]
+        self.url: str = options.get("URL") or ""
+        self.signers = [signer(secret) for secret in options.get("SECRETS") or ()]
+
+    @staticmethod
+    def option_faults(options: Mapping[str, Any]) -> list[str]:
+        found = url_faults(options)
+        for name, make in (("SECRETS", signer), ("ALLOWED_NETWORKS", network)):
+            found += [f"{name}: {fault}" for fault in _value_faults(options.get(name) or (), make)]
+        return found
 
     def target(self, message: Message) -> str:
         """The URL to post to. Raises PermanentError when neither the recipient nor URL is one."""
         for candidate in (message.recipient, self.url):
-            if re.match(r"https?://", candidate, re.IGNORECASE):
+            if HTTP_URL.match(candidate):
                 return candidate
         raise PermanentError(
             f"the recipient {message.recipient!r} is not an http or https URL",
             reason=Reason.CONFIG,
-            advice="set CERTCTL_WEBHOOK_URL for such recipients, then requeue",
+            advice="set URL (CERTCTL_WEBHOOK_URL) for such recipients, then requeue",
         )
 
     def endpoint(self, message: Message) -> Endpoint:
         """The origin that the row's request goes to; see `Endpoint` for what the prefix means."""
         try:
-            target = self.target(message)
+            key = f"{self.name.casefold()} {origin(self.target(message))}"
         except PermanentError:
-            return Endpoint(f"{self.name.casefold()} nowhere", self.name, message.recipient, exact=True)
-        key = f"{self.name.casefold()} {origin(target)}"
-        written = re.match(r"https?://[^/?#\\]*[/?#\\]", message.recipient, re.IGNORECASE)
+            key = f"{self.name.casefold()} nowhere"
+        written = re.match(HTTP_URL.pattern + r"[/?#\\]", message.recipient, re.IGNORECASE)
         if written:
             return Endpoint(key, self.name, written[0])
         return Endpoint(key, self.name, message.recipient, exact=True)
 
     async def send(self, message: Message) -> Delivered:
-        body = json.dumps(payload(message), ensure_ascii=False)
+        body = fitted(lambda text: payload(message, text), message.message, PAYLOAD_LIMIT)
         answer = await self.http.post(
-            self.target(message), body.encode(), self.headers(message, body), guarded=True
+            self.target(message), body, self.headers(message, body.decode()), guarded=True
         )
-        raise_for(answer)
+        raise_for(answer, advice=ADVICE)
         return Delivered(answer.status, answer.quoted())
 
     def headers(self, message: Message, body: str) -> dict[str, str]:
-        now = datetime.now(UTC)
+        now, key = datetime.now(UTC), message.key()
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": message.id,
-            "webhook-id": message.id,
+            "Idempotency-Key": key,
+            "webhook-id": key,
             "webhook-timestamp": str(int(now.timestamp())),
         }
         if self.signers:
-            headers["webhook-signature"] = " ".join(s.sign(message.id, now, body) for s in self.signers)
+            headers["webhook-signature"] = " ".join(s.sign(key, now, body) for s in self.signers)
         return headers
 
 
-def payload(message: Message) -> dict[str, Any]:
+def payload(message: Message, text: str) -> dict[str, Any]:
+    certificate = message.certificate_id
     return {
         "type": f"certificate.{snake(message.type)}",
         "timestamp": message.created_at.isoformat(),
         "data": {
             "id": message.id,
             "type": message.type,
-            "certificate_id": message.certificate_id,
-            "message": message.message,
+            "certificate_id": certificate and cut(certificate, 1_000),
+            "message": text,
             "recipient": message.recipient,
             "url": message.url,
         },
@@ -93,13 +112,12 @@ def origin(url: str) -> str:
     """scheme://host:port in one spelling, without a user's name or password."""
     try:
         parts = urlsplit(url)
-        scheme = parts.scheme.lower()
-        port = parts.port or {"http": 80, "https": 443}[scheme]
+        host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return "invalid"
-    host = (parts.hostname or "").rstrip(".")
     shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" + ("" if port == {"http": 80, "https": 443}[scheme] else f":{port}")
+    default = port is None or port == PORTS[parts.scheme]
+    return f"{parts.scheme}://{shown}" + ("" if default else f":{port}")
 
 
 def snake(name: str) -> str:
@@ -108,8 +126,26 @@ def snake(name: str) -> str:
 
 
 def signer(secret: str) -> Webhook:
-    """Signs with `whsec_` + base64. Raises ValueError, without the secret in it, for anything else."""
+    """Raises ValueError, without the secret in it, for what is not `whsec_` + base64 of 24 to 64 bytes."""
     try:
-        return Webhook(secret)
-    except Exception:
-        raise ValueError("a webhook secret is not whsec_ followed by base64") from None
+        key = base64.b64decode(secret.removeprefix("whsec_").rstrip("=") + "==", validate=True)
+    except (ValueError, AttributeError):
+        key = b""
+    if not str(secret).startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValueError("a secret is not whsec_ followed by the base64 of 24 to 64 bytes")
+    return Webhook(secret)
+
+
+def network(text: str) -> Guard:
+    return Guard([text])
+
+
+def _value_faults(values: Any, make: Callable[[str], object]) -> Iterator[str]:
+    if isinstance(values, str):
+        yield "this must be a list"
+        return
+    for value in values:
+        try:
+            make(value)
+        except (AttributeError, ValueError) as error:
+            yield str(error)

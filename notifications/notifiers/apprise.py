@@ -1,0 +1,72 @@
+"""Whatever Apprise speaks (github.com/caronc/apprise): Telegram, ntfy, Discord, Matrix and a hundred more.
+
+One URL is one channel, from the settings only: a row's recipient never names where Apprise connects to.
+Apprise answers yes or no, so its failures are transient; its words come along where it gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
+from .base import Delivered, Message, SyncNotifier
+from .text import cut, one_line, redact
+
+WORDS_LIMIT = 600
+WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
+INSTALL = "install the extra: pip install certctl-notifications[apprise]"
+
+
+class AppriseNotifier(SyncNotifier):
+    """Options: URL, in Apprise's notation (tgram://…, ntfys://…)."""
+
+    known = frozenset({"URL"})
+    required = frozenset({"URL"})
+    templates = "apprise"
+
+    @staticmethod
+    def option_faults(options: Mapping[str, Any]) -> list[str]:
+        try:
+            _service(str(options.get("URL") or "json://localhost"))
+        except PermanentError as error:
+            return [str(error)]
+        return []
+
+    def deliver(self, message: Message) -> Delivered:
+        service = _service(self.option("URL"))
+        title, body = self.subject(message), self.body(message)
+        if message.url and message.url not in body:
+            body = f"{body}\n{message.url}"
+        result = service.notify(body=body, title=title, body_format="text")
+        if result:
+            return Delivered(detail="accepted")
+        words = redact(_words(result), self.http.secrets) or "Apprise gives no reason"
+        if getattr(getattr(result, "status", None), "name", "") == "TIMEOUT":
+            raise UnknownOutcome(f"the service did not answer in time; it may have arrived: {words}")
+        raise TransientError(f"the service did not take it: {words}", reason=Reason.OTHER)
+
+
+def _service(url: str) -> Any:
+    """Apprise with this one service. Raises PermanentError when there is no Apprise, or no such service."""
+    try:
+        import apprise
+    except ImportError as error:
+        raise PermanentError("Apprise is not installed", reason=Reason.CONFIG, advice=INSTALL) from error
+    asset = apprise.AppriseAsset()
+    asset.http_redirects = False
+    service = apprise.Apprise(asset=asset)
+    if not service.add(url):
+        raise PermanentError(
+            "Apprise does not understand the URL",
+            reason=Reason.CONFIG,
+            advice="correct URL in the channel's settings, then requeue",
+        )
+    return service
+
+
+def _words(result: object) -> str:
+    """The warnings of this one delivery: Apprise 2 keeps them, earlier versions only log them."""
+    logs = getattr(result, "logs", None)
+    warnings = [str(entry.message) for entry in logs() if entry.level in WARNINGS] if logs else []
+    return cut(one_line("; ".join(warnings)), WORDS_LIMIT)

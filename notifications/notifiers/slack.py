@@ -1,0 +1,79 @@
+"""Slack incoming webhooks.
+
+From docs.slack.dev, "Sending messages using incoming webhooks", "Rate limits" and the Block Kit
+reference: success is 200 with the body `ok`; the words of the errors below; one message a second per
+webhook; a header holds 150 characters, a section 3,000, the text 40,000; `&`, `<` and `>` are escaped
+in mrkdwn and nowhere else, so that what others wrote mentions nobody.
+
+The webhook decides where a message goes. CHANNEL and USERNAME override it only for legacy webhooks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..exceptions import Reason
+from .base import Delivered, JsonNotifier, Message, url_faults
+from .http import Answer
+from .outcomes import Says, raise_for, unexpected
+from .text import cut, dump
+
+HEADER_LIMIT, SECTION_LIMIT, TEXT_LIMIT, LINK_LIMIT = 150, 3_000, 40_000, 3_000
+SAYS = (
+    Says(
+        r"^(no_service|no_service_id|no_active_hooks|no_team|team_disabled)$",
+        Reason.GONE,
+        "this Slack webhook was revoked; set a new URL, then requeue",
+    ),
+    Says(
+        r"^(channel_is_archived|channel_not_found)$",
+        Reason.GONE,
+        "the Slack channel is gone; choose another one for the webhook, then requeue",
+    ),
+    Says(
+        r"^(action_prohibited|invalid_token|posting_to_general_channel_denied)$",
+        Reason.AUTH,
+        "Slack does not let this webhook post there; ask a workspace administrator, then requeue",
+    ),
+)
+
+
+class SlackNotifier(JsonNotifier):
+    """Options: URL; CHANNEL and USERNAME, for legacy webhooks only."""
+
+    known = frozenset({"URL", "CHANNEL", "USERNAME"})
+    required = frozenset({"URL"})
+    templates = "slack"
+    default_max_per_second = 1.0
+    option_faults = staticmethod(url_faults)
+
+    def url(self, message: Message) -> str:
+        return self.option("URL")
+
+    def payload(self, message: Message) -> bytes:
+        subject, body = self.subject(message), self.body(message)
+        fallback = cut(f"{subject}\n{body}", TEXT_LIMIT, lambda text: len(escape(text)))
+        blocks: list[dict[str, Any]] = [
+            {"type": "header", "text": plain(cut(subject, HEADER_LIMIT))},
+            {"type": "section", "text": plain(cut(body, SECTION_LIMIT))},
+        ]
+        if message.url and len(message.url) <= LINK_LIMIT:
+            link = {"type": "mrkdwn", "text": f"<{escape(message.url)}|Open the notification>"}
+            blocks.append({"type": "context", "elements": [link]})
+        overrides = {name.lower(): self.options.get(name) for name in ("CHANNEL", "USERNAME")}
+        content = {"text": escape(fallback), "blocks": blocks, **{k: v for k, v in overrides.items() if v}}
+        return dump(content).encode("utf-8", "replace")
+
+    def judge(self, answer: Answer) -> Delivered:
+        raise_for(answer, success=(200,), says=SAYS)
+        if answer.text != "ok":
+            raise unexpected(answer, "ok")
+        return Delivered(answer.status, answer.quoted())
+
+
+def plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text, "emoji": False}
+
+
+def escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

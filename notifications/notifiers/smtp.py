@@ -1,0 +1,163 @@
+"""What goes wrong between us and a mail server, and how far a mail had got by then.
+
+From RFC 5321, 4.2.1 and 4.5.3.2: 4yz may be repeated unchanged, 5yz must not be; once the final dot was
+sent, a lost connection leaves open whether the server took the mail.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import smtplib
+import socket
+import ssl
+from contextlib import suppress
+from enum import IntEnum
+from functools import partial
+from typing import Any
+
+from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
+
+from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from .http import unverified
+from .text import cut, one_line, redact
+
+QUOTE_LIMIT = 600
+NOT_SMTP = "an answer that is not SMTP"
+REFUSED_LOGIN = (530, 534, 535, 538)
+LOGIN_ADVICE = "correct the mail server's user name and password (CERTCTL_SMTP_*), then requeue"
+SERVER_ADVICE = "the mail server refuses us, not this mail; ask who runs it, then requeue"
+MAIL_ADVICE = (
+    "the mail server refuses this mail or its recipient; raise a corrected alert, or dismiss this one"
+)
+SETTINGS_ADVICE = "correct the mail server's settings (CERTCTL_SMTP_*), then requeue"
+
+
+class Stage(IntEnum):
+    """How far one mail got. Only from DOT on may the server have taken it."""
+
+    CONNECT = 0
+    READY = 1
+    MAIL = 2
+    DOT = 3
+
+
+class Session:
+    """What is known of one connection to the mail server.
+
+    watched  False for a mail backend that is not Django's own SMTP: then nothing tells the stages apart
+    handle   on the socket from its first moment, so that another thread can end a wait on it
+    """
+
+    def __init__(self) -> None:
+        self.stage = Stage.CONNECT
+        self.watched = False
+        self.reused = False
+        self.handle: socket.socket | None = None
+        self.secrets: frozenset[str] = frozenset()
+
+    def watch(self, backend: BaseEmailBackend) -> None:
+        """Have Django's SMTP backend make connections that report to this session."""
+        self.hide(getattr(backend, "username", None), getattr(backend, "password", None))
+        if isinstance(backend, EmailBackend):
+            kind = WatchedTLS if backend.use_ssl else Watched
+            # connection_class is a property there, so only a class of the backend's own can replace it.
+            backend.__class__ = type("Backend", (type(backend),), {"connection_class": partial(kind, self)})
+            self.watched = True
+
+    def cut_off(self) -> None:
+        """Wake a thread that waits for the server; shutdown, unlike close, does."""
+        if self.handle is not None:
+            with suppress(OSError):
+                self.handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        if self.handle is not None:
+            self.handle.close()
+
+    def hide(self, username: str | None, password: str | None) -> None:
+        """Forms of the password in which a server may echo it."""
+        if password:
+            forms = [password, *_base64(password), *_base64(f"\0{username}\0{password}")]
+            self.secrets = frozenset(map(re.escape, forms))
+
+    def error(self, error: Exception) -> DeliveryError:
+        """What an exception of smtplib or of the socket means at this stage."""
+        match error:
+            case smtplib.SMTPRecipientsRefused():
+                return self._refusal(*next(iter(error.recipients.values())))
+            case smtplib.SMTPResponseException() if isinstance(error.smtp_error, str):
+                return self._lost(OSError(0, NOT_SMTP))  # smtplib's own words, about a line without an end
+            case smtplib.SMTPResponseException():
+                return self._refusal(error.smtp_code, error.smtp_error)
+            case smtplib.SMTPServerDisconnected():
+                return self._lost(error.__context__ or error)
+            case smtplib.SMTPException():  # STARTTLS or a way to log in that the server does not have
+                return PermanentError(self._quote(str(error)), reason=Reason.CONFIG, advice=SETTINGS_ADVICE)
+            case ssl.SSLCertVerificationError():
+                return unverified(error, "the mail server's certificate")
+        return self._lost(error)
+
+    def _lost(self, error: BaseException) -> DeliveryError:
+        timed_out = isinstance(error, TimeoutError)
+        what = "the mail server did not answer in time" if timed_out else "the mail server's connection broke"
+        if not self.watched and self.stage > Stage.CONNECT:
+            return UnknownOutcome(f"{what}; it may have arrived")
+        if self.stage is Stage.DOT:
+            return UnknownOutcome(f"{what} after the whole mail was sent; it may have arrived")
+        words = self._quote(getattr(error, "strerror", None) or "")
+        text = f"{what} before the mail was sent" + (f": {words}" if words else "")
+        return TransientError(text, reason=Reason.TIMEOUT if timed_out else Reason.NETWORK)
+
+    def _refusal(self, code: int, said: bytes | str) -> DeliveryError:
+        words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        text = f"SMTP {code}: {self._quote(words)}"
+        if code in REFUSED_LOGIN:
+            return PermanentError(text, reason=Reason.AUTH, status=code, advice=LOGIN_ADVICE)
+        if 500 <= code < 600 and self.stage < Stage.MAIL:
+            return PermanentError(text, reason=Reason.AUTH, status=code, advice=SERVER_ADVICE)
+        if 500 <= code < 600:
+            return PermanentError(text, reason=Reason.CLIENT, status=code, advice=MAIL_ADVICE)
+        if code < 0:  # smtplib's way to say that the server's line was not SMTP
+            return self._lost(OSError(0, NOT_SMTP))
+        reason = Reason.SERVER if 400 <= code < 500 else Reason.OTHER
+        return TransientError(text, reason=reason, status=code)
+
+    def _quote(self, words: str) -> str:
+        return cut(one_line(redact(words, self.secrets)), QUOTE_LIMIT)
+
+
+class Watched(smtplib.SMTP):
+    """Tells its session which socket it has and how far a mail got."""
+
+    def __init__(self, session: Session, *args: Any, **kwargs: Any) -> None:
+        self.session = session
+        super().__init__(*args, **kwargs)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        # In smtplib as a hook for SMTP_SSL, which wraps what this returns.
+        sock: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        self.session.handle = sock.dup()  # TLS takes the socket itself away
+        return sock
+
+    def send(self, s: Any) -> None:
+        """smtplib writes everything through here, and the final dot as the last bytes of a mail."""
+        super().send(s)
+        written = s.encode("ascii", "replace") if isinstance(s, str) else bytes(s)
+        if written[:5].lower() == b"mail ":
+            self.session.stage = Stage.MAIL
+        elif written.endswith(b"\r\n.\r\n"):
+            self.session.stage = Stage.DOT
+
+
+class WatchedTLS(smtplib.SMTP_SSL, Watched):
+    """The same over implicit TLS: Watched is between SMTP_SSL and SMTP, so it sees the bare socket."""
+
+    def __init__(self, session: Session, *args: Any, **kwargs: Any) -> None:
+        self.session = session
+        smtplib.SMTP_SSL.__init__(self, *args, **kwargs)
+
+
+def _base64(text: str) -> list[str]:
+    return [base64.b64encode(text.encode()).decode()]

@@ -1,0 +1,103 @@
+"""Text for providers and from them: cut to a limit where it shows, in one line, without secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from ..exceptions import CUT_MARK
+
+REDACTED = "[redacted]"
+SECRET_OPTION = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
+
+Size = Callable[[str], int]
+
+
+def utf8(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def utf16(text: str) -> int:
+    return len(text.encode("utf-16-le", "replace"))
+
+
+def cut(text: str, limit: int, size: Size = len) -> str:
+    """The text, or as much of it as fits with a visible mark where it was cut; `size` is the unit."""
+    if size(text) <= limit:
+        return text
+    low, high = 0, min(len(text), limit)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if size(text[:middle] + CUT_MARK) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low] + CUT_MARK
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
+    """The JSON of build(text), with the text cut until the whole is within the limit."""
+    body = dump(build(text))
+    if size(body) > limit:
+        body = dump(build(cut(text, limit, lambda shown: size(dump(build(shown))))))
+    return body.encode("utf-8", "replace")
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and control characters: fit for a log, a terminal and a header."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def redact(text: str, patterns: Iterable[str]) -> str:
+    """The text without anything that the patterns (`secrets_of`, `secrets_of_url`) match."""
+    alternatives = "|".join(sorted(set(patterns), key=len, reverse=True))
+    return re.sub(alternatives, REDACTED, text, flags=re.IGNORECASE) if alternatives else text
+
+
+def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
+    """Patterns of the secrets among a channel's options, told by their names."""
+    values = (value for name, value in options.items() if SECRET_OPTION.search(name) and value)
+    return frozenset(pattern for value in values for text in _strings(value) for pattern in _patterns(text))
+
+
+def secrets_of_url(url: str) -> Iterator[str]:
+    """Patterns of what can be a token in a URL: the path, its last and its unwordly parts, the query."""
+    try:
+        parts = urlsplit(url)
+        login = [part for part in (parts.username, parts.password) if part]
+    except ValueError:
+        yield re.escape(url)
+        return
+    segments = [segment for segment in parts.path.split("/") if segment]
+    wholes = [url, quote(url, safe="")]
+    if segments:
+        wholes += [parts.path + f"?{parts.query}" * bool(parts.query), parts.path.rstrip("/")]
+    tokens = [s for s in segments[:-1] if not re.fullmatch(r"[a-z]{1,12}|v\d+|.{1,5}", s)] + segments[-1:]
+    tokens += [value for _, value in parse_qsl(parts.query)] + login
+    yield from map(re.escape, wholes)
+    for token in {*tokens, *map(unquote, tokens)}:
+        if len(token) > 3:
+            yield rf"(?<![\w-]){re.escape(token)}(?![\w-])"
+
+
+def _patterns(value: str) -> Iterator[str]:
+    if "://" in value:
+        yield from secrets_of_url(value)
+    elif len(value) > 3:
+        yield re.escape(value)
+        yield re.escape(value.removeprefix("whsec_"))
+
+
+def _strings(value: Any) -> Iterable[str]:
+    return [value] if isinstance(value, str) else [str(item) for item in value] if _is_list(value) else []
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset)
