@@ -1,0 +1,230 @@
+"""The operator's page: what is dead, why, and the way back.
+
+It holds no rules: what may be done with a notification is the QuerySet's to say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.forms import Media, Script
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from ..exceptions import TransitionRefused
+from ..models import NotificationEvent, Status
+from ..queryset import NotificationQuerySet
+from . import bulk, cells
+from .changelist import CertificateFilter, ChannelFilter, NotificationChangeList, StatusFilter, TypeFilter
+from .page import facts, timeline
+from .verbs import MARK_READ, REQUEUE, VERBS, Verb
+
+if TYPE_CHECKING:
+    NotificationModelAdmin = admin.ModelAdmin[NotificationEvent]
+else:
+    NotificationModelAdmin = admin.ModelAdmin
+
+TEMPLATES = "admin/notifications/notificationevent"
+REFRESH_HEADER = "X-Notifications-Refresh"
+
+
+@admin.register(NotificationEvent)
+class NotificationAdmin(NotificationModelAdmin):
+    """Two lists and a page of evidence: everything here is read-only but for the verbs."""
+
+    list_display = ("badge", "kind", "channel", "recipient", "certificate", "age", "retry", "problem")
+    list_display_links = ("kind",)
+    list_filter = (StatusFilter, ChannelFilter, TypeFilter, CertificateFilter)
+    list_per_page = 50
+    empty_value_display = ""
+    # Only what an index can sort: the table may hold millions.
+    sortable_by = ("badge", "kind", "certificate", "age")
+    ordering = ("-created_at", "-id")
+    search_fields = ("recipient", "certificate_id", "message", "error", "last_error", "id__exact")
+    search_help_text = "Words in the recipient, certificate, message or errors; or a whole id."
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = ("requeue_selected", "mark_read_selected")
+
+    @property
+    def media(self) -> Media:
+        """Ours only: stock's row selection cannot follow a list that is replaced in place."""
+        script = Script("notifications/admin.js", defer=True)
+        return Media(css={"all": ["notifications/admin.css"]}, js=[script])  # type: ignore[list-item]
+
+    # Who may do what
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody edits a notification; the change permission is for marking read."""
+        return False
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return REQUEUE.allowed_to(request.user)
+
+    def has_mark_read_permission(self, request: HttpRequest) -> bool:
+        return MARK_READ.allowed_to(request.user)
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NotificationChangeList]:
+        return NotificationChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        buttons = ["requeue_button"] if self.has_requeue_permission(request) else []
+        return [*self.list_display, *buttons]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+            return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
+        context = {"is_nav_sidebar_enabled": False, **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
+        if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
+            response.template_name = f"{TEMPLATES}/live.html"
+        return response
+
+    @admin.display(description="status", ordering="status")
+    def badge(self, event: NotificationEvent) -> SafeString:
+        return cells.badge(event.status)
+
+    @admin.display(description="type", ordering="type")
+    def kind(self, event: NotificationEvent) -> str:
+        return event.type
+
+    @admin.display(description="certificate", ordering="certificate_id")
+    def certificate(self, event: NotificationEvent) -> str | None:
+        return event.certificate_id
+
+    @admin.display(description="age", ordering="created_at")
+    def age(self, event: NotificationEvent) -> SafeString:
+        return cells.age(event.created_at)
+
+    @admin.display(description="retry")
+    def retry(self, event: NotificationEvent) -> SafeString:
+        return cells.retry(event, timezone.now())
+
+    @admin.display(description="last error")
+    def problem(self, event: NotificationEvent) -> SafeString:
+        return cells.problem(event)
+
+    @admin.display(description="")
+    def requeue_button(self, event: NotificationEvent) -> SafeString:
+        """Submits the one form beside the list, because the list is inside a form of its own."""
+        if event.status != Status.DEAD:
+            return SafeString("")
+        return format_html(
+            '<button type="submit" class="button nf-requeue" form="nf-verb" formaction="{}"'
+            ' aria-label="Requeue {}">Requeue</button>',
+            self._verb_url(REQUEUE, event.pk),
+            event,
+        )
+
+    # Verbs
+
+    @admin.action(description="Requeue selected %(verbose_name_plural)s", permissions=["requeue"])
+    def requeue_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
+        return bulk.run(self, request, queryset, REQUEUE)
+
+    @admin.action(description="Mark selected as read", permissions=["mark_read"])
+    def mark_read_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
+        return bulk.run(self, request, queryset, MARK_READ)
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"<path:object_id>/{verb.slug}/",
+                self.admin_site.admin_view(self.verb_view),
+                {"verb": verb},
+                name=f"notifications_notificationevent_{verb.name}",
+            )
+            for verb in VERBS
+        ]
+        return own + super().get_urls()
+
+    @method_decorator(require_POST)
+    def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponseBase:
+        """One verb on one notification, from its page or its button in the list."""
+        if not verb.allowed_to(request.user):
+            raise PermissionDenied
+        pk = unquote(object_id)
+        event = self.get_object(request, pk)
+        there = event is not None and self._carry_out(request, verb, event)
+        if not there:
+            self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
+        if there and "page" in request.POST and self.has_view_permission(request):
+            return HttpResponseRedirect(self._url("change", quote(pk)))
+        return self._back_to_list(request)
+
+    def _carry_out(self, request: HttpRequest, verb: Verb, event: NotificationEvent) -> bool:
+        """Do it and say so, or say why not; answers whether the notification still exists."""
+        try:
+            verb.on_event(event, by=request.user.get_username())
+        except NotificationEvent.DoesNotExist:
+            return False
+        except TransitionRefused as refusal:
+            self.message_user(request, f"{verb.label} refused: {refusal.why}.", messages.WARNING)
+        else:
+            self.log_change(request, event, f"{verb.done}.")
+            self.message_user(request, f"{verb.done}: {event}.", messages.SUCCESS)
+        return True
+
+    def _back_to_list(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+        filters = QueryDict(request.POST.get("filters", "")).urlencode()
+        return HttpResponseRedirect(self._url("changelist") + (f"?{filters}" if filters else ""))
+
+    def _url(self, view: str, *args: str) -> str:
+        name = f"admin:notifications_notificationevent_{view}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def _verb_url(self, verb: Verb, pk: str) -> str:
+        return self._url(verb.name, quote(pk))
+
+    # A notification's own page
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> NotificationEvent | None:
+        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        event: NotificationEvent = context["original"]
+        now = timezone.now()
+        offered = [v for v in VERBS if event.status in v.statuses and v.allowed_to(request.user)]
+        context |= {
+            "title": event.type,
+            "subtitle": None,
+            "is_nav_sidebar_enabled": False,
+            "badge": cells.badge(event.status),
+            "facts": facts(event, now, self._certificate_link(event)),
+            "timeline": timeline(event, now),
+            "history_url": self._url("history", quote(event.pk)),
+            "delete_url": self._url("delete", quote(event.pk)),
+            "verbs": [(verb, self._verb_url(verb, event.pk)) for verb in offered],
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _certificate_link(self, event: NotificationEvent) -> SafeString | None:
+        """All that was ever said about the same certificate."""
+        if not event.certificate_id:
+            return None
+        query = urlencode({"certificate_id": event.certificate_id})
+        return format_html('<a href="{}?{}">{}</a>', self._url("changelist"), query, event.certificate_id)

@@ -1,0 +1,66 @@
+"""The QuerySet's verbs as an operator meets them: their names, who may use them, what to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+
+from ..models import NotificationEvent
+from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the QuerySet.
+
+    statuses   from which the rules allow it
+    effect     what it does to a notification, for the page that asks first
+    """
+
+    name: str
+    permission: str
+    label: str
+    done: str
+    statuses: tuple[str, ...]
+    effect: str
+
+    @property
+    def slug(self) -> str:
+        return self.name.replace("_", "-")
+
+    @property
+    def action(self) -> str:
+        """The name of the list's action."""
+        return f"{self.name}_selected"
+
+    def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
+        return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]
+
+    def on_rows(self, rows: NotificationQuerySet, by: str) -> Changed:
+        changed: Changed = getattr(rows, self.name)(by=by, via="admin")
+        return changed
+
+    def on_event(self, event: NotificationEvent, by: str) -> None:
+        """Raises what the event's own verb raises."""
+        getattr(event, self.name)(by=by, via="admin")
+
+
+REQUEUE = Verb(
+    name="requeue",
+    permission="requeue_notificationevent",
+    label="Requeue",
+    done="Requeued",
+    statuses=REQUEUEABLE,
+    effect="becomes pending with a fresh budget of attempts, and the next sweep sends it."
+    " Its retry count and last error stay on record in its timeline.",
+)
+MARK_READ = Verb(
+    name="mark_read",
+    permission="change_notificationevent",
+    label="Mark as read",
+    done="Marked as read",
+    statuses=READABLE,
+    effect="is done with: a sent one has been seen, a dead one is dismissed for good and cannot be requeued.",
+)
+VERBS = (REQUEUE, MARK_READ)

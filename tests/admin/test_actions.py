@@ -1,0 +1,172 @@
+"""Actions on many notifications: they ask first, count, and say what the rules refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from notifications.models import NotificationEvent, Requeue
+from notifications.queryset import NotificationQuerySet
+from tests.admin.conftest import LIST, As, act, said
+from tests.factories import dead, failed, leased, one_of_each, sent
+
+pytestmark = pytest.mark.django_db
+REQUEUE, READ = "requeue_selected", "mark_read_selected"
+
+
+@pytest.fixture
+def client(signed_in: As) -> Client:
+    return signed_in("superuser")
+
+
+def statuses() -> list[str]:
+    return list(NotificationEvent.objects.order_by("created_at").values_list("status", flat=True))
+
+
+def text(response: Any) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def test_requeue_asks_first_with_counts_per_channel_and_error(client: Client) -> None:
+    slack = [dead(channel="Slack", last_error="HTTP 503") for _ in range(3)]
+    mail = [dead(channel="Email", last_error="SMTP 550"), dead(channel="email", last_error="SMTP 550")]
+    others = [failed(channel="Slack", last_error=None, error="old"), sent(), leased()]
+    response = act(client, REQUEUE, *slack, *mail, *others)
+    context = response.context
+    assert [(c["folded"], c["count"]) for c in context["channels"]] == [("slack", 4), ("email", 2)]
+    groups = [(g["folded"], g["problem"], g["count"]) for g in context["groups"]]
+    assert groups == [("slack", "HTTP 503", 3), ("email", "SMTP 550", 2), ("slack", "old", 1)]
+    assert "Requeue: 6 notifications?" in text(response)
+    assert "Left as they are: 1 attempt running, 1 sent." in text(response)
+    assert not Requeue.objects.exists(), "asking changes nothing"
+
+
+def test_the_page_that_asks_shows_the_greatest_groups_and_sums_up_the_rest(client: Client) -> None:
+    rows = [dead(last_error=f"error {n}") for n in range(25)]
+    response = act(client, REQUEUE, *rows)
+    assert len(response.context["groups"]) == 20
+    assert response.context["others"] == 5
+    assert "5 with other errors" in text(response)
+
+
+def test_requeue_says_how_many_and_how_many_not_and_why(client: Client) -> None:
+    rows = one_of_each()
+    busy = leased()
+    response = act(client, REQUEUE, *rows.values(), busy, confirm="1", follow=True)
+    assert said(response) == [
+        "Requeued: 2 notifications. Skipped 4 (1 attempt running, 1 pending, 1 read, 1 sent):"
+        " requeue takes dead and failed notifications only."
+    ]
+    assert sorted(statuses()) == ["failed", "pending", "pending", "pending", "read", "sent"]
+    assert {(r.by, r.via, r.status) for r in Requeue.objects.all()} == {
+        ("superuser", "admin", "dead"),
+        ("superuser", "admin", "failed"),
+    }
+
+
+def test_nothing_to_requeue_offers_no_button(client: Client) -> None:
+    response = act(client, REQUEUE, sent())
+    assert "Requeue: nothing to do" in text(response)
+    assert 'name="confirm"' not in response.content.decode()
+
+
+def test_what_changed_after_the_question_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = dead(), dead()
+    requeue = NotificationQuerySet.requeue
+
+    def late(rows: NotificationQuerySet, **how: Any) -> Any:
+        NotificationEvent.objects.get(pk=first.pk).mark_read(by="somebody else")
+        return requeue(rows, **how)
+
+    monkeypatch.setattr(NotificationQuerySet, "requeue", late)
+    response = act(client, REQUEUE, first, second, confirm="1", follow=True)
+    assert "Requeued: 1 notification. Skipped 1 (1 changed in the meantime)" in said(response)[0]
+
+
+def test_all_that_match_the_filter_means_all_pages(client: Client) -> None:
+    slack = [dead(channel="Slack") for _ in range(60)]
+    other = dead(channel="Email")
+    query = "?channel=Slack&status=dead"
+    asked = act(client, REQUEUE, *slack[:50], query=query, select_across="1", index="0")
+    markup = asked.content.decode()
+    assert "Requeue: 60 notifications?" in text(asked)
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', markup.split("<form")[-1])
+    answer: dict[str, list[str]] = {"confirm": ["1"]}
+    for name, value in fields:
+        answer.setdefault(name, []).append(value)
+    assert answer["select_across"] == ["1"]
+    action = re.findall(r'<form method="post" action="([^"]+)"', markup)[-1].replace("&amp;", "&")
+    assert action == LIST + query
+    response = client.post(action, answer, follow=True)
+    assert said(response) == ["Requeued: 60 notifications."]
+    assert NotificationEvent.objects.pending().count() == 60
+    other.refresh_from_db()
+    assert other.status == "dead"
+
+
+def test_without_select_across_only_the_selection_is_requeued(client: Client) -> None:
+    chosen, other = dead(), dead()
+    act(client, REQUEUE, chosen, confirm="1", select_across="0")
+    assert list(NotificationEvent.objects.dead()) == [other]
+
+
+def test_mark_read_asks_because_there_is_no_way_back(client: Client) -> None:
+    rows = one_of_each()
+    asked = act(client, READ, *rows.values())
+    assert "Mark as read: 2 notifications?" in text(asked)
+    assert "cannot be requeued" in text(asked)
+    response = act(client, READ, *rows.values(), confirm="1", follow=True)
+    assert said(response) == [
+        "Marked as read: 2 notifications. Skipped 3 (1 failed, 1 pending, 1 read):"
+        " mark as read takes sent and dead notifications only."
+    ]
+    assert sorted(statuses()) == ["failed", "pending", "read", "read", "read"]
+
+
+def test_the_verbs_are_called_with_who_and_through_what(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, dict[str, Any]]] = []
+    for name in ("requeue", "mark_read"):
+        verb = getattr(NotificationQuerySet, name)
+
+        def spy(rows: Any, name: str = name, verb: Any = verb, **how: Any) -> Any:
+            calls.append((name, how))
+            return verb(rows, **how)
+
+        monkeypatch.setattr(NotificationQuerySet, name, spy)
+    act(client, REQUEUE, dead(), confirm="1")
+    act(client, READ, dead(), confirm="1")
+    how = {"by": "superuser", "via": "admin"}
+    assert calls == [("requeue", how), ("mark_read", how)]
+
+
+def test_who_did_what_is_logged(client: Client) -> None:
+    act(client, REQUEUE, dead(), query="?status=dead", confirm="1", select_across="1")
+    entry = LogEntry.objects.get()
+    assert (entry.user.username, entry.object_id) == ("superuser", None)
+    assert entry.object_repr == "Requeued: 1 notification."
+    assert entry.change_message == "Requeued: 1 notification. Scope: all that match “status=dead”."
+    assert client.get("/admin/").status_code == 200, "the log's entry can be shown"
+
+
+def test_an_error_is_text_on_the_page_that_asks(client: Client) -> None:
+    response = act(client, REQUEUE, dead(last_error="<script>alert(1)</script>", channel="<b>Slack"))
+    assert "<script>alert" not in response.content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in response.content.decode()
+    assert "<b>Slack" not in response.content.decode()
+
+
+def test_asking_costs_the_same_for_few_and_for_many(
+    client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    rows = [dead() for _ in range(40)]
+    # session, user, the list's count and page, refusals, channels, groups; PostgreSQL's clock twice
+    for chosen in (rows[:1], rows):
+        with django_assert_max_num_queries(9):
+            act(client, REQUEUE, *chosen)

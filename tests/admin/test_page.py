@@ -1,0 +1,227 @@
+"""A notification's own page, and the verbs on one notification."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from notifications.models import NotificationEvent, Requeue
+from tests.admin.conftest import LIST, As, said, url
+from tests.factories import ago, ahead, attempt, dead, failed, leased, notification, pending, read, sent
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client(signed_in: As) -> Client:
+    return signed_in("superuser")
+
+
+def story(client: Client, event: NotificationEvent) -> list[Any]:
+    return list(client.get(url("change", event)).context["timeline"])
+
+
+def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> None:
+    event = dead(created_at=ago(hours=1), message="api.example.com expires")
+    attempt(event, number=1, started_at=ago(minutes=50), duration_ms=312, status_code=503, worker="w:1")
+    attempt(
+        event,
+        "permanent",
+        number=2,
+        started_at=ago(minutes=40),
+        duration_ms=1200,
+        error="gone: " + "x" * 1900,
+    )
+    event.requeue(by="bob", via="cli")
+    Requeue.objects.update(at=ago(minutes=30))
+    attempt(event, "sent", number=1, started_at=ago(minutes=20), channel="Slack")
+    NotificationEvent.objects.filter(pk=event.pk).update(status="sent", sent_at=ago(minutes=20))
+    raised, first, second, requeue, third = story(client, event)
+    assert (raised.title, raised.text) == ("Raised", "api.example.com expires")
+    assert first.title == "Attempt 1: transient"
+    assert first.facts == [
+        ("Duration", "312 ms"),
+        ("Provider status", 503),
+        ("Reason", "server"),
+        ("Worker", "w:1"),
+    ]
+    assert ("Duration", "1.2 s") in second.facts
+    assert second.text == "gone: " + "x" * 1900
+    assert requeue.title == "Requeued by bob via cli"
+    assert requeue.facts == [("Wiped status", "dead"), ("Wiped retry count", 4)]
+    assert requeue.text == "Wiped error: HTTP 503: upstream is down"
+    assert (third.title, third.tone) == ("Attempt 1: sent", "sent")
+    assert ("Channel", "Slack") in third.facts, "another channel than the notification's is worth telling"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: failed(due_at=ahead(minutes=4, seconds=30)), "next in 4\xa0minutes"),
+        (lambda: pending(), "with the next sweep"),
+        (lambda: leased(), "attempt running"),
+    ],
+)
+def test_the_timeline_ends_with_what_comes_next(client: Client, make: Any, words: str) -> None:
+    event = make()
+    assert story(client, event)[-1].title == "Next attempt"
+    assert words in client.get(url("change", event)).content.decode()
+
+
+def test_a_dead_notification_waits_for_a_person(client: Client) -> None:
+    assert "a person decides" in story(client, dead())[-1].title
+
+
+def test_a_long_history_is_cut_to_the_newest(client: Client) -> None:
+    event = dead(created_at=ago(days=9))
+    for n in range(105):
+        attempt(event, number=n + 1, started_at=event.created_at + timedelta(minutes=n))
+    _, cut, oldest, *_ = story(client, event)
+    assert "Earlier entries are not shown" in cut.title
+    assert oldest.title == "Attempt 6: transient"
+
+
+def test_everything_from_outside_is_text(client: Client) -> None:
+    evil = "<script>alert(1)</script>"
+    event = dead(type=evil, channel=evil, recipient=evil, certificate_id=evil, message=evil, last_error=evil)
+    attempt(event, error=evil, reason=evil[:20], worker=evil)
+    Requeue.objects.create(
+        notification=event, by=evil, via=evil, at=ago(), status=evil, retry_count=4, last_error=evil
+    )
+    markup = client.get(url("change", event)).content.decode()
+    assert "<script>alert" not in markup
+    assert markup.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
+
+
+def test_the_certificate_leads_to_all_that_was_said_about_it(client: Client) -> None:
+    event = dead(certificate_id="mc/ä&b")
+    dead()
+    markup = client.get(url("change", event)).content.decode()
+    assert f"{LIST}?certificate_id=mc%2F%C3%A4%26b" in markup
+    rows = client.get(LIST, {"certificate_id": "mc/ä&b"}).context["cl"].result_list
+    assert list(rows) == [event]
+
+
+def test_the_page_costs_the_same_for_a_short_and_a_long_history(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    event = dead()
+    for _ in range(2):
+        with django_assert_num_queries(5):  # session, user, notification, attempts, requeues
+            client.get(url("change", event))
+        for n in range(30):
+            attempt(event, number=n + 1)
+
+
+@pytest.mark.parametrize("pk", ["a/b", "_5F", "ünï cödé", "x?y#z", "a/requeue"])
+def test_any_id_has_a_page_and_can_be_requeued(client: Client, pk: str) -> None:
+    event = dead(id=pk)
+    row = client.get(LIST).content.decode()
+    address = row.split('formaction="')[1].split('"')[0]
+    assert client.post(address).status_code == 302
+    event.refresh_from_db()
+    assert event.status == "pending"
+    changed = client.get(address.removesuffix("requeue/") + "change/")
+    assert changed.context["original"] == event
+
+
+def test_requeue_from_the_list_returns_to_the_same_list(client: Client) -> None:
+    event = dead()
+    response = client.post(url("requeue", event), {"filters": "status=dead&q=a b\r\nX: y"})
+    assert response.headers["Location"] == LIST + "?status=dead&q=a+b%0D%0AX%3A+y"
+    requeue = Requeue.objects.get()
+    assert (requeue.notification_id, requeue.by, requeue.via) == (event.pk, "superuser", "admin")
+
+
+def test_requeue_from_the_page_returns_to_the_page(client: Client) -> None:
+    event = dead()
+    response = client.post(url("requeue", event), {"page": "1"}, follow=True)
+    assert response.redirect_chain[-1][0] == url("change", event)
+    assert said(response) == ["Requeued: ExpirationWarning to ops@example.com on Webhook."]
+
+
+def test_mark_read_from_the_page(client: Client) -> None:
+    event = dead()
+    response = client.post(url("mark_read", event), {"page": "1"}, follow=True)
+    event.refresh_from_db()
+    assert event.status == "read"
+    assert said(response) == ["Marked as read: ExpirationWarning to ops@example.com on Webhook."]
+
+
+@pytest.mark.parametrize(
+    ("verb", "make", "why"),
+    [
+        ("requeue", sent, "it is sent: it was delivered"),
+        ("requeue", read, "it is read: a person has seen or dismissed it"),
+        ("requeue", pending, "it is pending: the next sweep sends it"),
+        ("requeue", leased, "an attempt is running; try again when it has ended"),
+        ("mark_read", pending, "it is pending: what is not delivered yet cannot be read"),
+        ("mark_read", failed, "it is failed: what is not delivered yet cannot be read"),
+    ],
+)
+def test_a_refusal_says_why_and_changes_nothing(client: Client, verb: str, make: Any, why: str) -> None:
+    event = make()
+    response = client.post(url(verb, event), follow=True)
+    assert f"refused: {why}." in said(response)[0]
+    assert NotificationEvent.objects.get(pk=event.pk).status == event.status
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("pk", ["nobody", "nul\x00"])
+def test_a_notification_that_is_gone(client: Client, pk: str) -> None:
+    event = NotificationEvent(pk=pk)
+    assert "is gone" in said(client.post(url("requeue", event), follow=True))[0]
+    assert client.get(url("change", event)).status_code == 302
+
+
+def test_a_notification_that_goes_at_this_moment(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = dead()
+    requeue = NotificationEvent.requeue
+
+    def late(event: NotificationEvent, **how: Any) -> None:
+        NotificationEvent.objects.filter(pk=event.pk).delete()
+        requeue(event, **how)
+
+    monkeypatch.setattr(NotificationEvent, "requeue", late)
+    response = client.post(url("requeue", event), {"page": "1"}, follow=True)
+    assert "is gone" in said(response)[0]
+
+
+def test_one_notification_is_logged_as_such(client: Client) -> None:
+    event = dead()
+    client.post(url("requeue", event))
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.change_message, entry.user.username) == (
+        event.pk,
+        "Requeued.",
+        "superuser",
+    )
+    assert "Requeued." in client.get(url("history", event)).content.decode()
+
+
+def test_the_buttons_are_those_the_state_allows(client: Client) -> None:
+    offered = {
+        make: [verb.name for verb, _ in client.get(url("change", make())).context["verbs"]]
+        for make in (dead, failed, sent, pending, read)
+    }
+    assert offered == {
+        dead: ["requeue", "mark_read"],
+        failed: ["requeue"],
+        sent: ["mark_read"],
+        pending: [],
+        read: [],
+    }
+
+
+def test_old_and_odd_rows_have_a_page(client: Client) -> None:
+    event = notification(
+        "bounced", certificate_id=None, type="expiration_warning", error="old", retry_count=9
+    )
+    markup = client.get(url("change", event)).content.decode()
+    assert "</span> bounced</span>" in markup
+    assert "old" in markup
