@@ -48,24 +48,24 @@ def claim(
 ) -> list[NotificationEvent]:
     """Take up to `count` of the notifications in `due`, in its order, for oneself until now + lease.
 
-    Rows that another worker is claiming at this moment are passed over. One statement, so that
-    nothing can come between looking and taking. A failed row's next_retry_at moves to the end of
-    the lease, which hides it from a certctl that knows nothing of leases.
+    Rows that another worker is claiming at this moment are passed over. Between looking and taking
+    the rows are locked. A failed row's next_retry_at moves to the end of the lease, which hides it
+    from a certctl that knows nothing of leases.
     """
     connection = connections[due.db]
     until = connection.ops.adapt_datetimefield_value(now + lease)
-    # ARRAY() makes the planner look the rows up by key, however large it guesses the subquery to be.
-    membership = "= ANY(ARRAY({}))" if connection.vendor == "postgresql" else "IN ({})"
     with transaction.atomic(using=due.db, durable=True):
-        chosen = _skip_locked(due.filter(leased_until__isnull=True)).values("pk")[:count]
-        subquery, params = chosen.query.get_compiler(using=due.db).as_sql()
+        chosen = _skip_locked(due.filter(leased_until__isnull=True))
+        ids = list(chosen.values_list("pk", flat=True)[:count])
         statement = f"""
             UPDATE notification_events SET leased_until = %s,
                    next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
-             WHERE id {membership.format(subquery)}
+             WHERE id IN ({", ".join(["%s"] * len(ids))}) AND leased_until IS NULL
             RETURNING *
-        """  # noqa: S608  (the subquery is the ORM's own, with its parameters apart)
-        return list(NotificationEvent.objects.using(due.db).raw(statement, [until, until, *params]))
+        """  # noqa: S608  (constants and placeholders only)
+        rows = NotificationEvent.objects.using(due.db).raw(statement, [until, until, *ids]) if ids else ()
+        claimed = {event.pk: event for event in rows}
+    return [claimed[pk] for pk in ids if pk in claimed]
 
 
 def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
@@ -99,7 +99,11 @@ SETTLED = (
 
 
 def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
-    """The guarded UPDATE of `record`: all rows in one statement, each compared with its own lease."""
+    """The guarded UPDATE of `record`: all rows in one statement, each compared with its own lease.
+
+    IS TRUE keeps the planner off the index of leases, where the rows of one claim are all the same:
+    it would compare each outcome with every one of them.
+    """
     connection = connections[using]
     rows = [_settled(o, now, connection) for o in outcomes]
     casts = connection.vendor == "postgresql"
@@ -118,7 +122,7 @@ def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
                error = COALESCE(o.error, notification_events.error)
           FROM (SELECT {columns} FROM (VALUES {", ".join([row] * len(rows))}) AS v) AS o
          WHERE notification_events.id = o.id
-           AND notification_events.leased_until = o.lease
+           AND (notification_events.leased_until = o.lease) IS TRUE
            AND notification_events.status IN ('pending', 'failed')
         RETURNING notification_events.id
     """  # noqa: S608  (constants and placeholders only)
