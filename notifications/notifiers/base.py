@@ -23,7 +23,7 @@ from .http import Answer, HttpClient
 from .outcomes import raise_for
 from .text import one_line, secrets_of
 
-HTTP_URL = re.compile(r"https?://[^/?#\\\s]+", re.IGNORECASE)
+HTTP_URL = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
 # What every channel takes besides its own options.
 COMMON_OPTIONS = frozenset({"NOTIFIER", "MAX_PER_SECOND", "ENDPOINT_CONCURRENCY"})
 

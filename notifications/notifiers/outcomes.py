@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
+from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from .http import Answer
 
 SUCCESS = range(200, 300)
@@ -78,4 +78,6 @@ def refusal(
 
 def unexpected(answer: Answer, expected: str) -> TransientError:
     """A status of success without the body of one: a proxy or a login page answered, perhaps."""
+    if not answer.complete:
+        return UnknownOutcome(f"HTTP {answer.status} and then no body; it may have arrived")
     return TransientError(f"{answer.quoted()} (expected {expected})", status=answer.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from ..exceptions import CUT_MARK
 
 REDACTED = "[redacted]"
+WORD = re.compile(r"[a-z]{1,12}")
 SECRET_OPTION = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
 
 Size = Callable[[str], int]
@@ -44,6 +46,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
     """The JSON of build(text), with the text cut until the whole is within the limit."""
+    text = cut(text, limit)  # no unit counts less than one for a character
     body = dump(build(text))
     if size(body) > limit:
         body = dump(build(cut(text, limit, lambda shown: size(dump(build(shown))))))
@@ -68,10 +71,10 @@ def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
 
 
 def secrets_of_url(url: str) -> Iterator[str]:
-    """Patterns of what can be a token in a URL: the path, its last and its unwordly parts, the query."""
+    """Patterns of what can be a token in a URL: the path, its last and its unwordly parts, query, login."""
     try:
         parts = urlsplit(url)
-        login = [part for part in (parts.username, parts.password) if part]
+        login = (parts.username or "", parts.password or "")
     except ValueError:
         yield re.escape(url)
         return
@@ -79,12 +82,19 @@ def secrets_of_url(url: str) -> Iterator[str]:
     wholes = [url, quote(url, safe="")]
     if segments:
         wholes += [parts.path + f"?{parts.query}" * bool(parts.query), parts.path.rstrip("/")]
-    tokens = [s for s in segments[:-1] if not re.fullmatch(r"[a-z]{1,12}|v\d+|.{1,5}", s)] + segments[-1:]
-    tokens += [value for _, value in parse_qsl(parts.query)] + login
+    tokens = [s for s in segments[:-1] if len(s) > 5 and not WORD.fullmatch(s)] + segments[-1:]
+    tokens += [value for _, value in parse_qsl(parts.query)]
+    if any(login):
+        tokens += [*login, base64.b64encode(unquote(":".join(login)).encode()).decode()]
     yield from map(re.escape, wholes)
     for token in {*tokens, *map(unquote, tokens)}:
         if len(token) > 3:
-            yield rf"(?<![\w-]){re.escape(token)}(?![\w-])"
+            yield _whole_word(token) if WORD.fullmatch(token) else re.escape(token)
+
+
+def _whole_word(token: str) -> str:
+    """A path's end can be a word such as "hook": hidden where it stands alone, also after a quoted slash."""
+    return rf"(?:(?<![\w-])|(?<=%2F)){re.escape(token)}(?![\w-])"
 
 
 def _patterns(value: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
 from .base import HTTP_URL, Delivered, Endpoint, Message, Notifier, url_faults
-from .http import HttpClient
+from .http import Answer, HttpClient
 from .network import Guard
 from .outcomes import raise_for
 from .text import cut, fitted
@@ -50,14 +50,15 @@ class WebhookNotifier(Notifier):
         return found
 
     def target(self, message: Message) -> str:
-        """The URL to post to. Raises PermanentError when neither the recipient nor URL is one."""
-        for candidate in (message.recipient, self.url):
-            if HTTP_URL.match(candidate):
-                return candidate
+        """The recipient where it is a URL, else URL. Raises PermanentError when neither can be posted to."""
+        recipient = message.recipient.strip()
+        target = recipient if re.match("https?:", recipient, re.IGNORECASE) else self.url
+        if HTTP_URL.match(target):
+            return target
         raise PermanentError(
             f"the recipient {message.recipient!r} is not an http or https URL",
             reason=Reason.CONFIG,
-            advice="set URL (CERTCTL_WEBHOOK_URL) for such recipients, then requeue",
+            advice="correct it, or set URL (CERTCTL_WEBHOOK_URL) for recipients that are none; then requeue",
         )
 
     def endpoint(self, message: Message) -> Endpoint:
@@ -66,7 +67,7 @@ class WebhookNotifier(Notifier):
             key = f"{self.name.casefold()} {origin(self.target(message))}"
         except PermanentError:
             key = f"{self.name.casefold()} nowhere"
-        written = re.match(HTTP_URL.pattern + r"[/?#\\]", message.recipient, re.IGNORECASE)
+        written = re.match(r"https?://[^/?#]+[/?#]", message.recipient, re.IGNORECASE)
         if written:
             return Endpoint(key, self.name, written[0])
         return Endpoint(key, self.name, message.recipient, exact=True)
@@ -76,6 +77,9 @@ class WebhookNotifier(Notifier):
         answer = await self.http.post(
             self.target(message), body, self.headers(message, body.decode()), guarded=True
         )
+        return self.judge(answer)
+
+    def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, advice=ADVICE)
         return Delivered(answer.status, answer.quoted())
 
@@ -95,7 +99,7 @@ class WebhookNotifier(Notifier):
 def payload(message: Message, text: str) -> dict[str, Any]:
     certificate = message.certificate_id
     return {
-        "type": f"certificate.{snake(message.type)}",
+        "type": f"certificate.{snake(message.type) or 'notification'}",
         "timestamp": message.created_at.isoformat(),
         "data": {
             "id": message.id,
