@@ -8,7 +8,7 @@ only the few that it started with; it loses half when it fails, and is held when
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -17,6 +17,7 @@ from .notifiers.base import Endpoint
 
 Row = TypeVar("Row")
 
+MANY = 1000  # endpoints; beyond these the idle ones are forgotten
 START = 5  # attempts in flight at an endpoint that has not answered yet
 WAITING_PER_SLOT = 4  # rows kept in hand for each attempt that an endpoint may have in flight
 
@@ -129,6 +130,11 @@ class Lanes(Generic[Row]):
             return lane, row
         return None
 
+    def unstarted(self, lane: Lane[Row]) -> None:
+        """A row that was taken was not attempted after all."""
+        self.running -= 1
+        lane.running -= 1
+
     def ended(self, lane: Lane[Row], error: DeliveryError | None) -> None:
         """Learn from an attempt's end. Rows of an endpoint that is held from now on are left to `drain`."""
         self.running -= 1
@@ -171,10 +177,19 @@ class Lanes(Generic[Row]):
         """Another worker found this endpoint down, and its hold is not over."""
         self.lane(endpoint).held = True
 
+    def reopen_except(self, held: Collection[str]) -> None:
+        """Open what nobody holds any more: an operator lifted it, or another worker's probe came through."""
+        ours = {change.endpoint.key for change in self.changes}
+        for key, lane in list(self.lanes.items()):
+            if lane.held and key not in held and key not in ours:
+                lane.held, lane.failures = False, 0
+            if len(self.lanes) > MANY and not (lane.held or lane.waiting or lane.running):
+                del self.lanes[key]
+
     def probe(self, endpoint: Endpoint, holds: int) -> None:
         """The hold is over, and the one attempt that finds out whether it delivers again is ours."""
         lane = self.lane(endpoint)
-        lane.probing, lane.limit, lane.holds = True, 1, holds
+        lane.held, lane.probing, lane.limit, lane.holds = False, True, 1, holds
 
     def hold(self, endpoint: Endpoint, error: DeliveryError) -> None:
         """Hold one destination, where the rest of its endpoint's rows may go on."""

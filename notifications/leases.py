@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
 from . import tallies
+from .exceptions import status_code
 from .models import INTERRUPTED_ERROR, AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
 
@@ -149,13 +150,13 @@ def _settled(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> tupl
 def _attempt(o: Outcome, worker: str) -> DeliveryAttempt:
     return DeliveryAttempt(
         notification_id=o.event.pk,
-        number=o.event.retry_count + 1,
+        number=o.event.attempt_number,
         channel=o.channel,
         started_at=o.started_at,
         duration_ms=o.duration,
         outcome=o.outcome,
         reason=o.reason,
-        status_code=o.status_code,
+        status_code=status_code(o.status_code),
         error=tidy(o.error),
         worker=worker,
     )

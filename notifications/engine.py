@@ -1,0 +1,583 @@
+"""Claim, attempt, record: the engine under every sweep, whoever runs it and for how long.
+
+The database is spoken to in the caller's thread, the network on an event loop in another. Rows in
+hand are bounded, so a lease is always longer than the wait for a turn plus the attempt itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.urls import NoReverseMatch, reverse
+
+from . import conf, holds, leases
+from .exceptions import DeliveryError, Reason, UnknownOutcome
+from .lanes import HoldChange, Lane, Lanes, Rules
+from .leases import Outcome
+from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
+from .notifiers.base import Delivered, Endpoint, Message, Notifier, load
+from .queryset import NotificationQuerySet, database_now
+from .verdict import as_delivery_error, decide
+
+logger = logging.getLogger(__name__)
+
+FIRST_CLAIM = 20  # rows; the stride doubles from here while endpoints keep up
+FLUSH_ROWS = 200
+FLUSH_SECONDS = 0.1
+BEAT_SECONDS = 10.0
+PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
+LONGEST_PAUSE = 30.0  # between tries to reach a database that is away
+
+
+@dataclass(slots=True)
+class SweepResult:
+    """What one sweep did. Every claimed row is in exactly one of the counts that follow `claimed`.
+
+    Rows that died without being claimed (a lease ran out on the last attempt, or the budget was
+    spent before) are in `dead` too. seconds: from the first claim to the last record.
+    """
+
+    kind: str
+    claimed: int = 0
+    sent: int = 0
+    rescheduled: int = 0
+    dead: int = 0
+    no_notifier: int = 0
+    released: int = 0
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> int:
+        """How many rows are done with."""
+        return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
+            f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released"
+            f" in {self.seconds:.1f} s"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+    def count(self, outcome: Outcome) -> None:
+        if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
+            self.no_notifier += 1
+        elif outcome.status == Status.SENT:
+            self.sent += 1
+        elif outcome.status == Status.FAILED:
+            self.rescheduled += 1
+        else:
+            self.dead += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run may say beyond the settings.
+
+    stop      asked all the time: True means claim no more, finish what runs, release the rest
+    grace     seconds that what runs may take once `stop` said so
+    progress  called with the result so far, about ten times a second
+    beat      called every ten seconds in the caller's thread, with the attempts in flight
+    clock     what time it is; the database's own clock unless given
+    patient   an unreachable database is waited for, and nothing is sent meanwhile; else it is an error
+    """
+
+    limit: int
+    channel: str | None = None
+    include_unscheduled: bool = False
+    stop: Callable[[], bool] = lambda: False
+    grace: float = math.inf
+    progress: Callable[[SweepResult], None] = lambda result: None
+    beat: Callable[[int], None] | None = None
+    clock: Callable[[], datetime] | None = None
+    patient: bool = False
+    using: str = DEFAULT_DB_ALIAS
+
+
+@dataclass(slots=True)
+class Source:
+    """Where rows come from: the due rows of one kind, a sweep at a time.
+
+    interval  seconds from one sweep's start to the next; inf: there is only one
+    rows      claimed already by somebody else and handed over; None: claim what is due
+    dry       the endpoints that were closed when nothing more was found outside them
+    """
+
+    kind: str
+    interval: float = math.inf
+    rows: list[NotificationEvent] | None = None
+    result: SweepResult = field(default_factory=lambda: SweepResult(""))
+    active: bool = False
+    started_at: datetime | None = None
+    next_tick: float = 0.0
+    in_hand: int = 0
+    dry: frozenset[Endpoint] | None = None
+
+    def start(self, now: datetime, tick: float) -> None:
+        self.result = SweepResult(kind=str(self.kind))
+        self.active, self.started_at, self.dry = True, now, None
+        self.next_tick = tick + self.interval
+
+
+class Clock:
+    """The database's clock, asked now and then and carried forward by this machine's monotonic one."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.ask()
+
+    def ask(self) -> None:
+        self._base = database_now(self.using)
+        self._since = time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._base + timedelta(seconds=time.monotonic() - self._since)
+
+
+class Engine:
+    """Runs sweeps from its sources until they are done, or, where they have intervals, until stopped."""
+
+    def __init__(self, settings: conf.Conf, options: Options, sources: list[Source]) -> None:
+        self.conf = settings
+        self.options = options
+        self.sources = sources
+        self.worker = worker_name()
+        self.lanes: Lanes[NotificationEvent] = Lanes(rules_of(settings))
+        self.notifiers: dict[str, Notifier] = {}
+        self.stride = FIRST_CLAIM
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.done: list[Outcome] = []
+        self.given_back: list[tuple[NotificationEvent, float]] = []  # unattempted, due again in seconds
+        self.closed_recipients: dict[tuple[str, str], float] = {}
+        self.flushed = self.beaten = time.monotonic()
+        self.stopped_at = math.inf
+        self.away_until = 0.0  # the database did not answer: nothing is asked of it or sent before this
+        self.pause = 0.0
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.nudged = False
+
+    def run(self) -> None:
+        """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
+        self.clock = self.options.clock or Clock(self.options.using)
+        async_to_sync(self._run)()
+
+    def nudge(self) -> None:
+        """From any thread: there are new pending rows."""
+        self.nudged = True
+        if self.loop and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.wake.set)
+
+    # In the caller's thread: the database
+
+    @property
+    def rows(self) -> NotificationQuerySet:
+        rows: NotificationQuerySet = NotificationEvent.objects.using(self.options.using)
+        return rows.on_channel(self.options.channel) if self.options.channel else rows
+
+    def _prepare(self, source: Source) -> None:
+        """Begin a sweep: put right what others left behind, before anything is claimed."""
+        if isinstance(self.clock, Clock):
+            self.clock.ask()
+        now, limit, budget = self.clock(), self.options.limit, self.conf.max_attempts
+        source.start(now, time.monotonic())
+        self._survey(now)
+        if source.rows is not None:
+            return
+        _, source.result.dead = leases.reap(self.rows, now=now, max_attempts=budget, limit=limit)
+        if source.kind == SweepKind.RETRY:
+            if self.options.include_unscheduled:
+                leases.schedule_stranded(self.rows, now=now, limit=limit)
+            source.result.dead += leases.bury(self.rows, now=now, max_attempts=budget, limit=limit)
+
+    def _survey(self, now: datetime) -> None:
+        known = holds.survey(now=now, using=self.options.using, probe_for=self.conf.lease)
+        self.lanes.reopen_except({hold.endpoint.key for hold in known})
+        for endpoint, failures, ours in known:
+            if ours:
+                self.lanes.probe(endpoint, failures)
+            else:
+                self.lanes.keep_held(endpoint)
+
+    def _claim(self, source: Source, count: int, closed: frozenset[Endpoint]) -> list[NotificationEvent]:
+        if source.rows is not None:
+            claimed, source.rows = source.rows[:count], source.rows[count:]
+            return claimed
+        now = self.clock()
+        eligible = due(source.kind, self.rows, now, self.conf.max_attempts).outside(closed)
+        return leases.claim(eligible, count, now=now, lease=self.conf.lease)
+
+    def _record(self, outcomes: list[Outcome], changes: list[HoldChange]) -> None:
+        recorded = leases.record(outcomes, now=self.clock(), worker=self.worker, using=self.options.using)
+        for outcome in outcomes:
+            source = self._source_of(outcome.event)
+            source.in_hand -= 1
+            if outcome.event.pk in recorded:
+                source.result.count(outcome)
+                continue
+            source.result.released += 1
+            logger.warning(
+                "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
+                outcome.event.pk,
+                outcome.outcome,
+            )
+        if changes:
+            holds.apply(changes, now=self.clock(), using=self.options.using)
+
+    def _release(self, rows: list[tuple[NotificationEvent, float]]) -> None:
+        now, by_wait = self.clock(), itemgetter(1)
+        for wait, group in groupby(sorted(rows, key=by_wait), by_wait):
+            events = [event for event, _ in group]
+            leases.release(events, due_at=now + timedelta(seconds=wait), using=self.options.using)
+
+    def _finish(self, source: Source) -> None:
+        result, ended_at = source.result, self.clock()
+        started_at = source.started_at or ended_at
+        result.seconds = (ended_at - started_at).total_seconds()
+        counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
+        SweepRun.objects.using(self.options.using).create(
+            **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
+        )
+        logger.info("%s", result, extra=result.as_dict())
+        source.active = False
+        if result.claimed - result.released >= self.options.limit and source.interval < math.inf:
+            source.next_tick = 0.0  # there is more: the next sweep begins at once
+
+    # On the event loop: the network. Every call of the database goes back to the caller's thread.
+
+    async def _run(self) -> None:
+        self.loop, self.wake = asyncio.get_running_loop(), asyncio.Event()
+        self.notifiers = load_all(self.conf)
+        try:
+            while await self._has_work():
+                await self._begin_sweeps()
+                for source in self.sources:
+                    await self._claim_more(source)
+                self._start()
+                await self._wait()
+                await self._flush()
+                await self._end_sweeps()
+        finally:
+            await self._drain()
+            for notifier in self.notifiers.values():
+                await notifier.close()
+                await notifier.http.close()
+        for source in self.sources:
+            if source.active:
+                await self._database(self._finish, source)
+
+    async def _has_work(self) -> bool:
+        stopping = self._stopping()
+        self.given_back += self.lanes.drain(everything=stopping)
+        await self._return_given_back()
+        if stopping:
+            return bool(self.tasks) and time.monotonic() < self.stopped_at + self.options.grace
+        return any(source.active or source.next_tick < math.inf for source in self.sources)
+
+    def _stopping(self) -> bool:
+        if self.stopped_at == math.inf and self.options.stop():
+            self.stopped_at = time.monotonic()
+        return self.stopped_at < math.inf
+
+    async def _return_given_back(self) -> None:
+        rest, self.given_back = self.given_back, []
+        if not rest:
+            return
+        if not await self._database(self._release, rest):
+            self.given_back += rest
+            return
+        for event, _ in rest:
+            source = self._source_of(event)
+            source.in_hand -= 1
+            source.result.released += 1
+
+    async def _begin_sweeps(self) -> None:
+        nudged, self.nudged = self.nudged, False
+        for source in self.sources:
+            if nudged and source.kind == SweepKind.PENDING:
+                source.next_tick = 0.0
+            if time.monotonic() < source.next_tick or self._stopping():
+                continue
+            if source.active:  # the last sweep still runs: it looks again instead of a second one
+                source.dry = None
+                source.next_tick = time.monotonic() + source.interval
+            else:
+                await self._database(self._prepare, source)
+
+    async def _end_sweeps(self) -> None:
+        for source in self.sources:
+            if source.active and self._claimed_all(source) and not source.in_hand:
+                await self._database(self._finish, source)
+        if self.options.beat and time.monotonic() > self.beaten + BEAT_SECONDS:
+            self.beaten = time.monotonic()
+            await self._database(self.options.beat, len(self.tasks))
+
+    def _claimed_all(self, source: Source) -> bool:
+        """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
+        used = source.result.claimed - source.result.released
+        return used >= self.options.limit or (source.dry is not None and self.lanes.closed() >= source.dry)
+
+    async def _claim_more(self, source: Source) -> None:
+        """Keep a stride of rows waiting: enough to never idle, few enough to start within their lease."""
+        if not source.active or self._stopping() or self._claimed_all(source):
+            return
+        if self.lanes.waiting > self.stride // 2:
+            return
+        closed = self.lanes.closed()
+        left = self.options.limit - source.result.claimed + source.result.released
+        room = min(self.stride, max(FIRST_CLAIM, self.lanes.room()), left)
+        claimed: list[NotificationEvent] = []
+        if not await self._database(lambda: claimed.extend(self._claim(source, room, closed))):
+            return
+        source.dry = closed if len(claimed) < room else None
+        refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
+        source.result.claimed += len(claimed) - len(refused)
+        source.in_hand += len(claimed) - len(refused)
+        if refused:
+            await self._database(self._release, [(event, 0.0) for event in refused])
+        # Many refused means that few endpoints own what is next: look for the others in small steps.
+        grown = self.stride // 2 if refused else self.stride * 2
+        self.stride = max(FIRST_CLAIM, min(grown, 2 * self.conf.concurrency))
+
+    async def _database(self, call: Callable[..., Any], *args: Any) -> bool:
+        """Whether it was done; False, where we are patient, while the database is away."""
+        if time.monotonic() < self.away_until:
+            return False
+        try:
+            await sync_to_async(call)(*args)
+        except (OperationalError, InterfaceError) as error:
+            await sync_to_async(connections[self.options.using].close_if_unusable_or_obsolete)()
+            if not self.options.patient:
+                raise
+            self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
+            self.away_until = time.monotonic() + self.pause
+            logger.warning(
+                "the database is away, next try in %g s: %s", self.pause, " ".join(str(error).split())
+            )
+            return False
+        self.pause = 0.0
+        return True
+
+    def _source_of(self, event: NotificationEvent) -> Source:
+        kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
+        return next((source for source in self.sources if source.kind == kind), self.sources[0])
+
+    def _lane(self, event: NotificationEvent) -> Lane[NotificationEvent]:
+        name = self.conf.channel(event.channel)
+        if name is None:
+            return self.lanes.lane(Endpoint("no notifier", event.channel))
+        notifier = self.notifiers[name]
+        return self.lanes.lane(
+            notifier.endpoint(message_of(event, "")),
+            ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
+            per_second=notifier.max_per_second,
+        )
+
+    def _start(self) -> None:
+        if self.away_until > time.monotonic() or self._stopping():
+            return  # what could not be recorded would be sent again
+        while len(self.tasks) < self.conf.concurrency and (turn := self.lanes.take(time.monotonic())):
+            lane, event = turn
+            if not self._may_go(event):
+                self.lanes.unstarted(lane)
+                continue
+            task = asyncio.get_running_loop().create_task(self._attempt(lane, event))
+            self.tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _may_go(self, event: NotificationEvent) -> bool:
+        """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
+        pause = self.closed_recipients.get((event.channel, event.recipient), 0.0)
+        lease_end = event.leased_until or self.clock()
+        if pause or self.clock() + self.conf.send_timeout > lease_end:
+            self.given_back.append((event, pause))
+            return False
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._start()
+        if self._starving() or not self.tasks or len(self.done) >= FLUSH_ROWS:
+            self.wake.set()
+
+    def _starving(self) -> bool:
+        claiming = any(source.active and not self._claimed_all(source) for source in self.sources)
+        return claiming and self.lanes.waiting <= self.stride // 2
+
+    async def _wait(self) -> None:
+        if any(source.active for source in self.sources) and not (
+            self.tasks or self.lanes.waiting or self.done
+        ):
+            idle = all(self._claimed_all(source) for source in self.sources if source.active)
+            if not idle and self.away_until < time.monotonic():
+                return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), FLUSH_SECONDS)
+        self.wake.clear()
+
+    async def _flush(self, everything: bool = False) -> bool:
+        """Record what has ended, many rows at a time: after FLUSH_SECONDS, FLUSH_ROWS, or at the end."""
+        age = time.monotonic() - self.flushed
+        ripe = everything or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS or not self.tasks
+        if not ripe or not (self.done or self.lanes.changes):
+            return True
+        outcomes, changes = self.done, self.lanes.changes
+        self.done, self.lanes.changes = [], []
+        try:
+            recorded = await self._database(self._record, outcomes, changes)
+        except (OperationalError, InterfaceError):
+            self.done, self.lanes.changes = outcomes + self.done, changes + self.lanes.changes
+            raise
+        if not recorded:
+            self.done, self.lanes.changes = outcomes + self.done, changes + self.lanes.changes
+            return False
+        self.flushed = time.monotonic()
+        for source in self.sources:
+            self.options.progress(source.result)
+        return True
+
+    async def _drain(self) -> None:
+        """The end, also after an error: let what runs come to an end, record it, give back the rest."""
+        if time.monotonic() >= self.stopped_at + self.options.grace:
+            for task in self.tasks:
+                task.cancel()
+        self.stopped_at = min(self.stopped_at, time.monotonic())
+        await asyncio.gather(*self.tasks)
+        self.given_back += self.lanes.drain(everything=True)
+        self.lanes.changes += self.lanes.unused_probes()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.away_until = 0.0
+                if await self._flush(everything=True):
+                    await self._return_given_back()
+                    break
+            except (OperationalError, InterfaceError):
+                if time.monotonic() > deadline:
+                    raise
+            if time.monotonic() > deadline:
+                logger.error("%d outcomes could not be recorded; they are sent again", len(self.done))
+                break
+            await asyncio.sleep(0.5)
+
+    async def _attempt(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
+        started_at, start = self.clock(), time.monotonic()
+        answer: Delivered | Exception | None
+        try:
+            answer = await self._send(event)
+        except asyncio.CancelledError:
+            answer = UnknownOutcome("the worker was stopped before an answer came; it may have arrived")
+        except (Exception, SystemExit) as error:
+            answer = as_delivery_error(error)
+        self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None)
+        milliseconds = round((time.monotonic() - start) * 1000)
+        outcome = decide(event, answer, self.conf, started_at, milliseconds)
+        self.done.append(outcome)
+        log_attempt(outcome)
+
+    def _learn(
+        self, lane: Lane[NotificationEvent], event: NotificationEvent, error: DeliveryError | None
+    ) -> None:
+        """Tell the lane; where a host serves many, a closed door is the recipient's alone."""
+        shared = any(e.recipient_prefix and not e.exact for e in lane.endpoints)
+        if error and shared and error.reason in (Reason.AUTH, Reason.GONE):
+            digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
+            channel = self.conf.channel(event.channel) or event.channel
+            door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
+            self.lanes.hold(door, error)
+            self.closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
+            error = None
+        self.lanes.ended(lane, error)
+
+    async def _send(self, event: NotificationEvent) -> Delivered | None:
+        """The provider's acceptance, or None where the channel has no notifier."""
+        name = self.conf.channel(event.channel)
+        if name is None:
+            return None
+        seconds = self.conf.send_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self.notifiers[name].send(message_of(event, self.conf.base_url))
+        except TimeoutError as error:
+            raise UnknownOutcome(f"no answer within {seconds:g} s; it may have arrived") from error
+        if not isinstance(answer, Delivered):
+            raise TypeError(f"{type(self.notifiers[name]).__name__}.send answered {answer!r}, not Delivered")
+        return answer
+
+
+def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int) -> NotificationQuerySet:
+    """The notifications that a sweep of this kind may claim, in its order."""
+    if kind == SweepKind.RETRY:
+        return rows.retry_eligible(now, max_attempts)
+    return rows.pending().order_by("created_at")
+
+
+def log_attempt(outcome: Outcome) -> None:
+    event = outcome.event
+    if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
+        logger.warning("notification %s: %s", event.pk, outcome.error)
+    if logger.isEnabledFor(logging.DEBUG):
+        facts = {
+            "notification": event.pk,
+            "channel": outcome.channel,
+            "attempt": event.retry_count + 1,
+            "outcome": outcome.outcome,
+            "milliseconds": outcome.duration,
+        }
+        logger.debug("attempt %(attempt)d of %(notification)s: %(outcome)s", facts, extra=facts)
+
+
+def message_of(event: NotificationEvent, base_url: str) -> Message:
+    """The notification as its notifier sees it."""
+    return Message(
+        id=event.pk,
+        type=event.type,
+        channel=event.channel,
+        recipient=event.recipient,
+        message=event.message,
+        certificate_id=event.certificate_id,
+        created_at=event.created_at,
+        attempt=event.retry_count + 1,
+        url=link(event.pk, base_url),
+    )
+
+
+def link(event_id: str, base_url: str) -> str:
+    """The notification's page in the admin; "" where the site's address or its admin is not known."""
+    if not base_url:
+        return ""
+    try:
+        path = reverse("admin:notifications_notificationevent_change", args=[event_id])
+    except NoReverseMatch:
+        return ""
+    return f"{base_url.rstrip('/')}{path}"
+
+
+def rules_of(settings: conf.Conf) -> Rules:
+    return Rules(ceiling=settings.endpoint_concurrency)
+
+
+def load_all(settings: conf.Conf) -> dict[str, Notifier]:
+    """Every configured channel's notifier. Raises ImproperlyConfigured before anything is claimed."""
+    timeout = settings.send_timeout.total_seconds()
+    return {name: load(name, options, timeout) for name, options in settings.channels.items()}
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
