@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
@@ -130,7 +131,7 @@ class NotificationAdmin(NotificationModelAdmin):
         return format_html(
             '<button type="submit" class="button nf-requeue" form="nf-verb" formaction="{}"'
             ' aria-label="Requeue {}">Requeue</button>',
-            self._verb_url(REQUEUE, event.pk),
+            self._verb_url(REQUEUE, event),
             event,
         )
 
@@ -145,42 +146,35 @@ class NotificationAdmin(NotificationModelAdmin):
         return bulk.run(self, request, queryset, MARK_READ)
 
     def get_urls(self) -> list[URLPattern]:
-        own = [
-            path(
-                f"<path:object_id>/{verb.slug}/",
-                self.admin_site.admin_view(self.verb_view),
-                {"verb": verb},
-                name=f"notifications_notificationevent_{verb.name}",
-            )
-            for verb in VERBS
-        ]
-        return own + super().get_urls()
+        view = self.admin_site.admin_view(self.requeue_view)
+        name = "notifications_notificationevent_requeue"
+        return [path("<path:object_id>/requeue/", view, name=name), *super().get_urls()]
 
     @method_decorator(require_POST)
-    def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponseBase:
-        """One verb on one notification, from its page or its button in the list."""
-        if not verb.allowed_to(request.user):
+    def requeue_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Requeue one notification, from its page or its button in the list."""
+        if not self.has_requeue_permission(request):
             raise PermissionDenied
         pk = unquote(object_id)
         event = self.get_object(request, pk)
-        there = event is not None and self._carry_out(request, verb, event)
+        there = event is not None and self._requeue(request, event)
         if not there:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
         if there and "page" in request.POST and self.has_view_permission(request):
             return HttpResponseRedirect(self._url("change", quote(pk)))
         return self._back_to_list(request)
 
-    def _carry_out(self, request: HttpRequest, verb: Verb, event: NotificationEvent) -> bool:
+    def _requeue(self, request: HttpRequest, event: NotificationEvent) -> bool:
         """Do it and say so, or say why not; answers whether the notification still exists."""
         try:
-            verb.on_event(event, by=request.user.get_username())
+            REQUEUE.on_event(event, by=request.user.get_username())
         except NotificationEvent.DoesNotExist:
             return False
         except TransitionRefused as refusal:
-            self.message_user(request, f"{verb.label} refused: {refusal.why}.", messages.WARNING)
+            self.message_user(request, f"{REQUEUE.label} refused: {refusal.why}.", messages.WARNING)
         else:
-            self.log_change(request, event, f"{verb.done}.")
-            self.message_user(request, f"{verb.done}: {event}.", messages.SUCCESS)
+            self.log_change(request, event, f"{REQUEUE.done}.")
+            self.message_user(request, f"{REQUEUE.done}: {event}.", messages.SUCCESS)
         return True
 
     def _back_to_list(self, request: HttpRequest) -> HttpResponse:
@@ -193,8 +187,9 @@ class NotificationAdmin(NotificationModelAdmin):
         name = f"admin:notifications_notificationevent_{view}"
         return reverse(name, args=args, current_app=self.admin_site.name)
 
-    def _verb_url(self, verb: Verb, pk: str) -> str:
-        return self._url(verb.name, quote(pk))
+    def _verb_url(self, verb: Verb, event: NotificationEvent) -> str:
+        """Where a button posts to: the list's actions ask first, because reading cannot be undone."""
+        return self._url("requeue", quote(event.pk)) if verb is REQUEUE else self._url("changelist")
 
     # A notification's own page
 
@@ -218,7 +213,8 @@ class NotificationAdmin(NotificationModelAdmin):
             "timeline": timeline(event, now),
             "history_url": self._url("history", quote(event.pk)),
             "delete_url": self._url("delete", quote(event.pk)),
-            "verbs": [(verb, self._verb_url(verb, event.pk)) for verb in offered],
+            "checkbox_name": ACTION_CHECKBOX_NAME,
+            "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

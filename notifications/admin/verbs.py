@@ -26,10 +26,6 @@ class Verb:
     effect: str
 
     @property
-    def slug(self) -> str:
-        return self.name.replace("_", "-")
-
-    @property
     def action(self) -> str:
         """The name of the list's action."""
         return f"{self.name}_selected"

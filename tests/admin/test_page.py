@@ -145,29 +145,28 @@ def test_requeue_from_the_page_returns_to_the_page(client: Client) -> None:
     assert said(response) == ["Requeued: ExpirationWarning to ops@example.com on Webhook."]
 
 
-def test_mark_read_from_the_page(client: Client) -> None:
+def test_mark_read_from_the_page_asks_first(client: Client) -> None:
     event = dead()
-    response = client.post(url("mark_read", event), {"page": "1"}, follow=True)
-    event.refresh_from_db()
-    assert event.status == "read"
-    assert said(response) == ["Marked as read: ExpirationWarning to ops@example.com on Webhook."]
+    asked = client.post(LIST, {"action": "mark_read_selected", "_selected_action": event.pk, "page": "1"})
+    assert "Mark as read: 1 notification?" in asked.content.decode()
+    markup = client.get(url("change", event)).content.decode()
+    assert f'<form method="post" action="{LIST}">' in markup
+    assert f'name="_selected_action" value="{event.pk}"' in markup
 
 
 @pytest.mark.parametrize(
-    ("verb", "make", "why"),
+    ("make", "why"),
     [
-        ("requeue", sent, "it is sent: it was delivered"),
-        ("requeue", read, "it is read: a person has seen or dismissed it"),
-        ("requeue", pending, "it is pending: the next sweep sends it"),
-        ("requeue", leased, "an attempt is running; try again when it has ended"),
-        ("mark_read", pending, "it is pending: what is not delivered yet cannot be read"),
-        ("mark_read", failed, "it is failed: what is not delivered yet cannot be read"),
+        (sent, "it is sent: it was delivered"),
+        (read, "it is read: a person has seen or dismissed it"),
+        (pending, "it is pending: the next sweep sends it"),
+        (leased, "an attempt is running; try again when it has ended"),
     ],
 )
-def test_a_refusal_says_why_and_changes_nothing(client: Client, verb: str, make: Any, why: str) -> None:
+def test_a_refusal_says_why_and_changes_nothing(client: Client, make: Any, why: str) -> None:
     event = make()
-    response = client.post(url(verb, event), follow=True)
-    assert f"refused: {why}." in said(response)[0]
+    response = client.post(url("requeue", event), follow=True)
+    assert said(response) == [f"Requeue refused: {why}."]
     assert NotificationEvent.objects.get(pk=event.pk).status == event.status
     assert not LogEntry.objects.exists()
 

@@ -109,7 +109,7 @@
                 const response = await fetch(window.location.href, {
                     headers: { "X-Notifications-Refresh": "1" },
                     cache: "no-store",
-                    redirect: "error",
+                    redirect: "manual",
                 });
                 if (!response.ok) throw new Error(response.statusText);
                 const html = await response.text();
