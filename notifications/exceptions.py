@@ -9,6 +9,7 @@ TransitionRefused           the rules do not allow this change of status
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 TEXT_LIMIT = 1_600
@@ -70,7 +71,8 @@ class DeliveryError(Exception):
     retry_after  the wait that the provider asked for, in seconds
     advice       what the operator should do, one sentence; every PermanentError has one
 
-    str() is text and advice, at most 2,000 characters.
+    str() is text and advice, at most 2,000 characters. A value of another kind, which a site's own
+    notifier may come up with, counts as not given: it must not keep the attempt from being recorded.
     """
 
     default_reason = Reason.OTHER
@@ -86,11 +88,11 @@ class DeliveryError(Exception):
         advice: str = "",
     ) -> None:
         super().__init__(text)
-        self.text = _cut(text, TEXT_LIMIT)
-        self.reason = reason or self.default_reason
-        self.status = status
-        self.retry_after = retry_after
-        self.advice = _cut(advice or self.default_advice, ADVICE_LIMIT)
+        self.text = _cut(str(text), TEXT_LIMIT)
+        self.reason = _reason(reason) or self.default_reason
+        self.status = status_code(status)
+        self.retry_after = _seconds(retry_after)
+        self.advice = _cut(str(advice or self.default_advice), ADVICE_LIMIT)
 
     @property
     def endpoint_effect(self) -> EndpointEffect:
@@ -129,3 +131,16 @@ class TransitionRefused(Exception):
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - len(CUT_MARK)] + CUT_MARK
+
+
+def status_code(status: object) -> int | None:
+    """An HTTP or SMTP status, or None for what is none."""
+    return int(status) if isinstance(status, int) and 0 <= status < 1000 else None
+
+
+def _reason(reason: object) -> Reason | None:
+    return next((known for known in Reason if known == reason), None)
+
+
+def _seconds(wait: object) -> float | None:
+    return float(wait) if isinstance(wait, int | float) and math.isfinite(wait) else None

@@ -9,6 +9,7 @@ import uuid
 from datetime import datetime
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 from django.db.models import Q
@@ -20,6 +21,7 @@ from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
 __all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun", "Tally"]
 
 NO_NUL = [ProhibitNullCharactersValidator()]
+MOST_ATTEMPTS = 2**31 - 1
 
 
 class EventType(models.TextChoices):
@@ -102,6 +104,19 @@ class NotificationEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} to {self.recipient} on {self.channel}"
+
+    def clean(self) -> None:
+        """Refuse halves of characters, as a shell's odd bytes become: no database can hold them."""
+        for name in ("type", "certificate_id", "channel", "recipient", "message", "dedup_key"):
+            try:
+                str(getattr(self, name)).encode()
+            except UnicodeEncodeError:
+                raise ValidationError({name: "This text is not valid Unicode."}) from None
+
+    @property
+    def attempt_number(self) -> int:
+        """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
+        return min(max(self.retry_count, 0), MOST_ATTEMPTS - 1) + 1
 
     def requeue(self, *, by: str, via: str = "python") -> None:
         """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""
@@ -213,7 +228,7 @@ class DeliveryAttempt(History):
         """The attempt that ended with its worker: all that is known is when its lease did."""
         return cls(
             notification=event,
-            number=event.retry_count + 1,
+            number=event.attempt_number,
             channel=event.channel,
             started_at=event.leased_until or event.created_at,
             duration_ms=0,

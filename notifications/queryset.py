@@ -63,10 +63,10 @@ def database_now(using: str) -> datetime:
 
 
 def tidy(text: str | None) -> str | None:
-    """An error's text as the table keeps it: no NUL (PostgreSQL refuses it), at most 2,000 characters."""
+    """An error's text as the table keeps it: at most 2,000 characters, and none that PostgreSQL refuses."""
     if text is None:
         return None
-    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
     return text if len(text) <= LAST_ERROR_LIMIT else text[: LAST_ERROR_LIMIT - 1] + "…"
 
 
@@ -165,7 +165,8 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
             with transaction.atomic(using=self.db):
                 event.save(using=self.db, force_insert=True)
         except IntegrityError:
-            first = self.filter(dedup_key=event.dedup_key).first() if event.dedup_key else None
+            everything = self.model._base_manager.using(self.db)
+            first = everything.filter(dedup_key=event.dedup_key).first() if event.dedup_key else None
             if first is None:
                 raise
             return first, False

@@ -19,6 +19,8 @@ from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
 
 class SweepCommand(BaseCommand):
     kind: ClassVar[SweepKind]
+    # A sweep refuses bad settings itself, in one line; the checks' warnings would be in every mail from cron.
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=count, help="at most this many notifications (default: 1000)")
