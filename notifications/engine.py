@@ -95,6 +95,7 @@ class Options:
     grace     seconds that what runs may take once `stop` said so
     progress  called with the result so far, about ten times a second
     beat      called every ten seconds in the caller's thread, with the attempts in flight
+    alive     called every ten seconds on the event loop: as long as it is, the engine turns
     clock     what time it is; the database's own clock unless given
     patient   an unreachable database is waited for, and nothing is sent meanwhile; else it is an error
     """
@@ -106,6 +107,7 @@ class Options:
     grace: float = math.inf
     progress: Callable[[SweepResult], None] = lambda result: None
     beat: Callable[[int], None] | None = None
+    alive: Callable[[], None] = lambda: None
     clock: Callable[[], datetime] | None = None
     patient: bool = False
     using: str = DEFAULT_DB_ALIAS
@@ -246,6 +248,12 @@ class Engine:
             events = [event for event, _ in group]
             leases.release(events, due_at=now + timedelta(seconds=wait), using=self.options.using)
 
+    def _disconnect(self) -> None:
+        """A connection that broke is not usable again; the next query opens another."""
+        connection = connections[self.options.using]
+        if not connection.in_atomic_block:
+            connection.close()
+
     def _finish(self, source: Source) -> None:
         result, ended_at = source.result, self.clock()
         started_at = source.started_at or ended_at
@@ -324,9 +332,11 @@ class Engine:
         for source in self.sources:
             if source.active and self._claimed_all(source) and not source.in_hand:
                 await self._database(self._finish, source)
-        if self.options.beat and time.monotonic() > self.beaten + BEAT_SECONDS:
+        if time.monotonic() > self.beaten + BEAT_SECONDS:
             self.beaten = time.monotonic()
-            await self._database(self.options.beat, len(self.tasks))
+            self.options.alive()
+            if self.options.beat:
+                await self._database(self.options.beat, len(self.tasks))
 
     def _claimed_all(self, source: Source) -> bool:
         """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
@@ -362,7 +372,7 @@ class Engine:
         try:
             await sync_to_async(call)(*args)
         except (OperationalError, InterfaceError) as error:
-            await sync_to_async(connections[self.options.using].close_if_unusable_or_obsolete)()
+            await sync_to_async(self._disconnect)()
             if not self.options.patient:
                 raise
             self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)

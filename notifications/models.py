@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
 
-__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun", "Tally"]
+__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun", "Tally", "Worker"]
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 MOST_ATTEMPTS = 2**31 - 1
@@ -93,6 +93,17 @@ class NotificationEvent(models.Model):
                 condition=Q(leased_until__isnull=False),
             ),
             Index(fields=["-created_at", "-id"], name="idx_notification_events_newest"),
+            # The dead-letter page in its order, and the dead by channel without reading the rows.
+            Index(
+                fields=["-created_at", "-id", "channel"],
+                name="idx_notification_events_dead",
+                condition=Q(status="dead"),
+            ),
+            Index(
+                fields=["created_at"],
+                name="idx_notification_events_stranded",
+                condition=Q(status="failed", next_retry_at__isnull=True),
+            ),
         )
         constraints = (
             models.UniqueConstraint(
@@ -383,3 +394,21 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
+
+
+class Worker(models.Model):
+    """The heartbeat of an always-on worker; one that ends in order takes its row with it."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    in_flight = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_workers"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return f"{self.name}, seen {self.seen_at:%Y-%m-%d %H:%M:%S}"

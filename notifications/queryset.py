@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .models import NotificationEvent
 
 BATCH = 1000
+CHANNEL = "notification_events"  # what workers LISTEN on
 LAST_ERROR_LIMIT = 2000
 
 
@@ -206,6 +207,7 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
             Requeue.objects.using(self.db).bulk_create(
                 Requeue.of(row, by=by, via=via, at=now) for row in rows
             )
+            wake_workers(self.db)
         return changed
 
     def _mark_read_batch(self) -> int:
@@ -242,6 +244,13 @@ WHY_NOT: dict[tuple[str, str], str] = {
     ("mark read", Status.FAILED): "it is failed: what is not delivered yet cannot be read",
     ("mark read", Status.READ): "it is read already",
 }
+
+
+def wake_workers(using: str) -> None:
+    """Tell the workers, when the transaction ends, that rows are pending again."""
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
 
 
 def locked(rows: NotificationQuerySet) -> NotificationQuerySet:

@@ -1,0 +1,154 @@
+"""The always-on worker: both sweeps in one engine, woken by the database, watched from outside.
+
+It owns three threads' worth of work and no state of the queue: kill it at any moment and the leases
+that it held run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils import timezone
+
+from . import conf
+from .engine import BEAT_SECONDS, Engine, Options, Source, worker_name
+from .models import SweepKind, Worker
+from .queryset import CHANNEL, database_now
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0  # where the database cannot call us
+GRACE_MARGIN = timedelta(seconds=5)
+LATE = timedelta(seconds=6 * BEAT_SECONDS)  # a worker that has not been heard of for so long is gone
+
+
+def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Deliver until `stop` says so: then finish what is in flight within `grace`, release the rest.
+
+    Raises ImproperlyConfigured for bad settings, and django.db's errors when the database is away at
+    the start; once it runs, it waits for the database to come back.
+    """
+    settings = conf.current()
+    allowed = grace if grace is not None else settings.send_timeout + GRACE_MARGIN
+    options = Options(
+        limit=settings.sweep_limit,
+        stop=stop,
+        grace=allowed.total_seconds(),
+        beat=lambda in_flight: beat(in_flight, using),
+        alive=tell_systemd,
+        patient=True,
+        using=using,
+    )
+    sources = [
+        Source(SweepKind.PENDING, interval=settings.process_interval.total_seconds()),
+        Source(SweepKind.RETRY, interval=settings.retry_interval.total_seconds()),
+    ]
+    engine = Engine(settings, options, sources)
+    beat(0, using)
+    try:
+        with listening(engine.nudge, using):
+            tell_systemd("READY=1")
+            engine.run()
+    finally:
+        tell_systemd("STOPPING=1")
+        farewell(using)
+
+
+@contextmanager
+def listening(nudge: Callable[[], None], using: str) -> Iterator[None]:
+    """Call `nudge` when a row is created, by whatever program: LISTEN on PostgreSQL, polling elsewhere."""
+    ended = threading.Event()
+    wait = _listen if connections[using].vendor == "postgresql" else _poll
+    thread = threading.Thread(target=wait, args=(nudge, ended, using), name="listener", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(2 * POLL_SECONDS)
+
+
+def _poll(nudge: Callable[[], None], ended: threading.Event, using: str) -> None:
+    while not ended.wait(POLL_SECONDS):
+        nudge()
+
+
+def _listen(nudge: Callable[[], None], ended: threading.Event, using: str) -> None:
+    """A connection of its own, opened again with a growing pause whenever it breaks."""
+    import psycopg
+
+    pause = POLL_SECONDS
+    while not ended.is_set():
+        try:
+            with psycopg.connect(**connection_parameters(using), autocommit=True) as connection:
+                connection.execute(f"LISTEN {CHANNEL}")
+                nudge()  # what was created while nobody listened
+                pause = POLL_SECONDS
+                while not ended.is_set():
+                    for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+                        nudge()
+        except psycopg.Error as error:
+            logger.warning("not listening for new rows, next try in %g s: %s", pause, one_line(error))
+            ended.wait(pause)
+            pause = min(2 * pause, 30.0)
+
+
+def connection_parameters(using: str) -> dict[str, Any]:
+    """Django's own parameters for the database, for a connection outside its pool."""
+    parameters = connections[using].get_connection_params()
+    own = ("cursor_factory", "context", "prepare_threshold", "pool")
+    return {name: value for name, value in parameters.items() if name not in own}
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+# Heartbeats
+
+
+def beat(in_flight: int, using: str) -> None:
+    """Say in the table that this worker lives; its rows are the console's and /readyz's heartbeat."""
+    now = database_now(using)
+    Worker.objects.using(using).update_or_create(
+        name=worker_name(),
+        defaults={"seen_at": now, "in_flight": in_flight},
+        create_defaults={"started_at": now, "seen_at": now, "in_flight": in_flight},
+    )
+    Worker.objects.using(using).filter(seen_at__lt=now - timedelta(days=1)).delete()
+
+
+def farewell(using: str) -> None:
+    """A worker that ends in order is not missed."""
+    try:
+        Worker.objects.using(using).filter(name=worker_name()).delete()
+    except Exception as error:
+        logger.warning("the heartbeat could not be taken away: %s", one_line(error))
+
+
+def heartbeats(now: datetime | None = None, using: str = DEFAULT_DB_ALIAS) -> list[Worker]:
+    """The workers that were heard of lately, newest first."""
+    since = (now or timezone.now()) - LATE
+    return list(Worker.objects.using(using).filter(seen_at__gte=since).order_by("-seen_at")[:100])
+
+
+def tell_systemd(state: str = "WATCHDOG=1") -> None:
+    """sd_notify(3): one datagram to the socket that systemd named; nothing without systemd."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        try:
+            channel.sendto(state.encode(), address)
+        except OSError as error:
+            logger.warning("systemd does not take notice: %s", error)
