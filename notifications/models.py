@@ -104,17 +104,6 @@ class NotificationEvent(models.Model):
                 name="idx_notification_events_stranded",
                 condition=Q(status="failed", next_retry_at__isnull=True),
             ),
-            # The dead-letter page in its order, and the dead by channel without reading the rows.
-            Index(
-                fields=["-created_at", "-id", "channel"],
-                name="idx_notification_events_dead",
-                condition=Q(status="dead"),
-            ),
-            Index(
-                fields=["created_at"],
-                name="idx_notification_events_stranded",
-                condition=Q(status="failed", next_retry_at__isnull=True),
-            ),
         )
         constraints = (
             models.UniqueConstraint(
