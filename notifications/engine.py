@@ -580,7 +580,9 @@ def link(event_id: str, base_url: str) -> str:
 
 
 def rules_of(settings: conf.Conf) -> Rules:
-    return Rules(ceiling=settings.endpoint_concurrency)
+    return Rules(
+        ceiling=settings.endpoint_concurrency, longest_wish=settings.backoff_cap.total_seconds()
+    )
 
 
 def load_all(settings: conf.Conf) -> dict[str, Notifier]:

@@ -24,13 +24,17 @@ WAITING_PER_SLOT = 4  # rows kept in hand for each attempt that an endpoint may 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """ceiling: attempts in flight at one endpoint; failures: in a row, until it is held; hold: seconds."""
+    """ceiling: attempts in flight at one endpoint; failures: in a row, until it is held; hold: seconds.
+
+    longest_wish  seconds that a provider's Retry-After can close its endpoint for
+    """
 
     ceiling: int
     failures: int = 5
     hold: float = 30.0
     auth_hold: float = 900.0
     longest_hold: float = 300.0
+    longest_wish: float = 3600.0
 
 
 @dataclass(slots=True)
@@ -160,7 +164,9 @@ class Lanes(Generic[Row]):
             self.changes += [HoldChange(endpoint, delivers=True) for endpoint in lane.endpoints]
 
     def _wish(self, error: DeliveryError) -> float:
-        return self.rules.auth_hold if error.retry_after is None else error.retry_after
+        if error.retry_after is None:
+            return self.rules.auth_hold
+        return min(max(error.retry_after, 0.0), self.rules.longest_wish)
 
     def _pause(self, lane: Lane[Row]) -> float:
         """Twice as long every time that the probe fails."""
