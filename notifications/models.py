@@ -22,6 +22,7 @@ __all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", 
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 MOST_ATTEMPTS = 2**31 - 1
+MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
 
 
 class EventType(models.TextChoices):
@@ -117,12 +118,15 @@ class NotificationEvent(models.Model):
         return f"{self.type} to {self.recipient} on {self.channel}"
 
     def clean(self) -> None:
-        """Refuse halves of characters, as a shell's odd bytes become: no database can hold them."""
+        """Refuse what no database can hold: halves of characters, as a shell's odd bytes become, and
+        texts too long for their column's index."""
         for name in ("type", "certificate_id", "channel", "recipient", "message", "dedup_key"):
             try:
-                str(getattr(self, name)).encode()
+                size = len(str(getattr(self, name)).encode())
             except UnicodeEncodeError:
                 raise ValidationError({name: "This text is not valid Unicode."}) from None
+            if name in ("certificate_id", "dedup_key") and size > MOST_INDEXED:
+                raise ValidationError({name: f"This text is longer than {MOST_INDEXED} bytes."})
 
     @property
     def attempt_number(self) -> int:
