@@ -6,6 +6,9 @@ ARGS ?=
 BIN = $(VENV)/bin
 SOURCES = certctl notifications
 STAMP = $(VENV)/.installed
+BENCH_VENV = .venv-bench
+BENCH_STAMP = $(BENCH_VENV)/.installed
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 # Management commands that only look at the code work on no database at all.
 OFFLINE = DATABASE_URL=sqlite://:memory:
@@ -59,10 +62,15 @@ format: venv ## Format the code and mend what ruff can
 
 lock: venv ## Write requirements/dev.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev --extra apprise --extra mcp --extra server pyproject.toml -o requirements/dev.txt
+		--no-header --group dev --extra apprise --extra mcp --extra server --extra tasks pyproject.toml -o requirements/dev.txt
 
-bench: venv ## Run the benchmarks
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(BENCH_STAMP) ## Run the benchmarks in an environment of their own (ARGS='at-once --quick')
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+$(BENCH_STAMP): requirements/bench.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
 
 clean: ## Remove what builds and tests left behind, but no virtual environment
 	rm -rf build dist staticfiles .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,38 @@
+"""python -m benchmarks [NAME…] [--quick] [--write]"""
+
+from __future__ import annotations
+
+import argparse
+
+from . import figures, world
+
+
+def main() -> None:
+    options = arguments()
+    found: list[figures.Figure] = []
+    with world.running():
+        from . import measures
+
+        size = measures.QUICK if options.quick else measures.Size()
+        for name in options.names or measures.MEASURES:
+            if name not in measures.MEASURES:
+                raise SystemExit(f"no measure {name!r}; there are {', '.join(measures.MEASURES)}")
+            figures.note(name)
+            found += measures.MEASURES[name](size)
+            for figure in found[-1:]:
+                figures.note(figure.row())
+    print(figures.show(found))
+    if options.write:
+        figures.write(found)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine in ratios.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="measures to run (default: all of them)")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds, less history")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

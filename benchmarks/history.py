@@ -1,0 +1,60 @@
+"""A sweep in a table with little history and in one with much."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from . import world
+
+CHUNK = 1_000_000
+# Finished rows of the past years, as many sent as a real table has, the rest read or dead.
+FINISHED = f"""
+    INSERT INTO notification_events ({world.COLUMNS}, sent_at)
+    SELECT 'past-' || lpad(n::text, 31, '0'), 'ExpirationWarning', 'mc-' || mod(n, 50000), 'Webhook',
+           'https://alerts.example.com/hooks/' || mod(n, 1000), %(message)s,
+           CASE mod(n, 10) WHEN 0 THEN 'dead' WHEN 1 THEN 'read' ELSE 'sent' END,
+           mod(n, 5), NULL, now() - INTERVAL '3 years' + n * INTERVAL '9 seconds',
+           now() - INTERVAL '3 years' + n * INTERVAL '9 seconds'
+      FROM generate_series(%(first)s, %(last)s) AS n
+"""
+
+
+def make(alias: str, rows: int) -> None:
+    """A database of its own with `rows` of history, under `alias` in DATABASES."""
+    world.execute(f"CREATE DATABASE {alias}")
+    settings.DATABASES[alias] = {**connections["default"].settings_dict, "NAME": alias}
+    connections.settings[alias] = settings.DATABASES[alias]
+    call_command("migrate", database=alias, verbosity=0)
+    with connections[alias].cursor() as cursor:
+        indexes = _drop_indexes(alias)
+        for first in range(1, rows + 1, CHUNK):
+            last = min(first + CHUNK - 1, rows)
+            cursor.execute(FINISHED, {"message": world.MESSAGE, "first": first, "last": last})
+        for index in indexes:
+            cursor.execute(index)
+        cursor.execute("VACUUM ANALYZE notification_events")
+        cursor.execute("CHECKPOINT")
+
+
+def _drop_indexes(alias: str) -> list[str]:
+    """All but the primary key's; the statements that make them again."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes"
+            " WHERE tablename = 'notification_events' AND indexname NOT LIKE '%pkey'"
+        )
+        found = cursor.fetchall()
+        for name, _ in found:
+            cursor.execute(f'DROP INDEX "{name}"')
+    return [definition for _, definition in found]
+
+
+def top_up(alias: str, count: int, url: str) -> None:
+    """Exactly `count` due rows beside the history."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("DELETE FROM notification_events WHERE id LIKE 'due-%'")
+        world.add_due(count, url, using=alias)
+        cursor.execute("VACUUM notification_events")
+        cursor.execute("CHECKPOINT")

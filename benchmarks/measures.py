@@ -1,0 +1,182 @@
+"""What is measured: each function runs one comparison and answers its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import engines, history, processes, rivals, sinks, statements, world
+from .figures import Figure, alternate, note, over
+
+PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: rows and rounds, and the larger of the two histories."""
+
+    due: int = 10_000
+    rounds: int = 5
+    past: int = 10_000_000
+    queue: int = 100_000
+
+
+QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000)
+
+
+def at_once(size: Size) -> Iterator[Figure]:
+    with sinks.running(0) as [url]:
+        ratios = _against_bare(size, url)
+    yield Figure(
+        f"{size.due:,} rows, a receiver that answers at once: the engine's rate over bare aiohttp's",
+        ratios,
+        target=0.8,
+    )
+
+
+def after_20_ms(size: Size) -> Iterator[Figure]:
+    with sinks.running(20) as [url]:
+        ratios = _against_bare(size, url)
+    yield Figure(
+        f"{size.due:,} rows, a receiver that takes 20 ms: the engine's rate over bare aiohttp's",
+        ratios,
+        target=0.7,
+    )
+
+
+def _against_bare(size: Size, url: str) -> list[float]:
+    world.refill(size.due, url)
+    posts = engines.bodies()
+    engines.bare(url, posts[:500])
+    engines.sweep_of(500, url)
+    seconds = alternate(
+        size.rounds,
+        bare=lambda: engines.bare(url, posts),
+        engine=lambda: engines.sweep_of(size.due, url),
+    )
+    return over(seconds["bare"], seconds["engine"])
+
+
+def queues(size: Size) -> Iterator[Figure]:
+    with sinks.running(0) as [url], rivals.redis():
+        chosen = {name: (lambda run=run: run(size.due, url)) for name, run in rivals.RIVALS.items()}
+        seconds = alternate(min(3, size.rounds), engine=lambda: engines.sweep_of(size.due, url), **chosen)
+    for name in chosen:
+        yield Figure(
+            f"{size.due:,} rows, a receiver that answers at once: the engine's rate over {name}'s",
+            over(seconds[name], seconds["engine"]),
+            target=8,
+        )
+
+
+def two_workers(size: Size) -> Iterator[Figure]:
+    def run(count: int, url: str) -> Callable[[], float]:
+        def timed() -> float:
+            world.refill(size.due, url)
+            return processes.sweeps(count, size.due, PACED).seconds
+
+        return timed
+
+    with sinks.running(20, 0) as (slow, fast):
+        for url, receiver, target in ((slow, "takes 20 ms", 1.6), (fast, "answers at once", None)):
+            seconds = alternate(size.rounds, one=run(1, url), two=run(2, url))
+            yield Figure(
+                f"{size.due:,} rows, a receiver that {receiver}, {PACED} in flight in each process:"
+                " the rate of two processes over one's",
+                over(seconds["one"], seconds["two"]),
+                target=target,
+            )
+
+
+def past(size: Size) -> Iterator[Figure]:
+    little = size.past // 100
+    for alias, rows in (("little", little), ("much", size.past)):
+        note(f"making {rows:,} rows of history")
+        history.make(alias, rows)
+    with sinks.running(0) as [url]:
+
+        def run(alias: str) -> Callable[[], float]:
+            def timed() -> float:
+                history.top_up(alias, size.due, url)
+                return engines.sweep(100, using=alias)
+
+            return timed
+
+        seconds = alternate(2 * size.rounds + 1, little=run("little"), much=run("much"))
+    yield Figure(
+        f"a sweep of 100 of {size.due:,} due rows: with {size.past:,} rows of history over {little:,}",
+        over(seconds["much"], seconds["little"])[1:],
+        wants="<=",
+        target=1.2,
+    )
+
+
+def database(size: Size) -> Iterator[Figure]:
+    url = "http://192.0.2.1/hooks/alerts"
+    transactions = statements.issued(size.due, url)
+    seconds = alternate(
+        size.rounds,
+        bare=lambda: statements.replay(size.due, url, transactions),
+        engine=lambda: statements.claim_and_record(size.due, url),
+    )
+    yield Figure(
+        f"claiming and recording {size.due:,} rows without sending: the rate over bare psycopg's,"
+        " same statements",
+        over(seconds["bare"], seconds["engine"]),
+        target=0.6,
+    )
+
+
+def hanging(size: Size) -> Iterator[Figure]:
+    fine = size.due * 4 // 5
+
+    def alone() -> float:
+        world.refill(fine, fast)
+        return engines.sweep_until(fine, limit=size.due)
+
+    def behind() -> float:
+        world.empty()
+        world.add_due(size.due - fine, never, name="hang", age="2 hours")
+        world.add_due(fine, fast)
+        world.settle()
+        return engines.sweep_until(fine, limit=size.due)
+
+    with sinks.running(0, sinks.NEVER) as (fast, never):
+        alone()
+        seconds = alternate(size.rounds, alone=alone, behind=behind)
+    yield Figure(
+        f"{fine:,} rows behind {size.due - fine:,} older ones whose receiver never answers:"
+        " the time over what they need alone",
+        over(seconds["behind"], seconds["alone"]),
+        wants="<=",
+        target=1.15,
+    )
+
+
+def memory(size: Size) -> Iterator[Figure]:
+    few = size.queue // 10
+
+    def peak(count: int) -> float:
+        world.refill(count, url)
+        return float(processes.sweeps(1, count, world.IN_FLIGHT).results[0]["peak"])
+
+    with sinks.running(0) as [url]:
+        pairs = [(peak(few), peak(size.queue)) for _ in range(min(3, size.rounds))]
+    yield Figure(
+        f"peak memory of a process that sweeps {size.queue:,} rows over {few:,}",
+        [much / little for little, much in pairs],
+        wants="<=",
+        target=1.3,
+    )
+
+
+MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
+    "at-once": at_once,
+    "20-ms": after_20_ms,
+    "hanging": hanging,
+    "database": database,
+    "two-workers": two_workers,
+    "memory": memory,
+    "queues": queues,
+    "history": past,
+}

@@ -1,0 +1,97 @@
+"""Claiming and recording without sending, and the very same statements from bare psycopg."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connection
+
+from notifications import leases
+from notifications.delivery import due
+from notifications.leases import Outcome
+from notifications.models import NotificationEvent, SweepKind
+from notifications.queryset import database_now
+
+from . import world
+
+BATCH = 200
+CLOCK = "SELECT statement_timestamp()"
+Statement = tuple[str, Any]
+
+
+def claim_and_record(count: int, url: str) -> float:
+    world.refill(count, url)
+    with world.stopwatch() as seconds:
+        for _ in range(count // BATCH):
+            _record(_claim())
+    return seconds[0]
+
+
+def _claim() -> list[NotificationEvent]:
+    now = database_now(DEFAULT_DB_ALIAS)
+    eligible = due(SweepKind.RETRY, NotificationEvent.objects.all(), now, 5)
+    return leases.claim(eligible, BATCH, now=now, lease=timedelta(minutes=2))
+
+
+def _record(events: list[NotificationEvent]) -> None:
+    now = database_now(DEFAULT_DB_ALIAS)
+    outcomes = [
+        Outcome(
+            event=event,
+            channel="Webhook",
+            status="sent",
+            outcome="sent",
+            started_at=now,
+            duration=5,
+            status_code=200,
+        )
+        for event in events
+    ]
+    recorded = leases.record(outcomes, now=now, worker="benchmark:1", using=DEFAULT_DB_ALIAS)
+    assert len(recorded) == BATCH
+
+
+def issued(count: int, url: str) -> list[list[Statement]]:
+    """The statements of `claim_and_record`, a list for every transaction."""
+    world.refill(count, url)
+    transactions: list[list[Statement]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not connection.in_atomic_block or not transactions[-1:] or transactions[-1][0][0] == CLOCK:
+            transactions.append([])
+        transactions[-1].append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        for _ in range(count // BATCH):
+            _record(_claim())
+    return transactions
+
+
+def replay(count: int, url: str, transactions: list[list[Statement]]) -> float:
+    world.refill(count, url)
+    database = psycopg.connect(dsn(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+    with database, world.stopwatch() as seconds:
+        for statements in transactions:
+            _replay(database, statements)
+    if world.count("sent") != count:
+        raise RuntimeError("the replay did something else")
+    return seconds[0]
+
+
+def _replay(database: psycopg.Connection[Any], statements: list[Statement]) -> None:
+    with database.transaction(), database.cursor() as cursor:
+        for sql, params in statements:
+            cursor.execute(sql, params)
+            if cursor.description:
+                cursor.fetchall()
+
+
+def dsn() -> str:
+    configured = settings.DATABASES["default"]
+    return psycopg.conninfo.make_conninfo(
+        dbname=configured["NAME"], user=configured["USER"], host=configured["OPTIONS"]["host"]
+    )
