@@ -59,6 +59,14 @@ lease: timedelta = env.duration("CERTCTL_NOTIFICATION_LEASE", "2m")
 max_attempts = _count("CERTCTL_NOTIFICATION_MAX_ATTEMPTS", 5, most=1000)
 sweep_limit = _count("CERTCTL_NOTIFICATION_SWEEP_LIMIT", 1000, most=1_000_000)
 concurrency = _count("CERTCTL_NOTIFICATION_CONCURRENCY", 100, most=10_000)
+api_rate = env.str(
+    "CERTCTL_API_RATE", "1200/min", validate=validate.Regexp(r"[1-9]\d{0,8}/(s|sec|m|min|h|hour|d|day)\Z")
+)
+dispatch = env.str("CERTCTL_NOTIFICATION_DISPATCH", "inline", validate=validate.OneOf(["inline", "tasks"]))
+tasks_backend = env.str(
+    "CERTCTL_TASKS_BACKEND", "immediate", validate=validate.OneOf(["immediate", "database", "celery"])
+)
+celery_broker_url = env.str("CERTCTL_CELERY_BROKER_URL", "")
 missing_notifier = env.str(
     "CERTCTL_NOTIFICATION_MISSING_NOTIFIER", "sent", validate=validate.OneOf(["sent", "dead"])
 )
@@ -95,6 +103,9 @@ env.close()
 INSTALLED_APPS = [
     "django_prometheus",
     "notifications",
+    "notifications.api",
+    "rest_framework",
+    "drf_spectacular_sidecar",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -220,6 +231,11 @@ LOGGING = {
     "loggers": {"django": {"handlers": [], "level": "INFO"}},
 }
 
+# --- REST ----------------------------------------------------------------------------------------
+
+# The views set all else themselves.
+REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}}
+
 # --- The app -------------------------------------------------------------------------------------
 
 notifiers = "notifications.notifiers"
@@ -274,6 +290,23 @@ NOTIFICATIONS = {
     "SWEEP_LIMIT": sweep_limit,
     "CONCURRENCY": concurrency,
     "MISSING_NOTIFIER": missing_notifier,
+    "DISPATCH": dispatch,
     "BASE_URL": base_url.rstrip("/"),
     "CHANNELS": channels,
 }
+
+# --- A task engine, for those who have one -------------------------------------------------------
+
+if dispatch == "tasks":
+    in_django = django.VERSION >= (6, 0)
+    if not in_django:
+        INSTALLED_APPS += ["django_tasks"]
+    backend, app = {
+        "immediate": (f"django{'.' if in_django else '_'}tasks.backends.immediate.ImmediateBackend", None),
+        "database": ("django_tasks_db.DatabaseBackend", "django_tasks_db"),
+        "celery": ("django_tasks_fennel.CeleryBackend", "django_tasks_fennel"),
+    }[tasks_backend]
+    INSTALLED_APPS += [app] if app else []
+    TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
+    CELERY_BROKER_URL = CELERY_RESULT_BACKEND = celery_broker_url
+    CELERY_RESULT_EXTENDED = True

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 from django_prometheus.exports import ExportToDjangoView
+
+from notifications import health
+from notifications.api.views import Nowhere
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("notifications.api.urls")),
+    re_path("^api/", Nowhere.as_view()),
     path("metrics", ExportToDjangoView, name="metrics"),
+    path("healthz", health.alive, name="healthz"),
+    path("readyz", health.ready, name="readyz"),
 ]
+
+handler400 = "notifications.api.errors.bad_request"
+handler500 = "notifications.api.errors.server_error"

@@ -1,0 +1,68 @@
+"""Who may call: a bearer token or a staff session, the user's permissions, and how often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed, MethodNotAllowed, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.views import APIView
+
+from .models import ApiToken
+
+VIEW = "notifications.view_notificationevent"
+ADD = "notifications.add_notificationevent"
+CHANGE = "notifications.change_notificationevent"
+REQUEUE = "notifications.requeue_notificationevent"
+
+
+class BearerToken(TokenAuthentication):
+    """`Authorization: Bearer TOKEN`."""
+
+    keyword = "Bearer"
+
+    def authenticate_credentials(self, key: str) -> tuple[Any, ApiToken]:
+        found = ApiToken.objects.usable(key)
+        if found is None:
+            raise AuthenticationFailed("The token is unknown, has expired or was revoked.")
+        return found.user, found
+
+
+class StaffSession(SessionAuthentication):
+    """Somebody logged in to the admin. The CSRF token is checked on every change."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        user = getattr(request._request, "user", None)
+        return super().authenticate(request) if user and user.is_staff else None
+
+
+class Permitted(BasePermission):
+    """The user must hold the permission that the view's `permissions` names for the method."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not request.user or not request.user.is_authenticated:
+            return False
+        permissions: dict[str, str] = view.permissions  # type: ignore[attr-defined]
+        needed = permissions.get("GET" if request.method == "HEAD" else str(request.method))
+        if needed is None:
+            raise MethodNotAllowed(str(request.method))
+        if not request.user.has_perm(needed):
+            raise PermissionDenied(f"This needs the permission {needed}.")
+        return True
+
+
+class Throttle(SimpleRateThrottle):
+    """So many requests per token (or session user), counted in Django's cache."""
+
+    scope = "notifications"
+    default_rate = "1200/min"
+
+    def get_rate(self) -> str:
+        return self.THROTTLE_RATES.get(self.scope) or self.default_rate
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        caller = request.auth.pk if isinstance(request.auth, ApiToken) else f"user-{request.user.pk}"
+        return self.cache_format % {"scope": self.scope, "ident": caller}

@@ -1,0 +1,52 @@
+"""The OpenAPI document, and a page to read and try it. Both are public: they tell no data and no secret."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.views.generic import TemplateView
+from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from . import schema
+from .views import View
+
+# Swagger UI sets styles in its markup; scripts come from this site's files only.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+class Schema(View):
+    """JSON; YAML with `?format=yaml` or where it is asked for in Accept."""
+
+    authentication_classes = []
+    permission_classes = []
+    throttle_classes = []
+    renderer_classes: list[type[BaseRenderer]] = [OpenApiJsonRenderer2, OpenApiYamlRenderer2]
+    content_negotiation_class = DefaultContentNegotiation
+    queried = ("GET", "HEAD")
+    schema = None  # type: ignore[assignment]
+
+    def get(self, request: Request) -> Response:
+        return Response(schema.document())
+
+
+class Docs(TemplateView):
+    template_name = "notifications/api/docs.html"
+
+    def get(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        response = super().get(request, *args, **kwargs)
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response

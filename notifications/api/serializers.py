@@ -1,0 +1,179 @@
+"""The shapes: what goes in, with every name and type checked, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from django.db import models
+from rest_framework import serializers
+
+from ..models import DeliveryAttempt, NotificationEvent, Status
+
+EVENT_FIELDS = (
+    "id",
+    "type",
+    "certificate_id",
+    "channel",
+    "recipient",
+    "message",
+    "sent_at",
+    "status",
+    "error",
+    "retry_count",
+    "next_retry_at",
+    "last_error",
+    "created_at",
+)
+# What fits into PostgreSQL's index on the column, in any script.
+LONGEST_KEY = 500
+LAST_PAGE = 2**31 - 1
+
+
+class Text(serializers.CharField):
+    """A string as it was sent: nothing else becomes one, and no space is cut off."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"trim_whitespace": False, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Flag(serializers.BooleanField):
+    """true or false; no word or number stands for one of them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Moment(serializers.DateTimeField):
+    """RFC 3339 in UTC, whatever time zone the site is in."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"default_timezone": UTC, "format": "iso-8601", **options})
+
+
+class Strict(serializers.Serializer[Any]):
+    """Refuses, by name, what it does not know."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (unknown := [name for name in data if name not in self.fields]):
+            known = f"Unknown. Known are: {', '.join(self.fields)}."
+            raise serializers.ValidationError({name: [known] for name in unknown})
+        return super().to_internal_value(data)
+
+
+class Model(serializers.ModelSerializer[Any]):
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        models.DateTimeField: Moment,
+        models.CharField: Text,
+        models.TextField: Text,
+    }
+
+
+# --- In ------------------------------------------------------------------------------------------
+
+
+class Filters(Strict):
+    """Which notifications; what is left out or empty does not narrow."""
+
+    status = serializers.ChoiceField(Status.choices, required=False, allow_blank=True, help_text="Its state.")
+    type = Text(max_length=255, required=False, allow_blank=True, help_text="The type, exactly.")
+    channel = Text(
+        max_length=255, required=False, allow_blank=True, help_text="The channel, without regard to case."
+    )
+    certificate_id = Text(
+        max_length=LONGEST_KEY, required=False, allow_blank=True, help_text="The certificate's id, exactly."
+    )
+    search = Text(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text="Words in the recipient, certificate, message or errors; or a whole id.",
+    )
+
+
+class ListQuery(Filters):
+    page = serializers.IntegerField(min_value=1, max_value=LAST_PAGE, required=False, help_text="From 1.")
+    per_page = serializers.IntegerField(
+        min_value=1, max_value=500, default=50, help_text="How many notifications a page has."
+    )
+    cursor = Text(
+        max_length=1000,
+        required=False,
+        allow_blank=True,
+        help_text="Reads on from a `next_cursor`; empty: from the newest. `page` then says nothing.",
+    )
+
+
+class BulkRequeue(Filters):
+    """A filter, or `"all": true` for every notification that can be requeued."""
+
+    error = Text(
+        max_length=200, required=False, allow_blank=True, help_text="Part of the last error, in any case."
+    )
+    all = Flag(default=False, help_text="Needed where no filter is given.")
+    dry_run = Flag(default=False, help_text="Count, and change nothing.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not any(value for name, value in attrs.items() if name != "dry_run"):
+            raise serializers.ValidationError(
+                {"all": ['No filter is given: this would requeue everything. Say "all": true to mean that.']}
+            )
+        return attrs
+
+
+class Creation(Model, Strict):
+    class Meta:
+        model = NotificationEvent
+        fields = ("type", "channel", "recipient", "message", "certificate_id", "dedup_key")
+        extra_kwargs = {
+            "message": {"help_text": "The text to deliver."},
+            "recipient": {"help_text": "Whom: an address, a channel's name or a URL; the channel decides."},
+            "certificate_id": {"max_length": LONGEST_KEY, "help_text": "The certificate it is about."},
+            "dedup_key": {
+                "max_length": LONGEST_KEY,
+                "validators": [],  # a key seen before is no error but answers the first event
+                "help_text": "The same key again answers the first event, and raises nothing.",
+            },
+        }
+
+
+# --- Out -----------------------------------------------------------------------------------------
+
+
+class Attempt(Model):
+    class Meta:
+        model = DeliveryAttempt
+        fields = (
+            "number",
+            "channel",
+            "started_at",
+            "duration_ms",
+            "outcome",
+            "reason",
+            "status_code",
+            "error",
+            "worker",
+        )
+        read_only_fields = fields
+
+
+class Event(Model):
+    class Meta:
+        model = NotificationEvent
+        fields: tuple[str, ...] = EVENT_FIELDS
+        read_only_fields = EVENT_FIELDS
+
+
+class EventWithAttempts(Event):
+    attempts = Attempt(source="deliveryattempts", many=True, read_only=True)
+
+    class Meta(Event.Meta):
+        fields = (*EVENT_FIELDS, "attempts")

@@ -1,0 +1,21 @@
+"""Where the calls are, under the prefix that the project gives them (/api/v1/ in certctl)."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from . import pages, views
+
+app_name = "notifications_api"
+
+urlpatterns = [
+    path("notifications", views.Notifications.as_view(), name="notifications"),
+    path("notifications/requeue", views.RequeueMany.as_view(), name="requeue-many"),
+    path("notifications/<str:event_id>", views.Notification.as_view(), name="notification"),
+    path("notifications/<str:event_id>/read", views.Read.as_view(), name="read"),
+    path("notifications/<str:event_id>/requeue", views.Requeue.as_view(), name="requeue"),
+    path("stats/summary", views.Summary.as_view(), name="summary"),
+    path("schema", pages.Schema.as_view(), name="schema"),
+    path("docs", pages.Docs.as_view(), name="docs"),
+    re_path("^", views.Nowhere.as_view()),
+]

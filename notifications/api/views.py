@@ -1,0 +1,167 @@
+"""The calls. They check the caller and the shape of what came in, and hand over to the QuerySet's verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.db import IntegrityError
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .. import stats
+from ..models import NotificationEvent
+from ..queryset import REQUEUEABLE, NotificationQuerySet, database_now, free
+from . import access, errors, listing, schema, serializers
+from .transport import AlwaysFirst, BoundedJSON
+
+
+class View(APIView):
+    """Everything is set here, so that a site's own REST_FRAMEWORK settings change nothing.
+
+    permissions  the permission that each method needs
+    queried      the methods that take parameters
+    """
+
+    permissions: ClassVar[dict[str, str]] = {}
+    queried: ClassVar[tuple[str, ...]] = ()
+    http_method_names = ["get", "head", "post"]
+    authentication_classes = [access.BearerToken, access.StaffSession]
+    permission_classes = [access.Permitted]
+    throttle_classes = [access.Throttle]
+    parser_classes = [BoundedJSON]
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class: type[BaseContentNegotiation] = AlwaysFirst
+    versioning_class = None
+    schema = schema.Described()
+
+    def get_exception_handler(self) -> Callable[..., Response]:
+        return errors.answer
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.query_params and request.method not in self.queried:
+            names = list(request.query_params)
+            raise ValidationError({name: ["Unknown. This call takes no parameters."] for name in names})
+
+
+def query(request: Request) -> dict[str, Any]:
+    """The query string's values. Raises ValidationError for a parameter that is given twice."""
+    twice = [name for name, values in request.query_params.lists() if len(values) > 1]
+    if twice:
+        raise ValidationError({name: ["Given more than once."] for name in twice})
+    return request.query_params.dict()
+
+
+def caller(request: Request) -> str:
+    return str(request.user.get_username())
+
+
+def event_or_404(event_id: str, rows: NotificationQuerySet | None = None) -> NotificationEvent:
+    found = None
+    if "\x00" not in event_id:
+        found = (rows if rows is not None else NotificationEvent.objects.all()).filter(pk=event_id).first()
+    if found is None:
+        raise NotFound(f"There is no notification {event_id!r}.")
+    return found
+
+
+class Notifications(View):
+    permissions = {"GET": access.VIEW, "POST": access.ADD}
+    queried = ("GET", "HEAD")
+
+    @schema.LIST
+    def get(self, request: Request) -> Response:
+        asked = serializers.ListQuery(data=query(request))
+        asked.is_valid(raise_exception=True)
+        chosen: dict[str, Any] = asked.validated_data
+        rows, per_page = listing.matching(chosen), chosen["per_page"]
+        if "cursor" in chosen:
+            events, cursor = listing.read_on(rows, chosen["cursor"], per_page)
+            return Response({"data": shown(events), "next_cursor": cursor, "per_page": per_page})
+        page = chosen.get("page", 1)
+        events, total = listing.numbered(rows, page, per_page)
+        return Response({"data": shown(events), "total": total, "page": page, "per_page": per_page})
+
+    @schema.CREATE
+    def post(self, request: Request) -> Response:
+        given = serializers.Creation(data=request.data)
+        given.is_valid(raise_exception=True)
+        try:
+            event, created = NotificationEvent.objects.notify(**given.validated_data)
+        except IntegrityError as error:
+            # certctl's own table lets a notification point to a certificate that it knows only.
+            raise ValidationError({"certificate_id": ["There is no such certificate."]}) from error
+        return Response(serializers.Event(event).data, status=201 if created else 200)
+
+
+def shown(events: list[NotificationEvent]) -> Any:
+    return serializers.Event(events, many=True).data
+
+
+class Notification(View):
+    permissions = {"GET": access.VIEW}
+
+    @schema.DETAIL
+    def get(self, request: Request, event_id: str) -> Response:
+        rows = NotificationEvent.objects.prefetch_related("deliveryattempts")
+        return Response(serializers.EventWithAttempts(event_or_404(event_id, rows)).data)
+
+
+class Read(View):
+    permissions = {"POST": access.CHANGE}
+
+    @schema.READ
+    def post(self, request: Request, event_id: str) -> Response:
+        event_or_404(event_id).mark_read(by=caller(request), via="api")
+        return Response({"status": "marked_as_read"})
+
+
+class Requeue(View):
+    permissions = {"POST": access.REQUEUE}
+
+    @schema.REQUEUE
+    def post(self, request: Request, event_id: str) -> Response:
+        event_or_404(event_id).requeue(by=caller(request), via="api")
+        return Response({"status": "requeued"})
+
+
+class RequeueMany(View):
+    permissions = {"POST": access.REQUEUE}
+
+    @schema.REQUEUE_MANY
+    def post(self, request: Request) -> Response:
+        given = serializers.BulkRequeue(data=request.data)
+        given.is_valid(raise_exception=True)
+        matched = listing.matching(given.validated_data)
+        total = matched.count()
+        rows = matched.filter(free(database_now(matched.db)), status__in=REQUEUEABLE)
+        if given.validated_data["dry_run"]:
+            requeued = rows.count()
+        else:
+            requeued = rows.requeue(by=caller(request), via="api").changed
+        return Response({"requeued": requeued, "skipped": max(0, total - requeued)})
+
+
+class Summary(View):
+    permissions = {"GET": access.VIEW}
+
+    @schema.SUMMARY
+    def get(self, request: Request) -> Response:
+        return Response(stats.summary())
+
+
+class Nowhere(View):
+    """What is under the API's prefix and is no call: JSON, also while debugging."""
+
+    authentication_classes = []
+    permission_classes = []
+    throttle_classes = []
+    schema = None  # type: ignore[assignment]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound("There is no such call. See the API's documentation.")

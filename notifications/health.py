@@ -1,0 +1,79 @@
+"""Probes: /healthz (the process answers) and /readyz (it can work). Public, and without details."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from . import conf
+from .models import SweepKind, SweepRun
+from .queryset import database_now
+
+logger = logging.getLogger(__name__)
+
+MISSED_SWEEPS = 3
+
+
+@require_safe
+@never_cache
+def alive(request: HttpRequest) -> JsonResponse:
+    """200: the process answers. It looks at nothing else, so that a database outage restarts nobody."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+@never_cache
+def ready(request: HttpRequest) -> JsonResponse:
+    """200 with each part's state; 503 when a part is not ready."""
+    parts = {name: checked(name, check) for name, check in CHECKS.items()}
+    is_ready = all(part["ok"] for part in parts.values())
+    return JsonResponse(
+        {"status": "ready" if is_ready else "not ready", "checks": parts}, status=200 if is_ready else 503
+    )
+
+
+def checked(name: str, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return check()
+    except (DatabaseError, InterfaceError) as error:
+        # Why is for the log: a database's words can name hosts and users.
+        logger.warning("readiness: the check of %s failed: %s", name, " ".join(str(error).split()))
+        return {"ok": False}
+
+
+def database() -> dict[str, Any]:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return {"ok": True}
+
+
+def migrations() -> dict[str, Any]:
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    return {"ok": not missing, "missing": missing}
+
+
+def sweep() -> dict[str, Any]:
+    """Of the kind that swept last: a site may run one of them only."""
+    settings = conf.current()
+    longest = MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
+    # One look into the index for each kind; asked for both at once, it would read the whole table.
+    ends = SweepRun.objects.order_by("-ended_at").values_list("ended_at", flat=True)
+    last = [end for kind in SweepKind if (end := ends.filter(kind=kind).first())]
+    age: timedelta | None = database_now(DEFAULT_DB_ALIAS) - max(last) if last else None
+    return {
+        "ok": age is not None and age <= longest,
+        "seconds_ago": None if age is None else round(max(age, timedelta(0)).total_seconds()),
+        "at_most": round(longest.total_seconds()),
+    }
+
+
+CHECKS = {"database": database, "migrations": migrations, "sweep": sweep}

@@ -1,0 +1,66 @@
+"""The probes: public, without secrets, and 503 when something is missing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
+from django.utils import timezone
+
+from notifications.models import SweepRun
+
+COUNTS = ("claimed", "sent", "rescheduled", "dead", "no_notifier", "released")
+
+
+def swept(age: timedelta, kind: str = "retry") -> None:
+    end = timezone.now() - age
+    SweepRun.objects.create(kind=kind, started_at=end, ended_at=end, worker="w", **dict.fromkeys(COUNTS, 0))
+
+
+def readiness(client: Client, status: int) -> dict[str, Any]:
+    response = client.get("/readyz")
+    assert response.status_code == status, response.content
+    assert "no-store" in response["Cache-Control"]
+    checks: dict[str, Any] = response.json()["checks"]
+    assert response.json()["status"] == ("ready" if status == 200 else "not ready")
+    return checks
+
+
+def test_alive_needs_no_database(client: Client) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert client.head("/healthz").status_code == 200
+    assert client.post("/healthz").status_code == 405
+
+
+@pytest.mark.django_db
+def test_ready_after_a_recent_sweep_of_either_kind(client: Client, settings: Any) -> None:
+    settings.NOTIFICATIONS = {**settings.NOTIFICATIONS, "RETRY_INTERVAL": 60, "PROCESS_INTERVAL": 30}
+    assert readiness(client, 503)["sweep"] == {"ok": False, "seconds_ago": None, "at_most": 180}
+    swept(timedelta(minutes=4))
+    assert 239 <= readiness(client, 503)["sweep"]["seconds_ago"] <= 250
+    swept(timedelta(minutes=1), kind="pending")
+    assert all(check["ok"] for check in readiness(client, 200).values())
+
+
+@pytest.mark.django_db
+def test_not_ready_while_a_migration_is_missing(client: Client) -> None:
+    swept(timedelta(0))
+    MigrationRecorder(connection).record_unapplied("notifications_api", "0001_initial")
+    assert readiness(client, 503)["migrations"] == {"ok": False, "missing": 1}
+
+
+@pytest.mark.django_db
+def test_not_ready_without_the_database_and_it_says_no_more(client: Client, monkeypatch: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("no route to db.example.com for user certctl, password hunter2")
+
+    monkeypatch.setattr(connection, "cursor", away)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert not any(check["ok"] for check in response.json()["checks"].values())
+    assert b"example.com" not in response.content
