@@ -62,13 +62,25 @@ def constraints(table: str = "notification_events") -> dict[str, str]:
     )
 
 
+def triggers(table: str = "notification_events") -> set[str]:
+    """By name; without those that stand behind foreign keys."""
+    sql = "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal"
+    return {name for (name,) in query(sql, table)}
+
+
+def functions() -> set[str]:
+    sql = "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    return {name for (name,) in query(sql)}
+
+
 def tables() -> set[str]:
     return {name for (name,) in query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 
 def everything() -> dict[str, object]:
-    """The definition of every table there is."""
-    return {name: (columns(name), indexes(name), constraints(name)) for name in tables()}
+    """The definition of every table and function there is."""
+    by_table = {name: (columns(name), indexes(name), constraints(name), triggers(name)) for name in tables()}
+    return by_table | {f"{name}()": None for name in functions()}
 
 
 def rows() -> dict[str, Row]:
