@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
+DISPATCH_CHOICES = ("inline", "tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Conf:
     send_timeout: timedelta = timedelta(seconds=30)
     lease: timedelta = timedelta(minutes=2)
     missing_notifier: str = "sent"
+    dispatch: str = "inline"
+    task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
     process_interval: timedelta = timedelta(minutes=1)
     base_url: str = ""
@@ -40,7 +43,7 @@ class Conf:
 
 FIELDS = {f.name.upper(): f for f in fields(Conf)}
 DURATIONS = {"BACKOFF_BASE", "BACKOFF_CAP", "SEND_TIMEOUT", "LEASE", "RETRY_INTERVAL", "PROCESS_INTERVAL"}
-COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY"}
+COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH"}
 
 
 def current() -> Conf:
@@ -76,6 +79,8 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be a positive timedelta or number of seconds, not {value!r}"
     if name == "MISSING_NOTIFIER" and value not in MISSING_NOTIFIER_CHOICES:
         return f"{where} must be one of {', '.join(MISSING_NOTIFIER_CHOICES)}, not {value!r}"
+    if name == "DISPATCH" and value not in DISPATCH_CHOICES:
+        return f"{where} must be one of {', '.join(DISPATCH_CHOICES)}, not {value!r}"
     if name == "CHANNELS":
         return _channels_fault(where, value)
     return None

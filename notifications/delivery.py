@@ -42,6 +42,11 @@ def sweep(
         max_attempts=max_attempts or settings.max_attempts,
         concurrency=concurrency or settings.concurrency,
     )
+    run_options = Options(limit=settings.sweep_limit, **options)
+    if settings.dispatch == "tasks":
+        from .tasks import dispatch  # where there is no task engine, nothing of it is needed
+
+        return dispatch(kind, settings, run_options)
     source = Source(kind)
-    Engine(settings, Options(limit=settings.sweep_limit, **options), [source]).run()
+    Engine(settings, run_options, [source]).run()
     return source.result

@@ -97,6 +97,7 @@ class Options:
     beat      called every ten seconds in the caller's thread, with the attempts in flight
     alive     called every ten seconds on the event loop: as long as it is, the engine turns
     clock     what time it is; the database's own clock unless given
+    log       write the finished sweep into notification_sweeps
     patient   an unreachable database is waited for, and nothing is sent meanwhile; else it is an error
     """
 
@@ -110,6 +111,7 @@ class Options:
     alive: Callable[[], None] = lambda: None
     clock: Callable[[], datetime] | None = None
     patient: bool = False
+    log: bool = True
     using: str = DEFAULT_DB_ALIAS
 
 
@@ -179,6 +181,26 @@ class Engine:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = self.options.clock or Clock(self.options.using)
         async_to_sync(self._run)()
+
+    def dispatch(self, hand_over: Callable[[list[NotificationEvent]], None], size: int) -> SweepResult:
+        """Claim batches of `size` and hand them over, under their lease, instead of delivering them."""
+        self.clock = self.options.clock or Clock(self.options.using)
+        [source] = self.sources
+        self._prepare(source)
+        closed = self.lanes.closed()
+        while (left := self.options.limit - source.result.claimed) > 0 and not self.options.stop():
+            batch = self._claim(source, min(left, size), closed)
+            if not batch:
+                break
+            try:
+                hand_over(batch)
+            except Exception:
+                leases.release(batch, due_at=self.clock(), using=self.options.using)
+                raise
+            source.result.claimed += len(batch)
+            self.options.progress(source.result)
+        self._finish(source)
+        return source.result
 
     def nudge(self) -> None:
         """From any thread: there are new pending rows."""
@@ -259,9 +281,10 @@ class Engine:
         started_at = source.started_at or ended_at
         result.seconds = (ended_at - started_at).total_seconds()
         counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
-        SweepRun.objects.using(self.options.using).create(
-            **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
-        )
+        if self.options.log:
+            SweepRun.objects.using(self.options.using).create(
+                **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
+            )
         logger.info("%s", result, extra=result.as_dict())
         source.active = False
         if result.claimed - result.released >= self.options.limit and source.interval < math.inf:
@@ -357,6 +380,11 @@ class Engine:
             return
         source.dry = closed if len(claimed) < room else None
         refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
+        if source.rows is not None:
+            # Handed over once: what finds its lane full waits here, only what is held goes back.
+            source.rows += [event for event in refused if not self._lane(event).held]
+            refused = [event for event in refused if self._lane(event).held]
+            source.dry = None if source.rows else closed
         source.result.claimed += len(claimed) - len(refused)
         source.in_hand += len(claimed) - len(refused)
         if refused:
@@ -470,6 +498,7 @@ class Engine:
         self.stopped_at = min(self.stopped_at, time.monotonic())
         await asyncio.gather(*self.tasks)
         self.given_back += self.lanes.drain(everything=True)
+        self.given_back += [(event, 0.0) for source in self.sources for event in source.rows or ()]
         self.lanes.changes += self.lanes.unused_probes()
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -580,9 +609,7 @@ def link(event_id: str, base_url: str) -> str:
 
 
 def rules_of(settings: conf.Conf) -> Rules:
-    return Rules(
-        ceiling=settings.endpoint_concurrency, longest_wish=settings.backoff_cap.total_seconds()
-    )
+    return Rules(ceiling=settings.endpoint_concurrency, longest_wish=settings.backoff_cap.total_seconds())
 
 
 def load_all(settings: conf.Conf) -> dict[str, Notifier]:

@@ -10,15 +10,18 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from . import conf
+from .delivery import sweep
 from .engine import BEAT_SECONDS, Engine, Options, Source, worker_name
 from .models import SweepKind, Worker
 from .queryset import CHANNEL, database_now
@@ -37,6 +40,8 @@ def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str 
     the start; once it runs, it waits for the database to come back.
     """
     settings = conf.current()
+    if settings.dispatch == "tasks":
+        return _dispatch(settings, stop, using)
     allowed = grace if grace is not None else settings.send_timeout + GRACE_MARGIN
     options = Options(
         limit=settings.sweep_limit,
@@ -60,6 +65,38 @@ def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str 
     finally:
         tell_systemd("STOPPING=1")
         farewell(using)
+
+
+def _dispatch(settings: conf.Conf, stop: Callable[[], bool], using: str) -> None:
+    """Hand over what is due to the task engine, at the same intervals and as soon as a row is created."""
+    created = threading.Event()
+    intervals = {
+        SweepKind.PENDING: settings.process_interval.total_seconds(),
+        SweepKind.RETRY: settings.retry_interval.total_seconds(),
+    }
+    due = dict.fromkeys(intervals, 0.0)
+    with listening(created.set, using):
+        tell_systemd("READY=1")
+        while not stop():
+            for kind, interval in intervals.items():
+                if time.monotonic() >= due[kind] or (created.is_set() and kind == SweepKind.PENDING):
+                    created.clear()
+                    _try_sweep(kind, stop, using)
+                    due[kind] = time.monotonic() + interval
+            tell_systemd()
+            created.wait(POLL_SECONDS)
+
+
+def _try_sweep(kind: SweepKind, stop: Callable[[], bool], using: str) -> None:
+    """One hand-over; what it cannot do now, the next one does."""
+    try:
+        beat(0, using)
+        sweep(kind, stop=stop, using=using)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        logger.warning("the %s sweep did not happen: %s", kind, one_line(error))
+        connections[using].close()
 
 
 @contextmanager

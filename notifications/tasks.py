@@ -1,0 +1,64 @@
+"""The hand-over to a site's own task engine, through Django's Tasks API.
+
+With DISPATCH = "tasks" a sweep claims and enqueues batches; the engine's workers deliver them. The
+lease in the table travels with the batch and stays the truth: a batch that its engine lost is due again
+when the lease ends, and one that comes late finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from django.core.exceptions import ImproperlyConfigured
+
+from . import conf
+from .engine import Engine, Options, Source, SweepResult
+from .models import NotificationEvent
+from .queryset import UNDELIVERED
+
+try:  # Django 6; before, its backport
+    from django.tasks import task
+except ImportError:
+    try:
+        from django_tasks import task  # type: ignore[no-redef, import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            'NOTIFICATIONS["DISPATCH"] = "tasks" needs the package django-tasks on Django 5.2'
+        ) from error
+
+QUEUE = "notifications"
+
+
+@task(queue_name=QUEUE)
+def deliver_batch(ids: list[str], leased_until: str, using: str) -> dict[str, float | str]:
+    """Deliver the notifications that are still under the lease they were claimed with.
+
+    ids           of at most TASK_BATCH notifications
+    leased_until  ISO 8601, as the claim wrote it
+    Answers the counts of a sweep.
+    """
+    lease = datetime.fromisoformat(leased_until)
+    mine = NotificationEvent.objects.using(using).filter(
+        pk__in=ids, leased_until=lease, status__in=UNDELIVERED
+    )
+    settings = conf.current()
+    source = Source("batch", rows=list(mine.order_by("created_at")))
+    Engine(settings, Options(limit=len(ids), log=False, using=using), [source]).run()
+    return source.result.as_dict()
+
+
+def dispatch(kind: str, settings: conf.Conf, options: Options) -> SweepResult:
+    """One sweep that claims and enqueues; `claimed` is what was handed over.
+
+    Raises what the task engine raised when it could not take a batch; that batch is given back.
+    """
+    engine = Engine(settings, options, [Source(kind)])
+    return engine.dispatch(partial(enqueue, using=options.using), settings.task_batch)
+
+
+def enqueue(batch: Sequence[NotificationEvent], using: str) -> None:
+    leased_until = batch[0].leased_until
+    if leased_until:
+        deliver_batch.enqueue([event.pk for event in batch], leased_until.isoformat(), using)
