@@ -1,6 +1,10 @@
 """The heartbeats of workers, and on PostgreSQL a call to them when a row is created by any program."""
 
+from collections.abc import Callable
+from typing import Any
+
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from ._adopt import CreateTable
 
@@ -19,8 +23,8 @@ DROP FUNCTION IF EXISTS notification_events_wake();
 """
 
 
-def on_postgresql(sql):
-    def run(apps, editor):
+def on_postgresql(sql: str) -> Callable[[Any, BaseDatabaseSchemaEditor], None]:
+    def run(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
         if editor.connection.vendor == "postgresql":
             editor.execute(sql)
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from notifications import worker
+from notifications.engine import worker_name
 from notifications.management.cli import count, one_line_errors, stop_on_signals
 
 
@@ -23,5 +24,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         grace = timedelta(seconds=options["grace"]) if options["grace"] else None
         with one_line_errors(), stop_on_signals() as stop:
-            self.stderr.write(f"{worker.worker_name()} delivers; SIGTERM ends it in order")
+            self.stderr.write(f"{worker_name()} delivers; SIGTERM ends it in order")
             worker.run(stop=stop, grace=grace)
