@@ -48,7 +48,7 @@ class ApiTokenAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         tokens = super().get_queryset(request).select_related("user")
-        return tokens if request.user.is_superuser else tokens.filter(user=request.user)
+        return tokens if request.user.is_superuser else tokens.filter(user_id=str(request.user.pk))
 
     def formfield_for_foreignkey(self, db_field: ForeignKey[Any], request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user" and not request.user.is_superuser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -22,7 +22,7 @@ def hashed(secret: str) -> str:
 
 
 class ApiTokenManager(models.Manager["ApiToken"]):
-    def issue(self, user: models.Model, name: str, life: timedelta = DEFAULT_LIFE) -> tuple[ApiToken, str]:
+    def issue(self, user: Any, name: str, life: timedelta = DEFAULT_LIFE) -> tuple[ApiToken, str]:
         """A new token: (the row, the secret). The secret is in the answer only; the row keeps its hash.
 
         Raises ValidationError where the user has a token of that name.
