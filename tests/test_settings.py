@@ -153,6 +153,7 @@ def test_defaults_of_the_app() -> None:
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,
         "MISSING_NOTIFIER": "sent",
+        "DISPATCH": "inline",
         "BASE_URL": "",
         "CHANNELS": {
             "Webhook": {
