@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from . import conf
-from .engine import Engine, Options, Source, SweepResult, due, message_of
+from .engine import Engine
+from .messages import message_of
 from .models import SweepKind
+from .sweeps import Options, Source, SweepResult, due
 
 __all__ = ["SweepResult", "due", "message_of", "retry_failed", "send_pending", "sweep"]
 
@@ -32,7 +34,7 @@ def sweep(
 ) -> SweepResult:
     """Run one sweep and answer its counts; limit, max_attempts and concurrency override the settings.
 
-    The other options are those of engine.Options. Raises ImproperlyConfigured for bad settings and
+    The other options are those of sweeps.Options. Raises ImproperlyConfigured for bad settings and
     django.db's errors when the database is away; a notification's own failure raises nothing.
     """
     settings = conf.current()

@@ -10,28 +10,27 @@ import asyncio
 import hashlib
 import logging
 import math
-import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
-from django.urls import NoReverseMatch, reverse
+from django.db import InterfaceError, OperationalError, connections
 
 from . import conf, holds, leases
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import HoldChange, Lane, Lanes, Rules
 from .leases import Outcome
+from .messages import message_of
 from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
-from .notifiers.base import Delivered, Endpoint, Message, Notifier, load
-from .queryset import NotificationQuerySet, database_now
+from .notifiers.base import Delivered, Endpoint, Notifier, load
+from .queryset import NotificationQuerySet
+from .sweeps import Clock, Options, Source, SweepResult, due, worker_name
 from .verdict import as_delivery_error, decide
 
 logger = logging.getLogger(__name__)
@@ -42,117 +41,6 @@ FLUSH_SECONDS = 0.1
 BEAT_SECONDS = 10.0
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
 LONGEST_PAUSE = 30.0  # between tries to reach a database that is away
-
-
-@dataclass(slots=True)
-class SweepResult:
-    """What one sweep did. Every claimed row is in exactly one of the counts that follow `claimed`.
-
-    Rows that died without being claimed (a lease ran out on the last attempt, or the budget was
-    spent before) are in `dead` too. seconds: from the first claim to the last record.
-    """
-
-    kind: str
-    claimed: int = 0
-    sent: int = 0
-    rescheduled: int = 0
-    dead: int = 0
-    no_notifier: int = 0
-    released: int = 0
-    seconds: float = 0.0
-
-    @property
-    def finished(self) -> int:
-        """How many rows are done with."""
-        return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
-            f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released"
-            f" in {self.seconds:.1f} s"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "seconds": round(self.seconds, 3)}
-
-    def count(self, outcome: Outcome) -> None:
-        if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
-            self.no_notifier += 1
-        elif outcome.status == Status.SENT:
-            self.sent += 1
-        elif outcome.status == Status.FAILED:
-            self.rescheduled += 1
-        else:
-            self.dead += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one run may say beyond the settings.
-
-    stop      asked all the time: True means claim no more, finish what runs, release the rest
-    grace     seconds that what runs may take once `stop` said so
-    progress  called with the result so far, about ten times a second
-    beat      called every ten seconds in the caller's thread, with the attempts in flight
-    alive     called every ten seconds on the event loop: as long as it is, the engine turns
-    clock     what time it is; the database's own clock unless given
-    log       write the finished sweep into notification_sweeps
-    patient   an unreachable database is waited for, and nothing is sent meanwhile; else it is an error
-    """
-
-    limit: int
-    channel: str | None = None
-    include_unscheduled: bool = False
-    stop: Callable[[], bool] = lambda: False
-    grace: float = math.inf
-    progress: Callable[[SweepResult], None] = lambda result: None
-    beat: Callable[[int], None] | None = None
-    alive: Callable[[], None] = lambda: None
-    clock: Callable[[], datetime] | None = None
-    patient: bool = False
-    log: bool = True
-    using: str = DEFAULT_DB_ALIAS
-
-
-@dataclass(slots=True)
-class Source:
-    """Where rows come from: the due rows of one kind, a sweep at a time.
-
-    interval  seconds from one sweep's start to the next; inf: there is only one
-    rows      claimed already by somebody else and handed over; None: claim what is due
-    dry       the endpoints that were closed when nothing more was found outside them
-    """
-
-    kind: str
-    interval: float = math.inf
-    rows: list[NotificationEvent] | None = None
-    result: SweepResult = field(default_factory=lambda: SweepResult(""))
-    active: bool = False
-    started_at: datetime | None = None
-    next_tick: float = 0.0
-    in_hand: int = 0
-    dry: frozenset[Endpoint] | None = None
-
-    def start(self, now: datetime, tick: float) -> None:
-        self.result = SweepResult(kind=str(self.kind))
-        self.active, self.started_at, self.dry = True, now, None
-        self.next_tick = tick + self.interval
-
-
-class Clock:
-    """The database's clock, asked now and then and carried forward by this machine's monotonic one."""
-
-    def __init__(self, using: str) -> None:
-        self.using = using
-        self.ask()
-
-    def ask(self) -> None:
-        self._base = database_now(self.using)
-        self._since = time.monotonic()
-
-    def __call__(self) -> datetime:
-        return self._base + timedelta(seconds=time.monotonic() - self._since)
 
 
 class Engine:
@@ -560,13 +448,6 @@ class Engine:
         return answer
 
 
-def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int) -> NotificationQuerySet:
-    """The notifications that a sweep of this kind may claim, in its order."""
-    if kind == SweepKind.RETRY:
-        return rows.retry_eligible(now, max_attempts)
-    return rows.pending().order_by("created_at")
-
-
 def log_attempt(outcome: Outcome) -> None:
     event = outcome.event
     if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
@@ -582,32 +463,6 @@ def log_attempt(outcome: Outcome) -> None:
         logger.debug("attempt %(attempt)d of %(notification)s: %(outcome)s", facts, extra=facts)
 
 
-def message_of(event: NotificationEvent, base_url: str) -> Message:
-    """The notification as its notifier sees it."""
-    return Message(
-        id=event.pk,
-        type=event.type,
-        channel=event.channel,
-        recipient=event.recipient,
-        message=event.message,
-        certificate_id=event.certificate_id,
-        created_at=event.created_at,
-        attempt=event.retry_count + 1,
-        url=link(event.pk, base_url),
-    )
-
-
-def link(event_id: str, base_url: str) -> str:
-    """The notification's page in the admin; "" where the site's address or its admin is not known."""
-    if not base_url:
-        return ""
-    try:
-        path = reverse("admin:notifications_notificationevent_change", args=[event_id])
-    except NoReverseMatch:
-        return ""
-    return f"{base_url.rstrip('/')}{path}"
-
-
 def rules_of(settings: conf.Conf) -> Rules:
     return Rules(ceiling=settings.endpoint_concurrency, longest_wish=settings.backoff_cap.total_seconds())
 
@@ -616,7 +471,3 @@ def load_all(settings: conf.Conf) -> dict[str, Notifier]:
     """Every configured channel's notifier. Raises ImproperlyConfigured before anything is claimed."""
     timeout = settings.send_timeout.total_seconds()
     return {name: load(name, options, timeout) for name, options in settings.channels.items()}
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"

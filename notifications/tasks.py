@@ -14,9 +14,10 @@ from functools import partial
 from django.core.exceptions import ImproperlyConfigured
 
 from . import conf
-from .engine import Engine, Options, Source, SweepResult
+from .engine import Engine
 from .models import NotificationEvent
 from .queryset import UNDELIVERED
+from .sweeps import Options, Source, SweepResult
 
 try:  # Django 6; before, its backport
     from django.tasks import task

@@ -22,9 +22,10 @@ from django.utils import timezone
 
 from . import conf
 from .delivery import sweep
-from .engine import BEAT_SECONDS, Engine, Options, Source, worker_name
+from .engine import BEAT_SECONDS, Engine
 from .models import SweepKind, Worker
 from .queryset import CHANNEL, database_now
+from .sweeps import Options, Source, worker_name
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from notifications import worker
-from notifications.engine import worker_name
 from notifications.management.cli import count, one_line_errors, stop_on_signals
+from notifications.sweeps import worker_name
 
 
 class Command(BaseCommand):
