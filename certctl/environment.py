@@ -12,8 +12,8 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvValidationError, ValidationError
 
-SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-PART = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)"
+from notifications import durations
+
 LONGEST = timedelta(days=366)
 
 Database = dict[str, Any]
@@ -61,13 +61,13 @@ def secret_key(text: str) -> str:
 
 def duration(text: str) -> timedelta:
     """`90s`, `2m`, `1h`, and what certctl's own language writes: `1m30s`, `1.5h`."""
-    compact = "".join(text.split())
-    if not re.fullmatch(f"(?:{PART})+", compact):
-        raise ValidationError("Not a duration: write 90s, 2m or 1h.")
-    seconds = sum(float(number) * SECONDS[unit] for number, unit in re.findall(PART, compact))
-    if not 0 < seconds <= LONGEST.total_seconds():
-        raise ValidationError("A duration must be longer than nothing and at most a year.")
-    return timedelta(seconds=seconds)
+    try:
+        span = durations.parse(text)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    if span > LONGEST:
+        raise ValidationError("A duration must be at most a year.")
+    return span
 
 
 def http_url(text: str) -> str:

@@ -1,0 +1,111 @@
+"""What the operator's command line takes: types of arguments, and the filters that choose dead letters."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from notifications import durations
+from notifications.models import DeliveryAttempt, NotificationEvent
+from notifications.queryset import NotificationQuerySet
+
+FILTERS = ("channel", "type", "error", "dead_since", "all")
+
+
+def text(given: str) -> str:
+    """An argument that the database can hold: a shell may pass any bytes."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the text is not valid Unicode") from None
+    if "\x00" in given:
+        raise argparse.ArgumentTypeError("the text has a NUL character in it")
+    return given
+
+
+def duration(given: str) -> timedelta:
+    try:
+        return durations.parse(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{given!r}: {error}") from None
+
+
+def moment(given: str) -> datetime:
+    """A time: how long ago (2h, 7d), or a date with or without a time of day, UTC unless it says so."""
+    try:
+        return _moment(given)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither a duration (2h, 7d) nor a time (2026-11-24, 2026-11-24T08:00)"
+        ) from None
+
+
+def _moment(given: str) -> datetime:
+    day = parse_date(given)
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(given)
+    if at is None:
+        return timezone.now() - durations.parse(given)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def one_of(*choices: str) -> Any:
+    """A comma-separated list of some of the choices."""
+
+    def words(given: str) -> list[str]:
+        found = [word.strip() for word in given.split(",") if word.strip()]
+        if unknown := [word for word in found if word not in choices]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(choices)}")
+        if not found:
+            raise argparse.ArgumentTypeError(f"name one of {', '.join(choices)}")
+        return found
+
+    return words
+
+
+def add_selection(parser: CommandParser) -> None:
+    """Which notifications a verb means: ids, or filters on the dead letters."""
+    parser.add_argument("ids", nargs="*", metavar="ID", type=text, help="which notifications")
+    parser.add_argument("--channel", type=text, help="dead ones of this channel, without regard to case")
+    parser.add_argument("--type", type=text, help="dead ones of this type")
+    parser.add_argument("--error", type=text, metavar="TEXT", help="dead ones whose last error contains TEXT")
+    parser.add_argument(
+        "--dead-since", type=moment, metavar="WHEN", help="dead ones that died since: 2h, 7d, 2026-11-24"
+    )
+    parser.add_argument("--all", action="store_true", help="all dead ones, within the other filters")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def check_selection(options: dict[str, Any]) -> None:
+    """Refuse what names nothing, or two different things. Raises CommandError with exit code 2."""
+    filters = [f"--{name.replace('_', '-')}" for name in FILTERS if options[name]]
+    if options["ids"] and filters:
+        raise CommandError(f"name ids or filters, not both ({filters[0]})", returncode=2)
+    if not options["ids"] and not filters:
+        raise CommandError("name ids, or a filter; --all means every dead notification", returncode=2)
+
+
+def selected(options: dict[str, Any]) -> NotificationQuerySet:
+    """The dead letters that the filters mean."""
+    rows: NotificationQuerySet = NotificationEvent.objects.dead()
+    if options["channel"]:
+        rows = rows.on_channel(options["channel"])
+    if options["type"]:
+        rows = rows.filter(type=options["type"])
+    if options["error"]:
+        rows = rows.filter(last_error__icontains=options["error"])
+    if options["dead_since"]:
+        rows = rows.filter(died_since(options["dead_since"]))
+    return rows
+
+
+def died_since(when: datetime) -> Q:
+    """A dead letter dies on its last attempt; without one on record, it cannot be older than itself."""
+    attempts = DeliveryAttempt.objects.filter(notification=OuterRef("pk"), started_at__gte=when)
+    return Q(Exists(attempts)) | Q(created_at__gte=when)

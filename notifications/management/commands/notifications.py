@@ -1,0 +1,272 @@
+"""The operator's command line: `notifications VERB`. It calls the verbs of the QuerySet and has no rules."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from argparse import SUPPRESS
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.utils import timezone
+
+from notifications import conf, stats
+from notifications.management import arguments, changing, display, pruning, trial
+from notifications.management.cli import Progress, count, one_line_errors, stop_on_signals, terminal
+from notifications.models import NotificationEvent, Status
+from notifications.queryset import READABLE, REQUEUEABLE, NotificationQuerySet
+
+VIA = "cli"
+PRUNABLE = (Status.SENT, Status.READ)
+VERBS = {
+    "create": "raise an alert",
+    "list": "what there is, newest first",
+    "show": "one notification with its attempts as a timeline",
+    "requeue": "give dead letters a fresh budget of attempts",
+    "read": "mark as seen (sent) or dismissed (dead)",
+    "stats": "how things stand",
+    "test": "send one test alert through a channel, and say what the provider answered",
+    "prune": "delete old notifications that are sent or read, a batch at a time",
+}
+
+
+class Command(BaseCommand):
+    help = "The operator's command line."
+    # As in sweeps: bad settings are refused in one line, and the checks' warnings belong to `check`.
+    requires_system_checks = []
+
+    # Arguments
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+        for name, does in VERBS.items():
+            verb: CommandParser = verbs.add_parser(name, help=does, description=f"{does.capitalize()}.")
+            getattr(self, f"add_{name}_arguments")(verb)
+            verb.add_argument("--json", action="store_true", help="JSON on one line, for programs")
+            self._accept_djangos(verb)
+
+    def _accept_djangos(self, verb: CommandParser) -> None:
+        """Django's own options may also follow the verb."""
+        for flag in ("--traceback", "--no-color", "--force-color"):
+            verb.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
+        for option in ("--settings", "--pythonpath"):
+            verb.add_argument(option, default=SUPPRESS, help=SUPPRESS)
+        verb.add_argument("-v", "--verbosity", type=int, default=SUPPRESS, help=SUPPRESS)
+
+    def add_create_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("--type", required=True, type=arguments.text, help="such as ExpirationWarning")
+        verb.add_argument("--channel", required=True, type=arguments.text, help="such as Slack")
+        verb.add_argument("--recipient", required=True, type=arguments.text)
+        verb.add_argument("--message", required=True, type=arguments.text, help="- reads standard input")
+        verb.add_argument("--certificate", type=arguments.text, metavar="ID")
+        verb.add_argument(
+            "--dedup-key", type=arguments.text, metavar="KEY", help="the same key raises no second alert"
+        )
+
+    def add_list_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("--status", choices=Status.values)
+        verb.add_argument("--channel", type=arguments.text, help="without regard to case")
+        verb.add_argument("--type", type=arguments.text)
+        verb.add_argument("--certificate", type=arguments.text, metavar="ID")
+        verb.add_argument(
+            "--since", type=arguments.moment, metavar="WHEN", help="raised since: 2h, 2026-11-24"
+        )
+        verb.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
+
+    def add_show_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("id", metavar="ID", type=arguments.text)
+
+    def add_requeue_arguments(self, verb: CommandParser) -> None:
+        arguments.add_selection(verb)
+
+    def add_read_arguments(self, verb: CommandParser) -> None:
+        arguments.add_selection(verb)
+
+    def add_stats_arguments(self, verb: CommandParser) -> None:
+        pass
+
+    def add_test_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("channel", metavar="CHANNEL", type=arguments.text, help="without regard to case")
+        verb.add_argument("recipient", metavar="RECIPIENT", type=arguments.text)
+        verb.add_argument("--type", default="ExpirationWarning", type=arguments.text)
+        verb.add_argument("--message", type=arguments.text, default="This is a test. Nothing is wrong.")
+
+    def add_prune_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument(
+            "--older-than", required=True, type=arguments.duration, metavar="AGE", help="such as 90d"
+        )
+        verb.add_argument(
+            "--status",
+            type=arguments.one_of(*PRUNABLE),
+            default=list(PRUNABLE),
+            help="sent, read, or both (default: sent,read)",
+        )
+        verb.add_argument(
+            "--batch", type=count, default=pruning.BATCH, help="rows a transaction (default: 5000)"
+        )
+        verb.add_argument("--dry-run", action="store_true", help="count what would go; delete nothing")
+
+    # Verbs
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with one_line_errors():
+                getattr(self, f"do_{options['verb']}")(options)
+                self.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read us has seen enough; nothing must be written at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def do_create(self, options: dict[str, Any]) -> None:
+        given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}
+        if given["message"] == "-":
+            given["message"] = sys.stdin.read().strip()
+        known = conf.current().channel(given["channel"])
+        try:
+            event, created = NotificationEvent.objects.notify(**given, certificate_id=options["certificate"])
+        except ValidationError as error:
+            raise CommandError(faults(error), returncode=2) from error
+        if known is None:
+            self.stderr.write(f"warning: the channel {event.channel} has no notifier")
+        if options["json"]:
+            self.say_json({**display.fields(event, display.EVENT), "created": created})
+        else:
+            self.stdout.write(f"{event.pk} raised" if created else f"{event.pk} had been raised before")
+
+    def do_list(self, options: dict[str, Any]) -> None:
+        rows, limit = listed(options), options["limit"]
+        found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+        shown = found[:limit]
+        if options["json"]:
+            self.say_json([display.fields(event, display.EVENT) for event in shown])
+            return
+        if not shown:
+            self.stdout.write("nothing matches")
+            return
+        screen = self.screen(options)
+        display.show_list(screen, shown, conf.current().max_attempts)
+        if len(found) > limit:
+            screen.line(f"The newest {limit}; there are more (--limit).", "dim")
+
+    def do_show(self, options: dict[str, Any]) -> None:
+        event = NotificationEvent.objects.filter(pk=options["id"]).first()
+        if event is None:
+            raise CommandError(changing.unknown(options["id"]))
+        attempts, requeues = list(event.deliveryattempts.all()), list(event.requeues.all())
+        if options["json"]:
+            self.say_json(
+                {
+                    **display.fields(event, display.EVENT),
+                    "attempts": [display.fields(attempt, display.ATTEMPT) for attempt in attempts],
+                    "requeues": [display.fields(requeue, display.REQUEUE) for requeue in requeues],
+                }
+            )
+            return
+        display.show_event(self.screen(options), event, attempts, requeues, conf.current().max_attempts)
+
+    def do_requeue(self, options: dict[str, Any]) -> None:
+        change = partial(NotificationQuerySet.requeue, by=operator(), via=VIA)
+        changing.run(changing.Verb("requeue", "requeued", REQUEUEABLE, change), options, self.screen(options))
+
+    def do_read(self, options: dict[str, Any]) -> None:
+        change = partial(NotificationQuerySet.mark_read, by=operator(), via=VIA)
+        changing.run(changing.Verb("mark read", "read", READABLE, change), options, self.screen(options))
+
+    def do_stats(self, options: dict[str, Any]) -> None:
+        connection.ensure_connection()
+        shown = stats.snapshot()
+        if options["json"]:
+            self.say_json(stats.summary(shown))
+        else:
+            display.show_stats(self.screen(options), shown)
+        if shown.counts is None:
+            raise CommandError("the notifications could not be counted; the log says why")
+
+    def do_test(self, options: dict[str, Any]) -> None:
+        settings = conf.current()
+        channel = settings.channel(options["channel"])
+        if channel is None:
+            known = ", ".join(settings.channels) or "none"
+            raise CommandError(f"the channel {options['channel']} is not configured; configured: {known}")
+        tried = trial.send(channel, options["recipient"], options["message"], options["type"], settings)
+        self._say_tried(tried, options)
+        if tried.error:
+            raise CommandError(f"not delivered: {display.printable(tried.error)}")
+        if lifted := trial.lift_holds(tried):
+            self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
+
+    def do_prune(self, options: dict[str, Any]) -> None:
+        before, statuses = timezone.now() - options["older_than"], options["status"]
+        if options["dry_run"]:
+            would = pruning.count(before, statuses)
+            self._say_pruned(would, "would be deleted; nothing was", options)
+            return
+        pruned = pruning.Pruned()
+        total = pruning.finished(before, statuses).count() if terminal().isatty() else 0
+        with stop_on_signals() as stop, Progress(terminal(), "prune", total) as bar:
+            for pruned in pruning.prune(before, statuses, batch=options["batch"], stop=stop):
+                bar.update(pruned.notifications)
+        self._say_pruned(pruned, "deleted", options)
+
+    # What the verbs share
+
+    def _say_tried(self, tried: trial.Trial, options: dict[str, Any]) -> None:
+        error, delivered = tried.error, tried.delivered
+        if options["json"]:
+            self.say_json(
+                {
+                    "delivered": delivered is not None,
+                    "channel": tried.message.channel,
+                    "seconds": round(tried.seconds, 3),
+                    "status": error.status if error else delivered and delivered.status,
+                    "detail": error.text if error else delivered and delivered.detail,
+                    "reason": str(error.reason) if error else "",
+                    "advice": error.advice if error else "",
+                }
+            )
+        elif delivered:
+            answer = " ".join(str(part) for part in (delivered.status, delivered.detail) if part)
+            said = f": {display.printable(answer)}" if answer else ""
+            self.stdout.write(f"delivered on {tried.message.channel} in {tried.seconds:.2f} s{said}")
+
+    def _say_pruned(self, pruned: pruning.Pruned, what: str, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.say_json({**pruned.as_dict(), "dry_run": options["dry_run"]})
+        else:
+            self.stdout.write(f"{pruned} {what}")
+
+    def say_json(self, value: Any) -> None:
+        self.stdout.write(display.as_json(value))
+
+    def screen(self, options: dict[str, Any]) -> display.Screen:
+        color = False if options["no_color"] else True if options["force_color"] else None
+        return display.Screen(self.stdout, color=color)
+
+
+def listed(options: dict[str, Any]) -> NotificationQuerySet:
+    rows: NotificationQuerySet = NotificationEvent.objects.all()
+    if options["channel"]:
+        rows = rows.on_channel(options["channel"])
+    exact = {"status": "status", "type": "type", "certificate": "certificate_id"}
+    rows = rows.filter(**{field: options[name] for name, field in exact.items() if options[name]})
+    return rows.filter(created_at__gte=options["since"]) if options["since"] else rows
+
+
+def operator() -> str:
+    """The person at the keyboard, as the operating system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def faults(error: ValidationError) -> str:
+    """What the table cannot hold, in terms of the options."""
+    return "; ".join(
+        f"--{field.removesuffix('_id').replace('_', '-')}: {' '.join(said)}"
+        for field, said in error.message_dict.items()
+    )

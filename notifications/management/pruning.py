@@ -1,0 +1,87 @@
+"""Deleting what is finished and old, a bounded number of rows a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Q, QuerySet
+
+from notifications.models import NotificationEvent, SweepRun, Tally
+from notifications.queryset import NotificationQuerySet
+from notifications.tallies import EPOCH
+
+BATCH = 5_000
+
+
+@dataclass(slots=True)
+class Pruned:
+    """How many rows went, or would go. Attempts and requeues go with their notification."""
+
+    notifications: int = 0
+    sweeps: int = 0
+    tallies: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.notifications} notifications, {self.sweeps} sweeps and {self.tallies} hourly tallies"
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def finished(before: datetime, statuses: Collection[str]) -> NotificationQuerySet:
+    """Raised and, where it was, delivered before that time, with a status that nothing moves on from."""
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(
+        Q(sent_at__isnull=True) | Q(sent_at__lt=before), created_at__lt=before, status__in=statuses
+    )
+    return rows.order_by("created_at")
+
+
+def old_sweeps(before: datetime) -> QuerySet[SweepRun]:
+    rows: QuerySet[SweepRun] = SweepRun.objects.filter(ended_at__lt=before).order_by("pk")
+    return rows
+
+
+def old_tallies(before: datetime) -> QuerySet[Tally]:
+    """Never the row of all time."""
+    rows: QuerySet[Tally] = Tally.objects.filter(hour__gt=EPOCH, hour__lt=before).order_by("pk")
+    return rows
+
+
+def count(before: datetime, statuses: Collection[str]) -> Pruned:
+    return Pruned(finished(before, statuses).count(), old_sweeps(before).count(), old_tallies(before).count())
+
+
+def prune(
+    before: datetime,
+    statuses: Collection[str],
+    *,
+    batch: int = BATCH,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Pruned]:
+    """Delete, and yield the numbers so far after every batch; it may be stopped between two of them."""
+    done = Pruned()
+    for table, rows in (
+        ("notifications", finished(before, statuses)),
+        ("sweeps", old_sweeps(before)),
+        ("tallies", old_tallies(before)),
+    ):
+        while not stop() and (deleted := _delete(rows, batch)):
+            setattr(done, table, getattr(done, table) + deleted)
+            yield done
+            if deleted < batch:
+                break
+
+
+def _delete(rows: QuerySet[Any], batch: int) -> int:
+    """Delete the first rows, locked, so that they are still what the filter said. Rows in use are left."""
+    model, features = rows.model, connections[rows.db].features
+    with transaction.atomic(using=rows.db):
+        if features.has_select_for_update_skip_locked:
+            rows = rows.select_for_update(skip_locked=True)
+        ids = list(rows.values_list("pk", flat=True)[:batch])
+        model._base_manager.using(rows.db).filter(pk__in=ids).delete()
+    return len(ids)

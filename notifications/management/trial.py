@@ -1,0 +1,74 @@
+"""One test alert through a channel's notifier, without a row."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+
+from django.db.models import Q
+from django.utils import timezone
+
+from notifications import conf
+from notifications.exceptions import DeliveryError, UnknownOutcome
+from notifications.models import Hold
+from notifications.notifiers.base import Delivered, Message, Notifier, load
+from notifications.verdict import as_delivery_error
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the provider answered: `delivered` or `error`, and how long that took in seconds."""
+
+    notifier: Notifier
+    message: Message
+    seconds: float
+    delivered: Delivered | None = None
+    error: DeliveryError | None = None
+
+
+def send(channel: str, recipient: str, text: str, type: str, settings: conf.Conf) -> Trial:
+    """Send one alert that no row stands behind; `channel` as the settings spell it.
+
+    Raises ImproperlyConfigured when the channel's notifier cannot be made.
+    """
+    within = settings.send_timeout.total_seconds()
+    notifier = load(channel, settings.channels[channel], within)
+    message = Message(
+        id=f"test-{uuid.uuid4()}",
+        type=type,
+        channel=channel,
+        recipient=recipient,
+        message=text,
+        certificate_id=None,
+        created_at=timezone.now(),
+    )
+    start = time.monotonic()
+    answer = asyncio.run(_answer(notifier, message, within))
+    seconds = time.monotonic() - start
+    if isinstance(answer, DeliveryError):
+        return Trial(notifier, message, seconds, error=answer)
+    return Trial(notifier, message, seconds, delivered=answer)
+
+
+async def _answer(notifier: Notifier, message: Message, within: float) -> Delivered | DeliveryError:
+    try:
+        async with asyncio.timeout(within):
+            return await notifier.send(message)
+    except TimeoutError:
+        return UnknownOutcome(f"no answer within {within:g} s; it may have arrived")
+    except Exception as error:
+        return as_delivery_error(error)
+    finally:
+        await notifier.close()
+        await notifier.http.close()
+
+
+def lift_holds(trial: Trial) -> int:
+    """The endpoint delivers, so nothing need wait for it any more: how many holds that ended."""
+    endpoint = trial.notifier.endpoint(trial.message)
+    same = Q(endpoint=endpoint.key)
+    same |= Q(channel=endpoint.channel, recipient_prefix=trial.message.recipient, exact=True)
+    ended, _ = Hold.objects.filter(same).delete()
+    return int(ended)
