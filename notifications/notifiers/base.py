@@ -147,13 +147,14 @@ class Notifier:
     def _render(self, name: str, message: Message) -> str:
         candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]
         try:
-            return render_to_string(candidates, {"message": message})
+            text = render_to_string(candidates, {"message": message})
         except Exception as error:  # a site's own template can raise anything
             raise PermanentError(
                 f"the template {candidates[0]} fails: {type(error).__name__}: {error}",
                 reason=Reason.CLIENT,
                 advice="correct the template, then requeue",
             ) from error
+        return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent anywhere
 
     async def send(self, message: Message) -> Delivered:
         raise NotImplementedError(f"{type(self).__name__} must define send")

@@ -25,12 +25,13 @@ from django.core.validators import EmailValidator
 from ..exceptions import DeliveryError, PermanentError, Reason
 from .base import Delivered, Message, SyncNotifier
 from .http import HttpClient
-from .smtp import Session, Stage
+from .smtp import CLOSING, Session, Stage
 from .text import cut, utf8
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
 SUBJECT_LIMIT, BODY_LIMIT = 500, 1_000_000
 IDLE_SECONDS = 20.0
+GOODBYE_SECONDS = 2.0
 BROKEN = (smtplib.SMTPException, OSError)
 
 
@@ -171,7 +172,7 @@ class EmailNotifier(SyncNotifier):
             idle, self._idle = self._idle, []
         goodbyes = [asyncio.wrap_future(self._pool.submit(line.close)) for line in idle]
         if goodbyes:
-            await asyncio.wait(goodbyes, timeout=2.0)
+            await asyncio.wait(goodbyes, timeout=GOODBYE_SECONDS)
             for line in idle:
                 line.session.cut_off()
         await super().close()
@@ -209,7 +210,7 @@ def check_address(recipient: str) -> None:
 def _went_stale(line: Line, error: Exception) -> bool:
     """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
     code = getattr(error, "smtp_code", None)
-    hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == 421
+    hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == CLOSING
     timed_out = isinstance(error.__context__, TimeoutError)
     return line.session.stage <= Stage.MAIL and hung_up and not timed_out
 

@@ -25,6 +25,7 @@ from .text import cut, one_line, redact
 
 QUOTE_LIMIT = 600
 NOT_SMTP = "an answer that is not SMTP"
+CLOSING = 421
 REFUSED_LOGIN = (530, 534, 535, 538)
 LOGIN_ADVICE = "correct the mail server's user name and password (CERTCTL_SMTP_*), then requeue"
 SERVER_ADVICE = "the mail server refuses us, not this mail; ask who runs it, then requeue"
@@ -47,6 +48,7 @@ class Session:
     """What is known of one connection to the mail server.
 
     watched  False for a mail backend that is not Django's own SMTP: then nothing tells the stages apart
+    last     the server's latest reply: smtplib forgets a 421 that answers EHLO and says only "disconnected"
     handle   on the socket from its first moment, so that another thread can end a wait on it
     """
 
@@ -54,6 +56,7 @@ class Session:
         self.stage = Stage.CONNECT
         self.watched = False
         self.reused = False
+        self.last: tuple[int, bytes] = (0, b"")
         self.handle: socket.socket | None = None
         self.secrets: frozenset[str] = frozenset()
 
@@ -63,7 +66,8 @@ class Session:
         if isinstance(backend, EmailBackend):
             kind = WatchedTLS if backend.use_ssl else Watched
             # connection_class is a property there, so only a class of the backend's own can replace it.
-            backend.__class__ = type("Backend", (type(backend),), {"connection_class": partial(kind, self)})
+            connection_class = staticmethod(partial(kind, self))
+            backend.__class__ = type("Backend", (type(backend),), {"connection_class": connection_class})
             self.watched = True
 
     def cut_off(self) -> None:
@@ -91,6 +95,8 @@ class Session:
                 return self._lost(OSError(0, NOT_SMTP))  # smtplib's own words, about a line without an end
             case smtplib.SMTPResponseException():
                 return self._refusal(error.smtp_code, error.smtp_error)
+            case smtplib.SMTPServerDisconnected() if self.last[0] == CLOSING:
+                return self._refusal(*self.last)
             case smtplib.SMTPServerDisconnected():
                 return self._lost(error.__context__ or error)
             case smtplib.SMTPException():  # STARTTLS or a way to log in that the server does not have
@@ -141,14 +147,23 @@ class Watched(smtplib.SMTP):
         self.session.handle = sock.dup()  # TLS takes the socket itself away
         return sock
 
+    def getreply(self) -> tuple[int, bytes]:
+        self.session.last = super().getreply()
+        return self.session.last
+
     def send(self, s: Any) -> None:
         """smtplib writes everything through here, and the final dot as the last bytes of a mail."""
-        super().send(s)
         written = s.encode("ascii", "replace") if isinstance(s, str) else bytes(s)
+        before = self.session.stage
         if written[:5].lower() == b"mail ":
             self.session.stage = Stage.MAIL
         elif written.endswith(b"\r\n.\r\n"):
             self.session.stage = Stage.DOT
+        try:
+            super().send(s)
+        except BaseException:
+            self.session.stage = before  # its last bytes, and so the dot, were not handed over
+            raise
 
 
 class WatchedTLS(smtplib.SMTP_SSL, Watched):

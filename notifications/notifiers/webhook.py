@@ -132,7 +132,8 @@ def snake(name: str) -> str:
 def signer(secret: str) -> Webhook:
     """Raises ValueError, without the secret in it, for what is not `whsec_` + base64 of 24 to 64 bytes."""
     try:
-        key = base64.b64decode(secret.removeprefix("whsec_").rstrip("=") + "==", validate=True)
+        text = secret.removeprefix("whsec_").rstrip("=")
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (ValueError, AttributeError):
         key = b""
     if not str(secret).startswith("whsec_") or not 24 <= len(key) <= 64:

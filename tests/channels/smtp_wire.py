@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 
 from tests.channels.wire import Wire, for_ever
@@ -27,9 +28,10 @@ class MailWire(Wire):
     hang, close, garbage (no SMTP), endless (a line without end), drip (a byte at a time).
     """
 
-    def __init__(self, replies: Mapping[str, str] | None = None) -> None:
-        super().__init__(self._talk)
+    def __init__(self, replies: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self._talk, tls)
         self.replies = {**REPLIES, **(replies or {})}
+        self.once: dict[str, str] = {}  # for the next time only
         self.heard: list[str] = []
         self.mails: list[bytes] = []
 
@@ -48,7 +50,7 @@ class MailWire(Wire):
 
     async def _reply(self, stage: str, writer: asyncio.StreamWriter) -> bool:
         """Whether the conversation goes on."""
-        reply = self.replies[stage]
+        reply = self.once.pop(stage, self.replies[stage])
         if reply == "close":
             return False
         if reply == "hang":

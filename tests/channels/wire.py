@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from tests.receiver import Background
 
@@ -20,7 +21,7 @@ class Wire(Background):
         self.script = script
         self.connections = 0
         self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
@@ -32,20 +33,23 @@ class Wire(Background):
         self.connections += 1
         task = asyncio.current_task()
         assert task
-        self._tasks.add(task)
+        self._talks[task] = writer
         try:
             await self.script(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
-            self._tasks.discard(task)
             writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError, ssl.SSLError):
+                await writer.wait_closed()
+            del self._talks[task]
 
     async def _close(self) -> None:
         self._server.close()
-        for task in list(self._tasks):
+        for task, writer in list(self._talks.items()):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            writer.transport.abort()
+        await asyncio.gather(*self._talks, return_exceptions=True)
         await asyncio.sleep(0)
 
 
