@@ -6,6 +6,7 @@ records compares it, so a worker that comes back after its lease was taken away 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from . import tallies
 from .exceptions import status_code
 from .models import INTERRUPTED_ERROR, AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
+from .tallies import Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +55,23 @@ def claim(
     the rows are locked. A failed row's next_retry_at moves to the end of the lease, which hides it
     from a certctl that knows nothing of leases.
     """
-    connection = connections[due.db]
-    until = connection.ops.adapt_datetimefield_value(now + lease)
     with transaction.atomic(using=due.db, durable=True):
         chosen = _skip_locked(due.filter(leased_until__isnull=True))
         ids = list(chosen.values_list("pk", flat=True)[:count])
-        statement = f"""
-            UPDATE notification_events SET leased_until = %s,
-                   next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
-             WHERE id IN ({", ".join(["%s"] * len(ids))}) AND leased_until IS NULL
-            RETURNING *
-        """  # noqa: S608  (constants and placeholders only)
-        rows = NotificationEvent.objects.using(due.db).raw(statement, [until, until, *ids]) if ids else ()
-        claimed = {event.pk: event for event in rows}
-    return [claimed[pk] for pk in ids if pk in claimed]
+        taken = {event.pk: event for event in _take(ids, now + lease, due.db)} if ids else {}
+    return [taken[pk] for pk in ids if pk in taken]
+
+
+def _take(ids: Sequence[str], until: datetime, using: str) -> Iterable[NotificationEvent]:
+    lease = connections[using].ops.adapt_datetimefield_value(until)
+    statement = f"""
+        UPDATE notification_events SET leased_until = %s,
+               next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
+         WHERE id IN (SELECT id FROM {carried(("id", "text"), using=using)}) AND leased_until IS NULL
+        RETURNING *
+    """  # noqa: S608  (constants and placeholders only)
+    values = [lease, lease, dump({"id": pk} for pk in ids)]
+    return NotificationEvent.objects.using(using).raw(statement, values)
 
 
 def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
@@ -79,24 +84,52 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
         return set()
     with transaction.atomic(using=using, durable=True):
         recorded = _settle(outcomes, now, using)
-        attempts = [_attempt(o, worker) for o in outcomes if o.event.pk in recorded]
-        DeliveryAttempt.objects.using(using).bulk_create(attempts)
-        ages = [(now - o.event.created_at).total_seconds() for o in outcomes if o.event.pk in recorded]
-        tallies.add(attempts, ages, now=now, using=using)
+        written = [o for o in outcomes if o.event.pk in recorded]
+        _log(written, worker, using)
+        counted = [
+            Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
+            for o in written
+        ]
+        tallies.add(counted, now=now, using=using)
     return recorded
 
 
-# The columns of the VALUES list that carries a batch of outcomes, with their PostgreSQL types.
+# A batch travels as one JSON text: one parameter costs a fraction of eight for every row. These are the
+# columns that it has in PostgreSQL's eyes.
 SETTLED = (
     ("id", "text"),
     ("lease", "timestamptz"),
-    ("status", "varchar"),
+    ("status", "text"),
     ("failures", "integer"),
     ("next_retry_at", "timestamptz"),
     ("sent_at", "timestamptz"),
     ("last_error", "text"),
     ("error", "text"),
 )
+LOGGED = (
+    ("notification_id", "text"),
+    ("number", "integer"),
+    ("channel", "text"),
+    ("started_at", "timestamptz"),
+    ("duration_ms", "integer"),
+    ("outcome", "text"),
+    ("reason", "text"),
+    ("status_code", "integer"),
+    ("error", "text"),
+    ("worker", "text"),
+)
+
+
+def carried(*columns: tuple[str, str], using: str) -> str:
+    """SQL for the rows that a JSON text, the statement's next parameter, carries: a table named o."""
+    if connections[using].vendor == "postgresql":
+        return f"json_to_recordset(%s) AS o({', '.join(f'{name} {kind}' for name, kind in columns)})"
+    values = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name, _ in columns)
+    return f"(SELECT {values} FROM json_each(%s)) AS o"  # noqa: S608  (constants and a placeholder only)
+
+
+def dump(rows: Iterable[dict[str, Any]]) -> str:
+    return json.dumps(list(rows), default=str, separators=(",", ":"))
 
 
 def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
@@ -106,13 +139,6 @@ def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
     it would compare each outcome with every one of them.
     """
     connection = connections[using]
-    rows = [_settled(o, now, connection) for o in outcomes]
-    casts = connection.vendor == "postgresql"
-    columns = ", ".join(
-        f"CAST(column{n} AS {kind}) AS {name}" if casts else f"column{n} AS {name}"
-        for n, (name, kind) in enumerate(SETTLED, 1)
-    )
-    row = f"({', '.join(['%s'] * len(SETTLED))})"
     statement = f"""
         UPDATE notification_events SET leased_until = NULL,
                status = o.status,
@@ -121,45 +147,58 @@ def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
                sent_at = COALESCE(o.sent_at, notification_events.sent_at),
                last_error = COALESCE(o.last_error, notification_events.last_error),
                error = COALESCE(o.error, notification_events.error)
-          FROM (SELECT {columns} FROM (VALUES {", ".join([row] * len(rows))}) AS v) AS o
+          FROM {carried(*SETTLED, using=using)}
          WHERE notification_events.id = o.id
            AND (notification_events.leased_until = o.lease) IS TRUE
            AND notification_events.status IN ('pending', 'failed')
         RETURNING notification_events.id
     """  # noqa: S608  (constants and placeholders only)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [value for values in rows for value in values])
+        cursor.execute(statement, [dump(_settled(o, now, connection) for o in outcomes)])
         return {pk for (pk,) in cursor.fetchall()}
 
 
-def _settled(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+def _settled(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict[str, Any]:
     adapt = connection.ops.adapt_datetimefield_value
-    nothing_delivered = o.outcome == AttemptOutcome.NO_NOTIFIER and o.status == Status.SENT
-    return (
-        o.event.pk,
-        adapt(o.event.leased_until),
-        o.status,
-        1 if o.status == Status.FAILED else 0,
-        adapt(now + o.delay) if o.delay is not None else None,
-        adapt(now) if o.status == Status.SENT else None,
-        None if o.status == Status.SENT else tidy(o.error),
-        tidy(o.error) if nothing_delivered else None,
-    )
+    sent = o.status == Status.SENT
+    nothing_delivered = sent and o.outcome == AttemptOutcome.NO_NOTIFIER
+    return {
+        "id": o.event.pk,
+        "lease": adapt(o.event.leased_until),
+        "status": o.status,
+        "failures": 1 if o.status == Status.FAILED else 0,
+        "next_retry_at": adapt(now + o.delay) if o.delay is not None else None,
+        "sent_at": adapt(now) if sent else None,
+        "last_error": None if sent else tidy(o.error),
+        "error": tidy(o.error) if nothing_delivered else None,
+    }
 
 
-def _attempt(o: Outcome, worker: str) -> DeliveryAttempt:
-    return DeliveryAttempt(
-        notification_id=o.event.pk,
-        number=o.event.attempt_number,
-        channel=o.channel,
-        started_at=o.started_at,
-        duration_ms=o.duration,
-        outcome=o.outcome,
-        reason=o.reason,
-        status_code=status_code(o.status_code),
-        error=tidy(o.error),
-        worker=worker,
+def _log(outcomes: Sequence[Outcome], worker: str, using: str) -> None:
+    """The attempts' rows: a bulk_create of models would take longer than everything else here."""
+    connection = connections[using]
+    adapt = connection.ops.adapt_datetimefield_value
+    names = ", ".join(name for name, _ in LOGGED)
+    statement = (
+        f"INSERT INTO notification_attempts ({names}) SELECT {names} FROM {carried(*LOGGED, using=using)}"  # noqa: S608
     )
+    rows = (
+        {
+            "notification_id": o.event.pk,
+            "number": o.event.attempt_number,
+            "channel": o.channel,
+            "started_at": adapt(o.started_at),
+            "duration_ms": o.duration,
+            "outcome": o.outcome,
+            "reason": o.reason,
+            "status_code": status_code(o.status_code),
+            "error": tidy(o.error),
+            "worker": worker,
+        }
+        for o in outcomes
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [dump(rows)])
 
 
 def release(events: Iterable[NotificationEvent], *, due_at: datetime, using: str) -> int:
@@ -204,7 +243,8 @@ def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit:
         mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
         attempts = [DeliveryAttempt.interrupted(event) for event in waiting]
         DeliveryAttempt.objects.using(rows.db).bulk_create(attempts)
-        tallies.add(attempts, [0.0] * len(attempts), now=now, using=rows.db)
+        counted = [Counted(a.channel, a.outcome, a.duration_ms) for a in attempts]
+        tallies.add(counted, now=now, using=rows.db)
     return again, dead
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from django.db import connections
 
-from .models import AGES, DURATIONS, AttemptOutcome, DeliveryAttempt
+from .models import AGES, DURATIONS, AttemptOutcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the hour under which all time is counted
 TOOK = [f"took_{n}" for n in range(len(DURATIONS))]
@@ -24,14 +25,23 @@ STATEMENT = f"""
 ROW = f"({', '.join(['%s'] * (3 + len(COUNTS)))})"
 
 
-def add(attempts: Sequence[DeliveryAttempt], ages: Iterable[float], *, now: datetime, using: str) -> None:
-    """Count attempts into this hour and all time. ages: of each attempt's notification, in seconds.
+class Counted(NamedTuple):
+    """What is counted of one attempt; age: of its notification, in seconds."""
+
+    channel: str
+    outcome: str
+    milliseconds: int
+    age: float = 0.0
+
+
+def add(attempts: Sequence[Counted], *, now: datetime, using: str) -> None:
+    """Count attempts into this hour and all time.
 
     Call it last in the transaction: the rows of a tally are where all workers meet.
     """
     if not attempts:
         return
-    counted = _count(attempts, ages)
+    counted = _count(attempts)
     connection = connections[using]
     hours = (EPOCH, now.replace(minute=0, second=0, microsecond=0))
     # In one order everywhere, so that two workers cannot wait for each other.
@@ -46,16 +56,16 @@ def add(attempts: Sequence[DeliveryAttempt], ages: Iterable[float], *, now: date
         )
 
 
-def _count(attempts: Sequence[DeliveryAttempt], ages: Iterable[float]) -> dict[tuple[str, str], list[int]]:
+def _count(attempts: Sequence[Counted]) -> dict[tuple[str, str], list[int]]:
     counted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(COUNTS))
-    for attempt, age in zip(attempts, ages, strict=True):
-        counts = counted[attempt.channel, attempt.outcome]
+    for channel, outcome, milliseconds, age in attempts:
+        counts = counted[channel, outcome]
         counts[0] += 1
-        counts[1] += attempt.duration_ms
-        took = bisect_left(DURATIONS, attempt.duration_ms / 1000)
+        counts[1] += milliseconds
+        took = bisect_left(DURATIONS, milliseconds / 1000)
         if took < len(TOOK):
             counts[2 + took] += 1
         old = bisect_left(AGES, age)
-        if attempt.outcome == AttemptOutcome.SENT and old < len(AGE):
+        if outcome == AttemptOutcome.SENT and old < len(AGE):
             counts[2 + len(TOOK) + old] += 1
     return counted
