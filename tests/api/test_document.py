@@ -9,9 +9,11 @@ from pathlib import Path
 
 from django.contrib.staticfiles import finders
 from django.test import Client
+from playwright.sync_api import expect, sync_playwright
 
 from notifications.api.models import ApiToken
 from tests import factories
+from tests.admin.test_browser import FLAGS, chromium
 from tests.api.conftest import PERMISSIONS, make_user
 
 OPERATIONS = {
@@ -66,3 +68,17 @@ def test_schemathesis_finds_nothing(server: str, tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
     assert f"{len(OPERATIONS)} selected" in result.stdout
+
+
+def test_the_page_shows_every_call_in_a_browser(server: str) -> None:
+    seen: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=FLAGS)
+        page = browser.new_page()
+        page.on("request", lambda request: seen.append(request.url))
+        page.on("console", lambda message: seen.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+        page.goto(f"{server}/api/v1/docs")
+        expect(page.locator(".opblock")).to_have_count(len(OPERATIONS), timeout=30_000)
+        browser.close()
+    assert [entry for entry in seen if not entry.startswith((server, "data:"))] == []
