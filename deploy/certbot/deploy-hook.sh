@@ -1,0 +1,24 @@
+#!/bin/sh
+# /etc/letsencrypt/renewal-hooks/deploy/certctl: certbot runs it after each certificate that it renewed.
+#
+# Raises RenewalSuccess. The archive's file name (cert7.pem) is new with every renewal, and so is the key:
+# running the hook again raises nothing twice.
+set -eu
+
+environment=${CERTCTL_ENV:-/etc/certctl/certctl.env}
+if [ -r "$environment" ]; then
+    set -a
+    . "$environment"
+    set +a
+fi
+
+certificate=$(basename "$RENEWED_LINEAGE")
+edition=$(basename "$(readlink "$RENEWED_LINEAGE/cert.pem")")
+
+exec "${CERTCTL:-certctl}" notifications create \
+    --type RenewalSuccess \
+    --channel "${CERTCTL_HOOK_CHANNEL:-Email}" \
+    --recipient "${CERTCTL_HOOK_RECIPIENT:?set it in $environment}" \
+    --certificate "$certificate" \
+    --message "$certificate was renewed on $(hostname): $RENEWED_DOMAINS" \
+    --dedup-key "renewed:$certificate:$edition"
