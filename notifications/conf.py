@@ -28,6 +28,7 @@ class Conf:
     send_timeout: timedelta = timedelta(seconds=30)
     lease: timedelta = timedelta(minutes=2)
     missing_notifier: str = "sent"
+    hold_limit: timedelta = timedelta(hours=4)
     dispatch: str = "inline"
     task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
@@ -42,7 +43,15 @@ class Conf:
 
 
 FIELDS = {f.name.upper(): f for f in fields(Conf)}
-DURATIONS = {"BACKOFF_BASE", "BACKOFF_CAP", "SEND_TIMEOUT", "LEASE", "RETRY_INTERVAL", "PROCESS_INTERVAL"}
+DURATIONS = {
+    "BACKOFF_BASE",
+    "BACKOFF_CAP",
+    "SEND_TIMEOUT",
+    "LEASE",
+    "RETRY_INTERVAL",
+    "PROCESS_INTERVAL",
+    "HOLD_LIMIT",
+}
 COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH"}
 
 

@@ -119,10 +119,14 @@ class Engine:
             source.result.dead += leases.bury(self.rows, now=now, max_attempts=budget, limit=limit)
 
     def _survey(self, now: datetime) -> None:
-        known = holds.survey(now=now, using=self.options.using, probe_for=self.conf.lease)
+        known = holds.survey(
+            now=now, using=self.options.using, probe_for=self.conf.lease, limit=self.conf.hold_limit
+        )
         self.lanes.reopen_except({hold.endpoint.key for hold in known})
-        for endpoint, failures, ours in known:
-            if ours:
+        for endpoint, failures, worn, ours in known:
+            if worn:
+                self.lanes.wear(endpoint)
+            elif ours:
                 self.lanes.probe(endpoint, failures)
             else:
                 self.lanes.keep_held(endpoint)

@@ -1,7 +1,9 @@
 """Endpoints that nobody sends to for now, shared by all workers through notification_holds.
 
 Rows of a held endpoint wait without spending attempts. When a hold runs out, one worker takes the
-probe: one attempt that decides whether the endpoint is open again or held for longer.
+probe: one attempt that decides whether the endpoint is open again or held for longer. An endpoint that
+has been held for longer than HOLD_LIMIT is worn: its rows spend their attempts again, because an alert
+must reach the dead-letter queue while it still matters.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ class Surveyed(NamedTuple):
 
     endpoint: Endpoint
     failures: int
+    worn: bool
     ours: bool
 
 
-def survey(*, now: datetime, using: str, probe_for: timedelta) -> list[Surveyed]:
+def survey(*, now: datetime, using: str, probe_for: timedelta, limit: timedelta) -> list[Surveyed]:
     """All holds. Those that have run out are taken for a probe of at most `probe_for`, by one worker each."""
     rows = Hold.objects.using(using)
     rows.filter(until__lt=now - FORGOTTEN).delete()
@@ -34,6 +37,7 @@ def survey(*, now: datetime, using: str, probe_for: timedelta) -> list[Surveyed]
         Surveyed(
             Endpoint(hold.endpoint, hold.channel, hold.recipient_prefix or None, hold.exact),
             hold.failures,
+            now - hold.since > limit,
             # Compare and set: of two workers that see the same end, one moves it.
             hold.until <= now
             and bool(rows.filter(pk=hold.pk, until=hold.until).update(until=now + probe_for)),

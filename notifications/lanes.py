@@ -53,6 +53,7 @@ class Lane(Generic[Row]):
     held: bool = False
     pause: float = 0.0  # seconds, while held
     probing: bool = False
+    worn: bool = False  # held for so long that its rows spend their attempts again
     holds: int = 0  # how often it was held since it last delivered
 
     @property
@@ -157,8 +158,8 @@ class Lanes(Generic[Row]):
     def _healthy(self, lane: Lane[Row]) -> None:
         lane.failures = 0
         lane.limit = min(lane.limit + 1, lane.ceiling)
-        if lane.probing:
-            lane.probing = False
+        if lane.probing or lane.worn:
+            lane.probing = lane.worn = False
             lane.holds = 0
             lane.limit = min(START, lane.ceiling)
             self.changes += [HoldChange(endpoint, delivers=True) for endpoint in lane.endpoints]
@@ -173,7 +174,7 @@ class Lanes(Generic[Row]):
         return min(self.rules.hold * 2.0 ** min(lane.holds, 16), self.rules.longest_hold)
 
     def _hold(self, lane: Lane[Row], error: DeliveryError, seconds: float) -> None:
-        if lane.held:
+        if lane.held or lane.worn:
             return
         lane.held, lane.pause = True, seconds
         lane.holds += 1
@@ -187,10 +188,16 @@ class Lanes(Generic[Row]):
         """Open what nobody holds any more: an operator lifted it, or another worker's probe came through."""
         ours = {change.endpoint.key for change in self.changes}
         for key, lane in list(self.lanes.items()):
-            if lane.held and key not in held and key not in ours:
-                lane.held, lane.failures = False, 0
+            if (lane.held or lane.worn) and key not in held and key not in ours:
+                lane.held, lane.worn, lane.failures = False, False, 0
             if len(self.lanes) > MANY and not (lane.held or lane.waiting or lane.running):
                 del self.lanes[key]
+
+    def wear(self, endpoint: Endpoint) -> None:
+        """Held for longer than rows may wait: few at a time, but they are attempted."""
+        lane = self.lane(endpoint)
+        if not lane.worn:
+            lane.held, lane.probing, lane.worn, lane.limit = False, False, True, min(START, lane.ceiling)
 
     def probe(self, endpoint: Endpoint, holds: int) -> None:
         """The hold is over, and the one attempt that finds out whether it delivers again is ours."""

@@ -1,0 +1,86 @@
+"""The hand-over to a task engine, through Django's Tasks API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import django
+import pytest
+
+from notifications import conf, delivery, leases
+from notifications.models import NotificationEvent, Status, SweepRun
+from tests import factories
+from tests.factories import ago
+from tests.fixtures import Configure
+from tests.scripted import Script
+
+pytestmark = pytest.mark.django_db
+
+TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+
+
+@pytest.fixture
+def engine(settings: Any, configure: Configure) -> None:
+    """Tasks run at once, in this process."""
+    backend = f"{TASKS}.backends.immediate.ImmediateBackend"
+    settings.TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
+    configure(DISPATCH="tasks", TASK_BATCH=10)
+
+
+@pytest.mark.usefixtures("engine")
+def test_batches_are_claimed_and_delivered_by_the_engine(script: Script) -> None:
+    events = {factories.pending().pk for _ in range(25)}
+    result = delivery.send_pending()
+    assert (result.claimed, result.sent) == (25, 0)
+    assert set(script.ids) == events
+    assert NotificationEvent.objects.filter(status=Status.SENT, leased_until=None).count() == 25
+    assert [run.claimed for run in SweepRun.objects.all()] == [25]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
+    from notifications.tasks import deliver_batch
+
+    events = [factories.pending() for _ in range(3)]
+    now = ago(minutes=10)
+    claimed = leases.claim(NotificationEvent.objects.pending(), 10, now=now, lease=timedelta(minutes=2))
+    leased_until = claimed[0].leased_until
+    assert leased_until is not None
+    leases.reap(NotificationEvent.objects.all(), now=ago(minutes=1), max_attempts=5, limit=100)
+    answer = deliver_batch.func([event.pk for event in events], leased_until.isoformat(), "default")
+    assert (answer["claimed"], script.messages) == (0, [])
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -> None:
+    from notifications.tasks import deliver_batch
+
+    for _ in range(300):
+        factories.pending()
+    now = conf_now()
+    claimed = leases.claim(NotificationEvent.objects.pending(), 300, now=now, lease=conf.current().lease)
+    leased_until = claimed[0].leased_until
+    assert leased_until is not None
+    answer = deliver_batch.func([event.pk for event in claimed], leased_until.isoformat(), "default")
+    assert answer["sent"] == len(script.messages) == 300
+
+
+@pytest.mark.usefixtures("script")
+def test_what_the_engine_cannot_take_is_given_back(engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    factories.pending()
+    from notifications import tasks
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise ConnectionError("the broker is away")
+
+    monkeypatch.setattr(tasks, "enqueue", broken)
+    with pytest.raises(ConnectionError):
+        delivery.send_pending()
+    assert NotificationEvent.objects.pending().filter(leased_until=None).count() == 1
+
+
+def conf_now() -> Any:
+    from notifications.queryset import database_now
+
+    return database_now("default")
