@@ -1,4 +1,4 @@
-"""The tables: notification_events, which certctl shares, and three of our own that say what happened.
+"""The tables: notification_events, which certctl shares, and those of our own that say what happened.
 
 The verbs live on the QuerySet (queryset.py: producers and operators; leases.py: workers).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import ProhibitNullCharactersValidator
@@ -18,7 +18,18 @@ from django.utils import timezone
 
 from .queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
 
-__all__ = ["DeliveryAttempt", "Hold", "NotificationEvent", "Requeue", "Status", "SweepRun", "Tally", "Worker"]
+__all__ = [
+    "BulkOperation",
+    "DeliveryAttempt",
+    "Hold",
+    "NotificationEvent",
+    "Reading",
+    "Requeue",
+    "Status",
+    "SweepRun",
+    "Tally",
+    "Worker",
+]
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 MOST_ATTEMPTS = 2**31 - 1
@@ -187,6 +198,58 @@ class NotificationEvent(models.Model):
         return rows
 
 
+class OperationKind(models.TextChoices):
+    REQUEUE = "requeue"
+    READ = "read"
+
+
+class BulkOperation(models.Model):
+    """An operator's one decision about many notifications, carried out a batch at a time.
+
+    filters    the list's query string; ids instead, where rows were selected
+    requested  how many were to be changed when it was asked; at_least: there were more than are counted
+    skips      how many were left as they are, by why
+    cursor     the last notification looked at: [status, created_at, id]
+    """
+
+    kind = models.CharField(max_length=20, choices=OperationKind.choices)
+    filters = models.TextField(blank=True, default="")
+    ids = models.JSONField(null=True, blank=True)
+    reason = models.TextField(blank=True, default="")
+    by = models.CharField(max_length=255)
+    via = models.CharField(max_length=50)
+    requested = models.PositiveBigIntegerField()
+    at_least = models.BooleanField(default=False)
+    changed = models.PositiveBigIntegerField(default=0)
+    skips = models.JSONField(default=dict)
+    cursor = models.JSONField(null=True, blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    stopped_by = models.CharField(max_length=255, blank=True, default="")
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_operations"
+        ordering = ("-started_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.by} of {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+def belongs_to_operation() -> models.ForeignKey[BulkOperation | None, BulkOperation | None]:
+    """Which operation this was a part of. Without a constraint, as operations outlive what they changed."""
+    return models.ForeignKey(
+        BulkOperation,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+
+
 class History(models.Model):
     """Evidence about one notification. It goes when the notification goes.
 
@@ -265,6 +328,8 @@ class Requeue(History):
     status = models.CharField("status before", max_length=50)
     retry_count = models.IntegerField("retry count before")
     last_error = models.TextField("last error before", null=True, blank=True)
+    reason = models.TextField(blank=True, default="")
+    operation = belongs_to_operation()
 
     objects: ClassVar = models.Manager()
 
@@ -277,16 +342,31 @@ class Requeue(History):
         return f"requeued by {self.by} via {self.via}"
 
     @classmethod
-    def of(cls, event: NotificationEvent, *, by: str, via: str, at: datetime) -> Requeue:
-        return cls(
-            notification=event,
-            by=by,
-            via=via,
-            at=at,
-            status=event.status,
-            retry_count=event.retry_count,
-            last_error=event.last_error,
-        )
+    def of(cls, event: NotificationEvent, **said: Any) -> Requeue:
+        """said: by, via, at, reason, operation."""
+        wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": event.last_error}
+        return cls(notification=event, **wiped, **said)
+
+
+class Reading(History):
+    """Somebody marked it read: seen where it was sent, dismissed where it was dead."""
+
+    by = models.CharField(max_length=255, blank=True)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    reason = models.TextField(blank=True, default="")
+    operation = belongs_to_operation()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_readings"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification", "at"], name="idx_notification_readings_event"),)
+
+    def __str__(self) -> str:
+        return f"marked read by {self.by} via {self.via}"
 
 
 class SweepKind(models.TextChoices):

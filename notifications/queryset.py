@@ -20,7 +20,7 @@ from django.utils import timezone
 from .exceptions import TransitionRefused
 
 if TYPE_CHECKING:
-    from .models import NotificationEvent
+    from .models import BulkOperation, NotificationEvent
 
 BATCH = 1000
 CHANNEL = "notification_events"  # what workers LISTEN on
@@ -175,16 +175,34 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
 
     # What operators do
 
-    def requeue(self, *, by: str, via: str = "python", now: datetime | None = None) -> Changed:
+    def requeue(
+        self,
+        *,
+        by: str,
+        via: str = "python",
+        now: datetime | None = None,
+        reason: str = "",
+        operation: BulkOperation | None = None,
+    ) -> Changed:
         """Give every dead or failed notification here a fresh budget; the rules skip the others.
 
-        by, via  who, through which surface; both are put on record with what the requeue wiped
+        by, via    who, through which surface; both are put on record with what the requeue wiped
+        operation  the operator's decision about many notifications that this is a part of
         """
-        return self._in_batches(lambda batch: batch._requeue_batch(by, via, now))
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._requeue_batch(now, record))
 
-    def mark_read(self, *, by: str = "", via: str = "python") -> Changed:
+    def mark_read(
+        self,
+        *,
+        by: str = "",
+        via: str = "python",
+        reason: str = "",
+        operation: BulkOperation | None = None,
+    ) -> Changed:
         """Sent: seen. Dead: dismissed. What is not delivered yet is skipped, never cancelled."""
-        return self._in_batches(lambda batch: batch._mark_read_batch())
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._mark_read_batch(record))
 
     def _in_batches(self, verb: Callable[[Self], int]) -> Changed:
         """Run the verb over what the QuerySet matches now, a bounded number of rows a transaction."""
@@ -193,7 +211,7 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
         changed = sum(verb(everything.filter(pk__in=batch)) for batch in batched(ids, BATCH))
         return Changed(changed, len(ids) - changed)
 
-    def _requeue_batch(self, by: str, via: str, now: datetime | None) -> int:
+    def _requeue_batch(self, now: datetime | None, record: dict[str, Any]) -> int:
         from .models import DeliveryAttempt, Requeue
 
         with transaction.atomic(using=self.db):
@@ -204,14 +222,22 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
             )
             lost = [DeliveryAttempt.interrupted(row) for row in rows if row.leased_until]
             DeliveryAttempt.objects.using(self.db).bulk_create(lost)
-            Requeue.objects.using(self.db).bulk_create(
-                Requeue.of(row, by=by, via=via, at=now) for row in rows
-            )
+            Requeue.objects.using(self.db).bulk_create(Requeue.of(row, at=now, **record) for row in rows)
             wake_workers(self.db)
         return changed
 
-    def _mark_read_batch(self) -> int:
-        return self.filter(status__in=READABLE).update(status=Status.READ)
+    def _mark_read_batch(self, record: dict[str, Any]) -> int:
+        from .models import Reading
+
+        with transaction.atomic(using=self.db):
+            now = database_now(self.db)
+            rows = list(locked(self.filter(status__in=READABLE).only("status").order_by("pk")))
+            marked = self.filter(pk__in=[row.pk for row in rows], status__in=READABLE)
+            changed = marked.update(status=Status.READ)
+            Reading.objects.using(self.db).bulk_create(
+                Reading(notification=row, at=now, status=row.status, **record) for row in rows
+            )
+        return changed
 
     # What an event's own verbs are made of
 
