@@ -47,7 +47,7 @@ def alternate(rounds: int, **runs: Callable[[], float]) -> dict[str, list[float]
         order = list(runs) if number % 2 == 0 else list(reversed(runs))
         for name in order:
             seconds[name].append(runs[name]())
-            note(f"{name}: {seconds[name][-1]:.2f} s")
+            note(f"{name}: {seconds[name][-1]:.4g} s")
     return seconds
 
 

@@ -21,8 +21,8 @@ FINISHED = f"""
 """
 
 
-def make(alias: str, rows: int) -> None:
-    """A database of its own with `rows` of history, under `alias` in DATABASES."""
+def make(alias: str, rows: int, due: int, url: str) -> None:
+    """A database of its own with `rows` of history and `due` rows to send, under `alias` in DATABASES."""
     world.execute(f"CREATE DATABASE {alias}")
     settings.DATABASES[alias] = {**connections["default"].settings_dict, "NAME": alias}
     connections.settings[alias] = settings.DATABASES[alias]
@@ -32,6 +32,7 @@ def make(alias: str, rows: int) -> None:
         for first in range(1, rows + 1, CHUNK):
             last = min(first + CHUNK - 1, rows)
             cursor.execute(FINISHED, {"message": world.MESSAGE, "first": first, "last": last})
+        world.add_due(due, url, using=alias)
         for index in indexes:
             cursor.execute(index)
         cursor.execute("VACUUM ANALYZE notification_events")
@@ -49,12 +50,3 @@ def _drop_indexes(alias: str) -> list[str]:
         for name, _ in found:
             cursor.execute(f'DROP INDEX "{name}"')
     return [definition for _, definition in found]
-
-
-def top_up(alias: str, count: int, url: str) -> None:
-    """Exactly `count` due rows beside the history."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute("DELETE FROM notification_events WHERE id LIKE 'due-%'")
-        world.add_due(count, url, using=alias)
-        cursor.execute("VACUUM notification_events")
-        cursor.execute("CHECKPOINT")

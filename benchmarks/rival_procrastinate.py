@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 import aiohttp
 import procrastinate
+import psycopg
 import psycopg_pool
 
 from .rivals import MARK_SENT, READ, body_of
@@ -31,6 +33,21 @@ async def deliver(event: str) -> None:
             await database.execute(MARK_SENT, [event])
 
 
+async def fill() -> None:
+    """Into the queue with every due row."""
+    async with (
+        app.open_async(),
+        await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"]) as database,
+    ):
+        row = await (await database.execute("SELECT to_regclass('procrastinate_jobs')")).fetchone()
+        if row == (None,):
+            await app.schema_manager.apply_schema_async()
+        await database.execute("TRUNCATE procrastinate_jobs CASCADE")
+        await database.commit()
+        due = await database.execute("SELECT id FROM notification_events ORDER BY next_retry_at")
+        await deliver.batch_defer_async(*[{"event": event} for (event,) in await due.fetchall()])
+
+
 async def work() -> None:
     """Until the queue is empty."""
     global http, pool
@@ -46,4 +63,4 @@ async def work() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work())
+    asyncio.run({"fill": fill, "work": work}[sys.argv[1]]())

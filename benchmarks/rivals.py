@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from . import world
@@ -59,38 +60,38 @@ def has_redis() -> bool:
     return shutil.which("redis-server") is not None
 
 
-def celery(count: int, url: str) -> float:
+def celery(count: int, url: str, pool: str, size: int) -> float:
     from .rival_celery import app, deliver
 
     world.refill(count, url)
     with app.producer_pool.acquire(block=True) as producer:
         for event in ids():
             deliver.apply_async((event,), producer=producer)
-    return _seconds_of(
-        count,
-        ["-m", "celery", "-A", "benchmarks.rival_celery", "worker", "--pool", "prefork", "-c", "4",
-         "--loglevel", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"],
-    )  # fmt: skip
+    command = ["-m", "celery", "-A", "benchmarks.rival_celery", "worker", "--loglevel", "ERROR"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return _seconds_of(count, [*command, *quiet, "--pool", pool, "-c", str(size)])
 
 
 def procrastinate(count: int, url: str) -> float:
-    from .rival_procrastinate import app, deliver
-
     world.refill(count, url)
-    with app.replace_connector(app.connector.get_sync_connector()).open() as opened:
-        if not world.ask("SELECT to_regclass('procrastinate_jobs') IS NOT NULL"):
-            opened.schema_manager.apply_schema()
-        world.execute("TRUNCATE procrastinate_jobs CASCADE")
-        deliver.batch_defer(*({"event": event} for event in ids()))
+    module = ["-m", "benchmarks.rival_procrastinate"]
+    subprocess.run([sys.executable, *module, "fill"], check=True)
     world.execute("VACUUM ANALYZE procrastinate_jobs")
-    return _seconds_of(count, ["-m", "benchmarks.rival_procrastinate"])
+    return _seconds_of(count, [*module, "work"])
 
 
-RIVALS: dict[str, Callable[[int, str], float]] = {"celery": celery, "procrastinate": procrastinate}
+RIVALS: dict[str, Callable[[int, str], float]] = {
+    "Celery as it starts by default, a process for each core": partial(
+        celery, pool="prefork", size=os.cpu_count() or 1
+    ),
+    "Celery with 100 threads": partial(celery, pool="threads", size=100),
+    "procrastinate with 100 jobs at once": procrastinate,
+}
 
 
 def _seconds_of(count: int, command: list[str]) -> float:
-    worker = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    worker = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, env=quiet)
     try:
         deadline = time.monotonic() + PATIENCE
         while world.count("sent") < count:
