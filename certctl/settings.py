@@ -56,6 +56,7 @@ backoff_base: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_BASE", "1m"
 backoff_cap: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_CAP", "1h")
 send_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_SEND_TIMEOUT", "30s")
 lease: timedelta = env.duration("CERTCTL_NOTIFICATION_LEASE", "2m")
+hold_limit: timedelta = env.duration("CERTCTL_NOTIFICATION_HOLD_LIMIT", "4h")
 max_attempts = _count("CERTCTL_NOTIFICATION_MAX_ATTEMPTS", 5, most=1000)
 sweep_limit = _count("CERTCTL_NOTIFICATION_SWEEP_LIMIT", 1000, most=1_000_000)
 concurrency = _count("CERTCTL_NOTIFICATION_CONCURRENCY", 100, most=10_000)
@@ -286,6 +287,7 @@ NOTIFICATIONS = {
     "BACKOFF_CAP": backoff_cap,
     "SEND_TIMEOUT": send_timeout,
     "LEASE": lease,
+    "HOLD_LIMIT": hold_limit,
     "MAX_ATTEMPTS": max_attempts,
     "SWEEP_LIMIT": sweep_limit,
     "CONCURRENCY": concurrency,

@@ -149,6 +149,7 @@ def test_defaults_of_the_app() -> None:
         "BACKOFF_CAP": "1:00:00",
         "SEND_TIMEOUT": "0:00:30",
         "LEASE": "0:02:00",
+        "HOLD_LIMIT": "4:00:00",
         "MAX_ATTEMPTS": 5,
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,
