@@ -138,7 +138,7 @@ class HttpReceiver(Background):
         assert arrived, f"{len(self.requests)} of {count} requests came within {WAIT:g} s"
 
     async def _open(self) -> None:
-        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket, backlog=BACKLOG, ssl_context=self._tls).start()
 
