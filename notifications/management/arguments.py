@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -29,17 +29,10 @@ def text(given: str) -> str:
     return given
 
 
-def duration(given: str) -> timedelta:
-    try:
-        return durations.parse(given)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{given!r}: {error}") from None
-
-
 def moment(given: str) -> datetime:
     """A time: how long ago (2h, 7d), or a date with or without a time of day, UTC unless it says so."""
     try:
-        return _moment(given)
+        return _moment(given).astimezone(UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{given!r} is neither a duration (2h, 7d) nor a time (2026-11-24, 2026-11-24T08:00)"
@@ -52,6 +45,14 @@ def _moment(given: str) -> datetime:
     if at is None:
         return timezone.now() - durations.parse(given)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def past(given: str) -> datetime:
+    """A time before now."""
+    at = moment(given)
+    if at > timezone.now():
+        raise argparse.ArgumentTypeError(f"{given!r} is in the future")
+    return at
 
 
 def one_of(*choices: str) -> Any:
@@ -78,6 +79,7 @@ def add_selection(parser: CommandParser) -> None:
         "--dead-since", type=moment, metavar="WHEN", help="dead ones that died since: 2h, 7d, 2026-11-24"
     )
     parser.add_argument("--all", action="store_true", help="all dead ones, within the other filters")
+    parser.add_argument("--reason", type=text, default="", metavar="TEXT", help="why, for the record")
     parser.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 

@@ -15,7 +15,7 @@ from django.core.management.base import OutputWrapper
 from django.db import models
 from django.utils import timezone
 
-from notifications.models import DeliveryAttempt, NotificationEvent, Requeue, Status, SweepRun
+from notifications.models import DeliveryAttempt, NotificationEvent, Reading, Requeue, Status, SweepRun
 from notifications.stats import Snapshot, Traffic
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ EVENT = (
 ATTEMPT = (
     "number", "channel", "started_at", "duration_ms", "outcome", "reason", "status_code", "error", "worker",
 )  # fmt: skip
-REQUEUE = ("by", "via", "at", "status", "retry_count", "last_error")
+REQUEUE = ("by", "via", "at", "status", "retry_count", "last_error", "reason")
+READING = ("by", "via", "at", "status", "reason")
 COLORS = {
     "pending": "yellow", "failed": "yellow", "sent": "green", "dead": "bold red", "read": "dim",
     "transient": "yellow", "permanent": "bold red", "unknown": "yellow", "interrupted": "yellow",
@@ -170,13 +171,17 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int) 
     screen.table(heads, zip(*(columns[head] for head in heads), strict=True))
 
 
-def show_event(
-    screen: Screen,
-    event: NotificationEvent,
-    attempts: Iterable[DeliveryAttempt],
-    requeues: Iterable[Requeue],
-    budget: int,
-) -> None:
+def whole(event: NotificationEvent) -> dict[str, Any]:
+    """The notification with its history, for programs."""
+    return {
+        **fields(event, EVENT),
+        "attempts": [fields(attempt, ATTEMPT) for attempt in event.deliveryattempts.all()],
+        "requeues": [fields(requeue, REQUEUE) for requeue in event.requeues.all()],
+        "readings": [fields(reading, READING) for reading in event.readings.all()],
+    }
+
+
+def show_event(screen: Screen, event: NotificationEvent, budget: int) -> None:
     """The notification, and what happened to it, oldest first."""
     facts = (
         ("Notification", event.pk),
@@ -193,20 +198,19 @@ def show_event(
         if value not in (None, ""):
             screen.line(f"{name:<18} {value}", COLORS.get(str(value), "") if name == "Status" else "")
     screen.line()
-    for at, what, detail, style in timeline(event, attempts, requeues):
+    for at, what, detail, style in timeline(event):
         screen.line(f"{clock(at)}  {what}", style)
         if detail:
             screen.line(f"{'':21}{detail}", "dim")
 
 
-def timeline(
-    event: NotificationEvent, attempts: Iterable[DeliveryAttempt], requeues: Iterable[Requeue]
-) -> list[tuple[datetime, str, str, str]]:
+def timeline(event: NotificationEvent) -> list[tuple[datetime, str, str, str]]:
     """(when, what, the error, color), oldest first; the last one may lie ahead."""
-    attempts = list(attempts)
+    attempts = list(event.deliveryattempts.all())
     happened = [(event.created_at, "raised", "", "")]
     happened += [(a.started_at, attempted(a), a.error or "", COLORS.get(a.outcome, "")) for a in attempts]
-    happened += [(r.at, requeued(r), r.last_error or "", "") for r in requeues]
+    happened += [(r.at, requeued(r), r.last_error or "", "") for r in event.requeues.all()]
+    happened += [(r.at, marked_read(r), "", "") for r in event.readings.all()]
     if event.sent_at and not any(a.outcome == "sent" for a in attempts):
         happened.append((event.sent_at, "sent", event.error or "", COLORS["sent"]))
     if event.leased_until:
@@ -227,8 +231,17 @@ def attempted(attempt: DeliveryAttempt) -> str:
 
 
 def requeued(requeue: Requeue) -> str:
-    was = f"{requeue.status}, retried {requeue.retry_count} times"
-    return f"requeued by {requeue.by} via {requeue.via}; it was {was}"
+    was = f"it was {requeue.status}, retried {requeue.retry_count} times"
+    return f"requeued by {requeue.by} via {requeue.via}; {was}{because(requeue.reason)}"
+
+
+def marked_read(reading: Reading) -> str:
+    did = "dismissed" if reading.status == Status.DEAD else "seen"
+    return f"{did} by {reading.by or 'somebody unnamed'} via {reading.via}{because(reading.reason)}"
+
+
+def because(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def show_stats(screen: Screen, shown: Snapshot) -> None:

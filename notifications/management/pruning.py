@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, transaction
@@ -46,8 +46,9 @@ def old_sweeps(before: datetime) -> QuerySet[SweepRun]:
 
 
 def old_tallies(before: datetime) -> QuerySet[Tally]:
-    """Never the row of all time."""
-    rows: QuerySet[Tally] = Tally.objects.filter(hour__gt=EPOCH, hour__lt=before).order_by("pk")
+    """Of hours that were over by then. Never the row of all time."""
+    over = before - timedelta(hours=1)
+    rows: QuerySet[Tally] = Tally.objects.filter(hour__gt=EPOCH, hour__lte=over).order_by("pk")
     return rows
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
-from django.utils import timezone
 
 from notifications import conf, stats
 from notifications.management import arguments, changing, display, pruning, trial
@@ -97,7 +96,7 @@ class Command(BaseCommand):
 
     def add_prune_arguments(self, verb: CommandParser) -> None:
         verb.add_argument(
-            "--older-than", required=True, type=arguments.duration, metavar="AGE", help="such as 90d"
+            "--older-than", required=True, type=arguments.past, metavar="AGE", help="90d, or a date"
         )
         verb.add_argument(
             "--status",
@@ -117,6 +116,8 @@ class Command(BaseCommand):
             with one_line_errors():
                 getattr(self, f"do_{options['verb']}")(options)
                 self.stdout.flush()
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; what was done before is done", returncode=130) from None
         except BrokenPipeError:
             # Whoever read us has seen enough; nothing must be written at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -156,24 +157,17 @@ class Command(BaseCommand):
         event = NotificationEvent.objects.filter(pk=options["id"]).first()
         if event is None:
             raise CommandError(changing.unknown(options["id"]))
-        attempts, requeues = list(event.deliveryattempts.all()), list(event.requeues.all())
         if options["json"]:
-            self.say_json(
-                {
-                    **display.fields(event, display.EVENT),
-                    "attempts": [display.fields(attempt, display.ATTEMPT) for attempt in attempts],
-                    "requeues": [display.fields(requeue, display.REQUEUE) for requeue in requeues],
-                }
-            )
-            return
-        display.show_event(self.screen(options), event, attempts, requeues, conf.current().max_attempts)
+            self.say_json(display.whole(event))
+        else:
+            display.show_event(self.screen(options), event, conf.current().max_attempts)
 
     def do_requeue(self, options: dict[str, Any]) -> None:
-        change = partial(NotificationQuerySet.requeue, by=operator(), via=VIA)
+        change = partial(NotificationQuerySet.requeue, by=operator(), via=VIA, reason=options["reason"])
         changing.run(changing.Verb("requeue", "requeued", REQUEUEABLE, change), options, self.screen(options))
 
     def do_read(self, options: dict[str, Any]) -> None:
-        change = partial(NotificationQuerySet.mark_read, by=operator(), via=VIA)
+        change = partial(NotificationQuerySet.mark_read, by=operator(), via=VIA, reason=options["reason"])
         changing.run(changing.Verb("mark read", "read", READABLE, change), options, self.screen(options))
 
     def do_stats(self, options: dict[str, Any]) -> None:
@@ -200,7 +194,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
 
     def do_prune(self, options: dict[str, Any]) -> None:
-        before, statuses = timezone.now() - options["older_than"], options["status"]
+        before, statuses = options["older_than"], options["status"]
         if options["dry_run"]:
             would = pruning.count(before, statuses)
             self._say_pruned(would, "would be deleted; nothing was", options)
