@@ -46,11 +46,14 @@ class Wire(Background):
 
     async def _close(self) -> None:
         self._server.close()
-        for task, writer in list(self._talks.items()):
-            task.cancel()
+        await asyncio.sleep(0.01)  # what was accepted a moment ago begins to talk, and can be ended
+        for writer in self._talks.values():
             writer.transport.abort()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-        await asyncio.sleep(0)
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
 
 
 async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
