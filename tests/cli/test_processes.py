@@ -1,0 +1,78 @@
+"""What a shell and cron see: exit codes, one line of error, nothing else. Each takes a new process."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from notifications.models import NotificationEvent
+from tests import factories
+
+NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
+
+
+class Shell:
+    def __init__(self, program: list[str], environment: dict[str, str]) -> None:
+        self.program = program
+        self.environment = environment
+
+    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.program, "notifications", *arguments],
+            env=self.environment | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def shell(certctl_command: list[str], process_environment: dict[str, str]) -> Shell:
+    return Shell(certctl_command, process_environment)
+
+
+def test_done_is_0_and_says_nothing_on_standard_error(shell: Shell) -> None:
+    dead = factories.dead()
+    ran = shell("requeue", "--all", "--yes")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1 requeued\n", "")
+    assert NotificationEvent.objects.get(pk=dead.pk).status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("show", "nope"), 1), (("requeue", "--all"), 2), (("list", "--status", "lost"), 2), ((), 2)],
+)
+def test_what_was_not_done(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
+    ran = shell(*arguments)
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("verb", [("stats",), ("list",), ("prune", "--older-than", "90d")])
+def test_without_a_database_it_is_1_in_one_line_without_the_password(
+    shell: Shell, verb: tuple[str, ...]
+) -> None:
+    ran = shell(*verb, DATABASE_URL=NOWHERE)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert len(ran.stderr.splitlines()) == 1
+    assert "s3cret" not in ran.stderr
+
+
+def test_bad_settings_are_1_in_one_line(shell: Shell) -> None:
+    ran = shell("test", "Webhook", "oncall", CERTCTL_NOTIFICATION_LEASE="1s")
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert "LEASE" in ran.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell) -> None:
+    for n in range(200):
+        factories.dead(last_error="x" * 1900, id=f"n{n}")
+    command = " ".join([*shell.program, "notifications list --limit 200"])
+    piped = ["bash", "-c", f"set -o pipefail; {command} | head -n 1"]
+    ran = subprocess.run(piped, env=shell.environment, capture_output=True, text=True, check=False)
+    assert ran.stdout.startswith("ID ")
+    assert ran.stderr == ""
