@@ -40,7 +40,7 @@ class NotificationsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         if answers(self.using):
-            yield from families(snapshot(history=False, using=self.using))
+            yield from families(snapshot(details=False, using=self.using))
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:

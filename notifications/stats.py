@@ -130,12 +130,12 @@ class Channels:
         return self._conf.channel(name) or name
 
 
-def snapshot(*, history: bool = True, using: str = DEFAULT_DB_ALIAS) -> Snapshot:
+def snapshot(*, details: bool = True, using: str = DEFAULT_DB_ALIAS) -> Snapshot:
     """How things stand now. Raises nothing: when the database is away, every part is None.
 
-    history  False leaves `traffic` out, for readers that keep a history of their own
+    details  False leaves out dead_by_channel, traffic and holds, for those who look every few seconds
     """
-    parts = [part for part in PARTS if history or part is not _traffic]
+    parts = [part for part in PARTS if details or part not in DETAILS]
     found: dict[str, Any] = {}
     try:
         with _one_moment(using):
@@ -324,6 +324,7 @@ def _holds(moment: Moment) -> dict[str, Any]:
 
 
 PARTS = (_counts, _stranded, _oldest_due, _last_sweeps, _attempts, _dead_by_channel, _holds, _traffic)
+DETAILS = (_dead_by_channel, _holds, _traffic)
 
 
 def summary(shown: Snapshot | None = None) -> dict[str, Any]:

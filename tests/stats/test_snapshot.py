@@ -216,10 +216,13 @@ def test_no_part_begins_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown == stats.Snapshot(at=shown.at)
 
 
-def test_readers_with_a_history_of_their_own_leave_it_out() -> None:
-    shown = stats.snapshot(history=False)
-    assert shown.traffic is None
-    assert shown.counts is not None
+def test_a_scrape_leaves_out_what_it_does_not_show() -> None:
+    shown = stats.snapshot(details=False)
+    assert {name for name in EMPTY_PARTS if getattr(shown, name) is None} == {
+        "dead_by_channel",
+        "traffic",
+        "holds",
+    }
 
 
 # What it costs
