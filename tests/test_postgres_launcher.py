@@ -103,6 +103,20 @@ def test_stop_leaves_nothing_and_may_be_called_twice() -> None:
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_halt_breaks_connections_and_resume_brings_the_data_back(how: signal.Signals) -> None:
+    with postgres.running(settings={"synchronous_commit": "on"}) as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+            server.halt(how)
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        with pytest.raises(psycopg.OperationalError):
+            ask(server, "SELECT 1")
+        server.resume()
+        assert ask(server, "SELECT number FROM kept") == "7"
+
+
 def test_a_server_that_cannot_start_says_why() -> None:
     with pytest.raises(postgres.ServerFailed, match="no_such_setting"):
         postgres.start(settings={"no_such_setting": "1"})
