@@ -48,7 +48,7 @@ from tests.channels.table import (
 )
 from tests.channels.wire import Wire, response
 
-SHORT = 0.2
+SHORT = 1.5  # seconds: long enough to connect on a busy machine
 every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda channel: channel.name)
 
 
