@@ -23,12 +23,12 @@ def delay(
     jitter       0 to 1: how much of a tenth of the provider's wish to add, so that rows that were
                  refused together do not come back together
     """
-    # Past 2^32 any base is over any sensible cap, and timedelta would overflow.
-    backoff = base * 2**retry_count if retry_count < 32 else cap
+    # In seconds: timedelta would overflow. Other programs' rows can hold any retry_count.
+    longest = cap.total_seconds()
+    seconds = base.total_seconds() * 2.0 ** min(max(retry_count, 0), 64)
     if retry_after is not None:
-        wish = min(max(retry_after, 0.0) * (1 + jitter / 10), cap.total_seconds())
-        backoff = max(backoff, timedelta(seconds=wish))
-    return min(backoff, cap)
+        seconds = max(seconds, retry_after * (1 + jitter / 10))
+    return cap if seconds >= longest else timedelta(seconds=seconds)
 
 
 def exhausted(retry_count: int, max_attempts: int) -> bool:

@@ -52,6 +52,7 @@ DURATIONS = {
     "PROCESS_INTERVAL",
     "HOLD_LIMIT",
 }
+LONGEST = timedelta(days=3653)
 COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH"}
 
 
@@ -64,11 +65,18 @@ def current() -> Conf:
     found = faults(given)
     if found:
         raise ImproperlyConfigured("; ".join(found))
+    return made(given)
+
+
+def made(given: Mapping[str, Any]) -> Conf:
+    """The values of a dict without faults."""
     return Conf(**{name.lower(): _value(name, value) for name, value in given.items()})
 
 
 def faults(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the dict, a sentence each; empty when nothing is."""
+    if not isinstance(given, Mapping):
+        return [f"NOTIFICATIONS must be a dict, not {given!r}"]
     found = [
         f"NOTIFICATIONS has no setting {name!r}; the settings are {', '.join(FIELDS)}"
         for name in given
@@ -76,7 +84,7 @@ def faults(given: Mapping[str, Any]) -> list[str]:
     ]
     found += [fault for name, value in given.items() if name in FIELDS and (fault := _fault(name, value))]
     if not found:
-        found += _contradictions(Conf(**{name.lower(): _value(name, v) for name, v in given.items()}))
+        found += _contradictions(made(given))
     return found
 
 
@@ -85,11 +93,13 @@ def _fault(name: str, value: Any) -> str | None:
     if name in COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         return f"{where} must be a whole number of 1 or more, not {value!r}"
     if name in DURATIONS and not _is_duration(value):
-        return f"{where} must be a positive timedelta or number of seconds, not {value!r}"
+        return f"{where} must be a positive timedelta or number of seconds, at most ten years, not {value!r}"
     if name == "MISSING_NOTIFIER" and value not in MISSING_NOTIFIER_CHOICES:
         return f"{where} must be one of {', '.join(MISSING_NOTIFIER_CHOICES)}, not {value!r}"
     if name == "DISPATCH" and value not in DISPATCH_CHOICES:
         return f"{where} must be one of {', '.join(DISPATCH_CHOICES)}, not {value!r}"
+    if name == "BASE_URL" and not isinstance(value, str):
+        return f"{where} must be a string, not {value!r}"
     if name == "CHANNELS":
         return _channels_fault(where, value)
     return None
@@ -98,6 +108,8 @@ def _fault(name: str, value: Any) -> str | None:
 def _channels_fault(where: str, value: Any) -> str | None:
     if not isinstance(value, Mapping):
         return f"{where} must be a dict of channels"
+    if odd := [name for name in value if not isinstance(name, str)]:
+        return f"{where}: a channel's name is a string, not {odd[0]!r}"
     folded = [name.casefold() for name in value]
     if len(set(folded)) < len(folded):
         return f"{where} names a channel twice; case does not tell channels apart"
@@ -123,8 +135,9 @@ def _contradictions(conf: Conf) -> list[str]:
 
 def _is_duration(value: Any) -> bool:
     if isinstance(value, timedelta):
-        return value > timedelta(0)
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        return timedelta(0) < value <= LONGEST
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value <= LONGEST.total_seconds()
 
 
 def _value(name: str, value: Any) -> Any:
