@@ -1,0 +1,209 @@
+"""`run_notifications` as its users run it: a process of its own, beside other programs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.db import connection
+
+from notifications.lanes import START
+from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status, Worker
+from notifications.worker import connection_parameters
+from tests import factories
+from tests.processes import Launcher, Process, eventually
+from tests.receiver import HELD, HttpReceiver
+
+# Sweeps that a clock starts, and no call or poll, would be an hour late.
+NEVER = {
+    "CERTCTL_NOTIFICATION_RETRY_INTERVAL": "1h",
+    "CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL": "1h",
+}
+PROMPT = 2.0  # seconds: a call takes milliseconds, a poll one second, a busy machine the rest
+INSERT = """
+    INSERT INTO notification_events
+           (id, type, certificate_id, channel, recipient, message, sent_at, status, error)
+    VALUES ({0}, 'ExpirationWarning', NULL, 'Webhook', {0}, 'it expires', NULL, 'pending', NULL)
+"""
+STOPS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def launcher(process_environment: dict[str, str], tmp_path: Path) -> Iterator[Launcher]:
+    loopback = {"CERTCTL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    launcher = Launcher(process_environment | NEVER | loopback, tmp_path)
+    try:
+        yield launcher
+    finally:
+        launcher.kill_all()
+        print(launcher.transcript())
+
+
+def start(launcher: Launcher, *arguments: str, **environment: str) -> Process:
+    """A worker that has shown its first sign of life."""
+    worker = launcher.start("run_notifications", *arguments, **environment)
+    eventually(lambda: heartbeat(worker) or worker.code() is not None, "a heartbeat")
+    assert worker.code() is None
+    return worker
+
+
+def heartbeat(worker: Process) -> Worker | None:
+    return Worker.objects.filter(name=f"{socket.gethostname()}:{worker.pid}").first()
+
+
+def insert_as_another_program(url: str) -> str:
+    """As certctl does: no Django, no `notify`, one INSERT of nine columns."""
+    pk = str(uuid4())
+    if connection.vendor == "postgresql":
+        with psycopg.connect(**connection_parameters("default")) as theirs:
+            theirs.execute(INSERT.format("%s"), [pk, url])
+        return pk
+    path = unquote(str(connection.settings_dict["NAME"]))
+    with sqlite3.connect(path, timeout=30) as ours:
+        ours.execute(INSERT.format("?"), [pk, url])
+    ours.close()
+    return pk
+
+
+def status_of(pk: str) -> str:
+    return NotificationEvent.objects.values_list("status", flat=True).get(pk=pk)
+
+
+def outcomes(pk: str) -> list[str]:
+    attempts = DeliveryAttempt.objects.filter(notification=pk).order_by("pk")
+    return list(attempts.values_list("outcome", flat=True))
+
+
+def test_delivers_at_once_what_another_program_inserts(launcher: Launcher, receiver: HttpReceiver) -> None:
+    start(launcher)
+    delays = []
+    for number in range(1, 6):
+        since = time.monotonic()
+        pk = insert_as_another_program(receiver.url())
+        eventually(lambda number=number: len(receiver.ids) == number, "the alert at its endpoint")
+        delays.append(time.monotonic() - since)
+        eventually(lambda pk=pk: status_of(pk) == Status.SENT, "sent")
+    assert min(delays[1:]) < PROMPT, delays
+    assert max(Counter(receiver.ids).values()) == 1
+
+
+def test_repeats_what_failed_at_the_retry_interval(launcher: Launcher, receiver: HttpReceiver) -> None:
+    receiver.script(503, 503)
+    start(
+        launcher,
+        CERTCTL_NOTIFICATION_RETRY_INTERVAL="1s",
+        CERTCTL_NOTIFICATION_BACKOFF_BASE="100ms",
+    )
+    pk = insert_as_another_program(receiver.url())
+    eventually(lambda: status_of(pk) == Status.SENT, "sent")
+    assert outcomes(pk) == [AttemptOutcome.TRANSIENT, AttemptOutcome.TRANSIENT, AttemptOutcome.SENT]
+    assert receiver.ids == [pk] * 3
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.name)
+def test_a_stop_ends_what_is_in_flight_and_gives_the_rest_back(
+    stop: signal.Signals, launcher: Launcher, receiver: HttpReceiver
+) -> None:
+    receiver.always(HELD)
+    rows = {factories.pending(recipient=receiver.url()).pk for _ in range(18)}
+    worker = start(launcher)
+    eventually(lambda: len(receiver.ids) == START, "as many in flight as an endpoint starts with")
+
+    worker.send(stop)
+    eventually(lambda: unleased(Status.PENDING) == len(rows) - START, "the others given back")
+    assert worker.code() is None
+    receiver.let_go()
+
+    assert worker.wait() == 0
+    assert unleased(Status.SENT) == len(receiver.ids) == len(set(receiver.ids)) == START
+    assert unleased(Status.PENDING) == len(rows) - START
+    assert not Worker.objects.exists()
+    assert "Traceback" not in worker.said
+
+
+def unleased(status: str) -> int:
+    return NotificationEvent.objects.filter(status=status, leased_until=None).count()
+
+
+def test_the_grace_period_ends_what_does_not_answer(launcher: Launcher, receiver: HttpReceiver) -> None:
+    receiver.always(HELD)
+    pk = factories.pending(recipient=receiver.url()).pk
+    worker = start(launcher, "--grace", "1")
+    receiver.wait_for(1)
+
+    since = time.monotonic()
+    assert worker.end() == 0
+    assert time.monotonic() - since < 15  # the send timeout is 30 seconds
+    assert (status_of(pk), outcomes(pk)) == (Status.FAILED, [AttemptOutcome.UNKNOWN])
+    assert NotificationEvent.objects.stranded().count() == 0
+
+
+def test_two_stops_are_no_more_than_one(launcher: Launcher, receiver: HttpReceiver) -> None:
+    receiver.always(HELD)
+    pk = factories.pending(recipient=receiver.url()).pk
+    worker = start(launcher)
+    receiver.wait_for(1)
+    worker.send(signal.SIGTERM)
+    worker.send(signal.SIGINT)
+    receiver.let_go()
+    assert worker.wait() == 0
+    assert (status_of(pk), outcomes(pk)) == (Status.SENT, [AttemptOutcome.SENT])
+
+
+def test_a_hung_endpoint_delays_no_other(launcher: Launcher, receiver: HttpReceiver) -> None:
+    receiver.always(HELD)
+    for _ in range(200):
+        factories.pending(recipient=receiver.url())
+    worker = start(launcher)
+    receiver.wait_for(START)
+    with HttpReceiver() as healthy:
+        delays = []
+        for number in range(1, 4):
+            since = time.monotonic()
+            insert_as_another_program(healthy.url())
+            eventually(lambda number=number: len(healthy.ids) == number, "the alert at the healthy endpoint")
+            delays.append(time.monotonic() - since)
+    assert min(delays) < PROMPT, delays
+    assert len(receiver.ids) == START
+    worker.kill()
+
+
+def test_tells_systemd_and_the_table_that_it_lives(launcher: Launcher, tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        systemd.settimeout(60)
+        worker = launcher.start("run_notifications", NOTIFY_SOCKET=str(path))
+        assert systemd.recv(100) == b"READY=1"
+        first = heartbeat(worker)
+        assert first is not None
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        eventually(lambda: heartbeat(worker).seen_at > first.seen_at, "a later heartbeat")
+        assert heartbeat(worker).started_at == first.started_at
+        worker.send(signal.SIGTERM)
+        while (told := systemd.recv(100)) == b"WATCHDOG=1":
+            pass
+        assert told == b"STOPPING=1"
+    assert worker.wait() == 0
+    assert not Worker.objects.exists()
+
+
+def test_a_database_that_is_away_at_the_start_is_one_line_and_code_1(launcher: Launcher) -> None:
+    nowhere = {
+        "postgresql": "postgresql://certctl@127.0.0.1:1/certctl",
+        "sqlite": "sqlite:////nowhere/at/all.sqlite3",
+    }
+    worker = launcher.start("run_notifications", DATABASE_URL=nowhere[connection.vendor])
+    assert worker.wait() == 1
+    lines = [line for line in worker.said.splitlines() if "delivers; SIGTERM" not in line]
+    assert len(lines) == 1
+    assert "database" in lines[0]
