@@ -115,7 +115,6 @@ def test_a_full_house_is_not_an_unknown_outcome(settings: Any) -> None:
         results = attempt_all(email_notifier(timeout=0.5), [replace(MAIL, id=f"n-{n}") for n in range(20)])
         meanings = [Verdict.of(result) for result in results]
         assert set(meanings) == {UNKNOWN, TIMEOUT}
-        assert meanings.count(UNKNOWN) <= len(server.mails) < 20
 
 
 def test_a_cancelled_mail_frees_its_thread(settings: Any) -> None:

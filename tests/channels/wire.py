@@ -45,15 +45,14 @@ class Wire(Background):
             del self._talks[task]
 
     async def _close(self) -> None:
+        for _ in range(9):  # a connection that is being accepted while the server closes would leak
+            await asyncio.sleep(0)
         self._server.close()
-        await asyncio.sleep(0.01)  # what was accepted a moment ago begins to talk, and can be ended
-        for writer in self._talks.values():
+        for task, writer in list(self._talks.items()):
+            task.cancel()
             writer.transport.abort()
-        talks = asyncio.all_tasks() - {asyncio.current_task()}
-        for talk in talks:
-            talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
-        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
+        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
