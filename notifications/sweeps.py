@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS
 from .leases import Outcome
 from .models import AttemptOutcome, NotificationEvent, Status, SweepKind
 from .notifiers.base import Endpoint
-from .queryset import NotificationQuerySet, database_now
+from .queryset import NotificationQuerySet, database_now, free
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int)
     """The notifications that a sweep of this kind may claim, in its order."""
     if kind == SweepKind.RETRY:
         return rows.retry_eligible(now, max_attempts)
-    return rows.pending().order_by("created_at")
+    return rows.pending().filter(free(now)).order_by("created_at")
 
 
 def worker_name() -> str:

@@ -38,7 +38,13 @@ def one_line_errors() -> Iterator[None]:
     except ImproperlyConfigured as error:
         raise CommandError(_one_line(error)) from error
     except (DatabaseError, InterfaceError) as error:
-        raise CommandError(f"the database did not do it: {_one_line(error)}") from error
+        raise CommandError(f"the database did not do it: {_one_line(error)}{_way_out(error)}") from error
+
+
+def _way_out(error: BaseException) -> str:
+    absent = ("42P01", "42703")  # a table, a column
+    missing = getattr(error.__cause__, "sqlstate", "") in absent or "no such table" in str(error)
+    return "; run `manage.py migrate` first" if missing else ""
 
 
 def _one_line(error: BaseException) -> str:
