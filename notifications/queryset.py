@@ -216,7 +216,8 @@ class NotificationQuerySet(models.QuerySet["NotificationEvent"]):
 
         with transaction.atomic(using=self.db):
             now = now or database_now(self.db)
-            rows = list(locked(self.filter(free(now), status__in=REQUEUEABLE).order_by("pk")))
+            mine = self.filter(free(now), status__in=REQUEUEABLE).defer("message", "dedup_key")
+            rows = list(locked(mine.order_by("pk")))
             changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
                 status=Status.PENDING, retry_count=0, next_retry_at=None, last_error=None, leased_until=None
             )

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,17 @@ from django.db.models import Count, F, Min, Q, Sum
 from django.utils.functional import cached_property
 
 from . import conf
-from .models import AGES, AttemptOutcome, Hold, NotificationEvent, Status, SweepKind, SweepRun, Tally
+from .models import (
+    AGES,
+    AttemptOutcome,
+    DeliveryAttempt,
+    Hold,
+    NotificationEvent,
+    Status,
+    SweepKind,
+    SweepRun,
+    Tally,
+)
 from .queryset import UNDELIVERED, NotificationQuerySet, database_now
 from .tallies import AGE, EPOCH, TOOK
 
@@ -31,6 +41,7 @@ EXACT_UP_TO = 100_000  # rows of a status; PostgreSQL's planner estimates the la
 PART_MILLISECONDS = 2_000
 ALL_SECONDS = 3.0  # no part begins after this, so that a scrape is answered before Prometheus gives up
 MOST_HOLDS = 100
+LATEST = 1_000
 HOUR = timedelta(hours=1)
 WINDOWS = {"24h": 24, "7d": 168}  # hours, the running one included
 # Nothing was sent to anybody, so these say nothing about how long sending takes.
@@ -69,6 +80,15 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """When a channel last delivered and last failed, and with what error."""
+
+    delivered: datetime | None = None
+    failed: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One moment. A part that could not be had is None.
 
@@ -81,6 +101,7 @@ class Snapshot:
     attempts         by channel, every configured one present
     traffic          by the names of WINDOWS
     holds            the endpoints that nobody sends to for now, at most MOST_HOLDS
+    latest           by channel, where it is among the newest LATEST attempts
     """
 
     at: datetime | None = None
@@ -93,6 +114,7 @@ class Snapshot:
     attempts: Mapping[str, Attempts] | None = None
     traffic: Mapping[str, Traffic] | None = None
     holds: tuple[Hold, ...] | None = None
+    latest: Mapping[str, Latest] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +155,7 @@ class Channels:
 def snapshot(*, details: bool = True, using: str = DEFAULT_DB_ALIAS) -> Snapshot:
     """How things stand now. Raises nothing: when the database is away, every part is None.
 
-    details  False leaves out dead_by_channel, traffic and holds, for those who look every few seconds
+    details  False leaves out dead_by_channel, traffic, holds and latest, for those who look every few seconds
     """
     parts = [part for part in PARTS if details or part not in DETAILS]
     found: dict[str, Any] = {}
@@ -323,8 +345,33 @@ def _holds(moment: Moment) -> dict[str, Any]:
     return {"holds": tuple(Hold.objects.using(moment.using).order_by("endpoint", "pk")[:MOST_HOLDS])}
 
 
-PARTS = (_counts, _stranded, _oldest_due, _last_sweeps, _attempts, _dead_by_channel, _holds, _traffic)
-DETAILS = (_dead_by_channel, _holds, _traffic)
+def _latest(moment: Moment) -> dict[str, Any]:
+    found: dict[str, Latest] = {}
+    names = ("channel", "started_at", "outcome", "error")
+    for name, at, outcome, error in (
+        DeliveryAttempt.objects.using(moment.using).order_by("-pk").values_list(*names)[:LATEST]
+    ):
+        channel = moment.channels.spelled(name)
+        known = found.setdefault(channel, Latest())
+        if outcome == AttemptOutcome.SENT:
+            found[channel] = replace(known, delivered=known.delivered or at)
+        elif known.failed is None:
+            found[channel] = replace(known, failed=at, error=error or outcome)
+    return {"latest": found}
+
+
+PARTS = (
+    _counts,
+    _stranded,
+    _oldest_due,
+    _last_sweeps,
+    _attempts,
+    _dead_by_channel,
+    _holds,
+    _traffic,
+    _latest,
+)
+DETAILS = (_dead_by_channel, _holds, _traffic, _latest)
 
 
 def summary(shown: Snapshot | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ It holds no rules: what may be done with a notification is the QuerySet's to say
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.forms import Media, Script
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
@@ -25,10 +26,12 @@ from django.views.decorators.http import require_POST
 
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, Status
-from ..queryset import NotificationQuerySet
-from . import bulk, cells
-from .changelist import CertificateFilter, ChannelFilter, NotificationChangeList, StatusFilter, TypeFilter
-from .page import facts, timeline
+from ..queryset import REQUEUEABLE, NotificationQuerySet
+from . import bulk, cells, dashboard, progress, sending
+from .changelist import FILTERS, NotificationChangeList
+from .narrowing import NARROWING, READ
+from .page import facts, related, timeline
+from .preview import previews
 from .verbs import MARK_READ, REQUEUE, VERBS, Verb
 
 if TYPE_CHECKING:
@@ -46,14 +49,16 @@ class NotificationAdmin(NotificationModelAdmin):
 
     list_display = ("badge", "kind", "channel", "recipient", "certificate", "age", "retry", "problem")
     list_display_links = ("kind",)
-    list_filter = (StatusFilter, ChannelFilter, TypeFilter, CertificateFilter)
+    list_filter = FILTERS
     list_per_page = 50
     empty_value_display = ""
     # Only what an index can sort: the table may hold millions.
-    sortable_by = ("badge", "kind", "certificate", "age")
-    ordering = ("-created_at", "-id")
-    search_fields = ("recipient", "certificate_id", "message", "error", "last_error", "id__exact")
-    search_help_text = "Words in the recipient, certificate, message or errors; or a whole id."
+    sortable_by = ("age",)
+    search_fields = ("id",)  # what is searched is narrowing.py's to say
+    search_help_text = (
+        "A whole id or certificate is found wherever it is."
+        f" Words are looked for in the recipient, certificate, message and errors of the newest {READ:,}."
+    )
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     actions = ("requeue_selected", "mark_read_selected")
@@ -81,6 +86,17 @@ class NotificationAdmin(NotificationModelAdmin):
 
     # The list
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """The filters are all there is: any other column would mean reading the whole table."""
+        columns = {field.name for field in self.opts.get_fields()}
+        return lookup in NARROWING or lookup.split("__")[0] not in columns
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The list searches by itself (changelist.py)."""
+        return queryset, False
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NotificationChangeList]:
         return NotificationChangeList
 
@@ -93,7 +109,8 @@ class NotificationAdmin(NotificationModelAdmin):
     ) -> HttpResponse:
         if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
-        context = {"is_nav_sidebar_enabled": False, **(extra_context or {})}
+        offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
+        context = {"is_nav_sidebar_enabled": False, "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
             response.template_name = f"{TEMPLATES}/live.html"
@@ -146,9 +163,48 @@ class NotificationAdmin(NotificationModelAdmin):
         return bulk.run(self, request, queryset, MARK_READ)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.requeue_view)
-        name = "notifications_notificationevent_requeue"
-        return [path("<path:object_id>/requeue/", view, name=name), *super().get_urls()]
+        views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
+            "dashboard": ("dashboard/", self.dashboard_view),
+            "operations": ("operations/", self.operations_view),
+            "operation": ("operations/<int:operation_id>/", self.operation_view),
+            "requeue": ("<path:object_id>/requeue/", self.requeue_view),
+            "send": ("<path:object_id>/send/", self.send_view),
+        }
+        named = [
+            path(route, self.admin_site.admin_view(view), name=f"notifications_notificationevent_{name}")
+            for name, (route, view) in views.items()
+        ]
+        return [*named, *super().get_urls()]
+
+    def dashboard_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return dashboard.page(self, request)
+
+    def operations_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return progress.listing(self, request)
+
+    def operation_view(self, request: HttpRequest, operation_id: int) -> HttpResponse:
+        self._require_view(request)
+        return progress.page(self, request, operation_id)
+
+    def _require_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def respond(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+        """A page of our own with all that the admin's pages have."""
+        request.current_app = self.admin_site.name
+        common = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "is_nav_sidebar_enabled": False,
+            "list_url": self.url("changelist"),
+            "dashboard_url": self.url("dashboard"),
+            "operations_url": self.url("operations"),
+        }
+        return TemplateResponse(request, template, {**common, **context})
 
     @method_decorator(require_POST)
     def requeue_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -161,7 +217,28 @@ class NotificationAdmin(NotificationModelAdmin):
         if not there:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
         if there and "page" in request.POST and self.has_view_permission(request):
-            return HttpResponseRedirect(self._url("change", quote(pk)))
+            return HttpResponseRedirect(self.url("change", quote(pk)))
+        return self._back_to_list(request)
+
+    @method_decorator(require_POST)
+    def send_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Requeue one notification where it needs that, attempt it at once and show what came of it."""
+        if not self.has_requeue_permission(request):
+            raise PermissionDenied
+        pk = unquote(object_id)
+        event = self.get_object(request, pk)
+        try:
+            outcome = sending.requeue_and_send(event, by=request.user.get_username()) if event else None
+        except NotificationEvent.DoesNotExist:
+            outcome = None
+        if event is None or outcome is None:
+            self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
+            return self._back_to_list(request)
+        self.log_change(request, event, f"Sent by hand: {outcome.told}")
+        level = messages.SUCCESS if outcome.delivered else messages.WARNING
+        self.message_user(request, outcome.told, level)
+        if self.has_view_permission(request):
+            return HttpResponseRedirect(self.url("change", quote(pk)))
         return self._back_to_list(request)
 
     def _requeue(self, request: HttpRequest, event: NotificationEvent) -> bool:
@@ -181,15 +258,15 @@ class NotificationAdmin(NotificationModelAdmin):
         if not self.has_view_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
         filters = QueryDict(request.POST.get("filters", "")).urlencode()
-        return HttpResponseRedirect(self._url("changelist") + (f"?{filters}" if filters else ""))
+        return HttpResponseRedirect(self.url("changelist") + (f"?{filters}" if filters else ""))
 
-    def _url(self, view: str, *args: str) -> str:
+    def url(self, view: str, *args: object) -> str:
         name = f"admin:notifications_notificationevent_{view}"
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _verb_url(self, verb: Verb, event: NotificationEvent) -> str:
         """Where a button posts to: the list's actions ask first, because reading cannot be undone."""
-        return self._url("requeue", quote(event.pk)) if verb is REQUEUE else self._url("changelist")
+        return self.url("requeue", quote(event.pk)) if verb is REQUEUE else self.url("changelist")
 
     # A notification's own page
 
@@ -211,16 +288,28 @@ class NotificationAdmin(NotificationModelAdmin):
             "badge": cells.badge(event.status),
             "facts": facts(event, now, self._certificate_link(event)),
             "timeline": timeline(event, now),
-            "history_url": self._url("history", quote(event.pk)),
-            "delete_url": self._url("delete", quote(event.pk)),
+            "history_url": self.url("history", quote(event.pk)),
+            "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
+            "send": self._send_button(request, event),
+            "send_url": self.url("send", quote(event.pk)),
+            "previews": previews(event),
+            "related": [(other, cells.badge(other.status)) for other in related(event)],
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _send_button(self, request: HttpRequest, event: NotificationEvent) -> str:
+        """What the button says; "" where there is nothing to send, or nobody who may."""
+        if not self.has_requeue_permission(request):
+            return ""
+        return {Status.PENDING: "Send now", **dict.fromkeys(REQUEUEABLE, "Requeue and send now")}.get(
+            Status(event.status) if event.status in Status else Status.READ, ""
+        )
 
     def _certificate_link(self, event: NotificationEvent) -> SafeString | None:
         """All that was ever said about the same certificate."""
         if not event.certificate_id:
             return None
         query = urlencode({"certificate_id": event.certificate_id})
-        return format_html('<a href="{}?{}">{}</a>', self._url("changelist"), query, event.certificate_id)
+        return format_html('<a href="{}?{}">{}</a>', self.url("changelist"), query, event.certificate_id)

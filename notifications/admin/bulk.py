@@ -1,125 +1,205 @@
-"""A verb on many notifications: ask first with counts, then say what was done and what was not."""
+"""A verb on many notifications, from the list: ask first with counts, try one first, then carry it out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.options import ModelAdmin
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Count, Max, Q
-from django.db.models.functions import Coalesce, Lower
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
+from django.utils.functional import cached_property
+from django.utils.module_loading import import_string
 
-from ..models import NotificationEvent
+from .. import conf
+from ..models import AttemptOutcome, BulkOperation, DeliveryAttempt, NotificationEvent, Status
 from ..queryset import UNDELIVERED, NotificationQuerySet, database_now, free
-from .verbs import Verb
+from . import narrowing, operations, sending
+from .errors import Group, merged, with_problem
+from .narrowing import DETAILED, NEWEST, capped, many
+from .operations import RUNNING, because, rule
+from .verbs import REQUEUE, Verb
+
+if TYPE_CHECKING:
+    from . import NotificationAdmin
 
 CONFIRM_TEMPLATE = "admin/notifications/notificationevent/confirm.html"
 GROUPS_SHOWN = 20
+MOST_COUNTED = 100_000  # of all that match; the details are those of the newest DETAILED
 
 
 def run(
-    model_admin: ModelAdmin[NotificationEvent],
-    request: HttpRequest,
-    rows: NotificationQuerySet,
-    verb: Verb,
+    console: NotificationAdmin, request: HttpRequest, rows: NotificationQuerySet, verb: Verb
 ) -> HttpResponse | None:
-    """The action itself: a page that asks, or (confirmed) None, which sends the browser back to the list."""
-    refused = refusals(rows, verb)
+    """The action itself: a page that asks, or (confirmed) its first step and where to go on.
+
+    None sends the browser back to the list.
+    """
+    choice = Choice(request, rows, verb)
+    if "try" in request.POST and verb is REQUEUE and (first := choice.first):
+        outcome = sending.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
+        console.log_change(request, first, outcome.told)
+        return confirmation(console, request, Choice(request, rows, verb), outcome)
     if "confirm" not in request.POST:
-        return confirmation(model_admin, request, rows, verb, refused)
-    changed, skipped = verb.on_rows(rows, by=request.user.get_username())
-    told = f"{verb.done}: {counted(changed)}."
-    if skipped:
-        told += f" Skipped {skipped} ({because(refused, skipped)}): {rule(verb)}."
-    log(request, told)
-    model_admin.message_user(request, told, messages.SUCCESS if changed else messages.WARNING)
+        return confirmation(console, request, choice)
+    operation = operations.start(
+        request,
+        verb,
+        ids=None if choice.everything else [*rows.values_list("pk", flat=True)],
+        requested=min(choice.total, MOST_COUNTED),
+        at_least=choice.total > MOST_COUNTED or choice.partly,
+        refused=choice.refused,
+    )
+    operation = operations.step(operation.pk)
+    if operation.ended_at is None:
+        return HttpResponseRedirect(console.url("operation", operation.pk))
+    log(request, operation)
+    level = messages.SUCCESS if operation.changed else messages.WARNING
+    console.message_user(request, operations.told(operation), level)
     return None
 
 
-def refusals(rows: NotificationQuerySet, verb: Verb) -> dict[str, int]:
-    """How many the rules will refuse, and what they are."""
-    busy = Count("pk", filter=Q(status__in=UNDELIVERED) & ~free(database_now(rows.db)))
-    found: dict[str, int] = {}
-    per_status = rows.values_list("status").annotate(total=Count("pk"), running=busy).order_by("status")
-    for status, total, running in per_status:
-        if status not in verb.statuses:
-            found[status] = total
-        elif running:
-            found["attempt running"] = running
-    return found
+@dataclass
+class Choice:
+    """What is about to be changed. rows: of every status, as the list shows them."""
 
+    request: HttpRequest
+    rows: NotificationQuerySet
+    verb: Verb
 
-def because(refused: dict[str, int], skipped: int) -> str:
-    """The refusals in words; others may have changed between the count and the verb."""
-    parts = [f"{count} {what}" for what, count in refused.items()]
-    if (others := skipped - sum(refused.values())) > 0:
-        parts.append(f"{others} changed in the meantime")
-    return ", ".join(parts)
+    @property
+    def everything(self) -> bool:
+        return self.request.POST.get("select_across") == "1"
 
+    @cached_property
+    def partly(self) -> bool:
+        """The list did not look at all that may match; the operation will."""
+        return self.everything and narrowing.looks_at_a_part(self.filters)
 
-def counted(count: int) -> str:
-    return f"{count} notification" if count == 1 else f"{count} notifications"
+    @property
+    def filters(self) -> str:
+        return str(self.request.META.get("QUERY_STRING", ""))
 
+    @cached_property
+    def chosen(self) -> NotificationQuerySet:
+        """Those that the rules allow now."""
+        idle = free(database_now(self.rows.db)) | ~Q(status__in=UNDELIVERED)
+        return self.rows.filter(idle, status__in=self.verb.statuses)
 
-def rule(verb: Verb) -> str:
-    return f"{verb.label.lower()} takes {' and '.join(verb.statuses)} notifications only"
+    @cached_property
+    def sample(self) -> list[tuple[str, str, str | None, datetime]]:
+        """(id, channel, error, raised) of the newest DETAILED."""
+        rows = with_problem(self.chosen).order_by(*NEWEST)
+        return list(rows.values_list("pk", "channel", "problem", "created_at")[:DETAILED])
+
+    @cached_property
+    def total(self) -> int:
+        """MOST_COUNTED + 1 when there are more."""
+        return len(self.sample) if len(self.sample) < DETAILED else capped(self.chosen, MOST_COUNTED)
+
+    @property
+    def first(self) -> NotificationEvent | None:
+        return self.chosen.order_by(*NEWEST).first()
+
+    @cached_property
+    def refused(self) -> dict[str, int]:
+        """How many the rules will refuse, and what they are; COUNTED + 1 for more."""
+        busy = self.rows.filter(status__in=set(UNDELIVERED) & set(self.verb.statuses))
+        found = self._of_other_statuses()
+        found[RUNNING] = capped(busy.exclude(free(database_now(self.rows.db))))
+        return {why: count for why, count in found.items() if count}
+
+    def _of_other_statuses(self) -> dict[str, int]:
+        if not self.everything:
+            counts = dict(self.rows.order_by().values_list("status").annotate(Count("pk")))
+            return {status: count for status, count in counts.items() if status not in self.verb.statuses}
+        named = QueryDict(self.filters).get("status")
+        others = [s for s in Status.values if s not in self.verb.statuses and named in (None, "", s)]
+        return {status: capped(self.rows.filter(status=status)) for status in others}
+
+    @property
+    def channels(self) -> list[tuple[str, int]]:
+        """Old rows say `email`, new ones `Email`: one channel."""
+        names = {channel.casefold(): channel for _, channel, _, _ in reversed(self.sample)}
+        counts = Counter(channel.casefold() for _, channel, _, _ in self.sample)
+        return [(names[folded], count) for folded, count in counts.most_common()]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return merged((channel, error, 1, at, at) for _, channel, error, at in self.sample)
+
+    @property
+    def oldest(self) -> datetime | None:
+        return self.sample[-1][3] if self.sample else None
+
+    @cached_property
+    def arrived(self) -> int:
+        """How many may have arrived already, where a repeat would be seen twice."""
+        repeats = {channel.casefold() for channel in self.repeating}
+        ids = [pk for pk, channel, _, _ in self.sample if channel.casefold() in repeats]
+        unsure = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
+        attempts = DeliveryAttempt.objects.filter(notification_id__in=ids, outcome__in=unsure)
+        found = attempts.aggregate(count=Count("notification_id", distinct=True)) if ids else {"count": 0}
+        return int(found["count"])
+
+    @property
+    def repeating(self) -> list[str]:
+        """The channels whose provider shows a repeated message again."""
+        found = []
+        for name, options in conf.current().channels.items():
+            notifier = import_string(str(options["NOTIFIER"]))
+            if not getattr(notifier, "folds_repeats", False):
+                found.append(name)
+        return found
 
 
 def confirmation(
-    model_admin: ModelAdmin[NotificationEvent],
+    console: NotificationAdmin,
     request: HttpRequest,
-    rows: NotificationQuerySet,
-    verb: Verb,
-    refused: dict[str, int],
+    choice: Choice,
+    outcome: sending.Outcome | None = None,
 ) -> TemplateResponse:
     """Ask first. select_across goes on to the answer, or `all` would shrink to one page."""
-    idle = free(database_now(rows.db)) | ~Q(status__in=UNDELIVERED)
-    chosen = rows.filter(idle, status__in=verb.statuses).order_by()
-    channels = tallied(chosen, "folded")
-    shown = tallied(chosen, "folded", "problem", limit=GROUPS_SHOWN)
-    total = sum(channel["count"] for channel in channels)
+    total, verb = choice.total, choice.verb
+    shown = many(total, MOST_COUNTED)
+    if choice.partly and total <= MOST_COUNTED:
+        shown += "+"
+    groups = choice.groups[:GROUPS_SHOWN]
+    noun = "notification" if shown == "1" else "notifications"
     context: dict[str, Any] = {
-        **model_admin.admin_site.each_context(request),
-        "title": f"{verb.label}: {counted(total)}?" if total else f"{verb.label}: nothing to do",
-        "opts": model_admin.opts,
-        "media": model_admin.media,
-        "is_nav_sidebar_enabled": False,
+        "title": f"{verb.label}: {shown} {noun}?" if total else f"{verb.label}: nothing to do",
         "verb": verb,
         "total": total,
-        "channels": channels,
-        "groups": shown,
-        "others": total - sum(group["count"] for group in shown),
-        "refused": because(refused, 0),
+        "shown": shown,
+        "choice": choice,
+        "detailed": len(choice.sample) if total > len(choice.sample) or choice.partly else None,
+        "groups": groups,
+        "others": len(choice.sample) - sum(group.count for group in groups),
+        "refused": because(choice.refused),
         "rule": rule(verb),
-        "everything": request.POST.get("select_across") == "1",
+        "reason": request.POST.get("reason", ""),
+        "outcome": outcome,
+        "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
     }
-    request.current_app = model_admin.admin_site.name
-    return TemplateResponse(request, CONFIRM_TEMPLATE, context)
+    return console.respond(request, CONFIRM_TEMPLATE, context)
 
 
-def tallied(rows: NotificationQuerySet, *keys: str, limit: int | None = None) -> list[dict[str, Any]]:
-    """How many there are of each kind, most first. Old rows say `email`, new ones `Email`: one channel."""
-    kinds = rows.annotate(folded=Lower("channel"), problem=Coalesce("last_error", "error")).values(*keys)
-    counts: Any = kinds.annotate(name=Max("channel"), count=Count("pk"))
-    return list(counts.order_by("-count", *keys)[:limit])
-
-
-def log(request: HttpRequest, told: str) -> None:
+def log(request: HttpRequest, operation: BulkOperation) -> None:
     """One entry for one decision; each notification's own timeline says what happened to it."""
-    filters = request.META.get("QUERY_STRING", "")
-    everything = request.POST.get("select_across") == "1"
-    scope = f"all that match “{filters}”" if everything else "selected rows"
+    text = operations.told(operation)
+    reason = f" Reason: {operation.reason}" if operation.reason else ""
     LogEntry.objects.create(
         user_id=str(request.user.pk),
         content_type=ContentType.objects.get_for_model(NotificationEvent),
-        object_repr=told[:200],
+        object_repr=text[:200],
         action_flag=CHANGE,
-        change_message=f"{told} Scope: {scope}.",
+        change_message=f"{text} Scope: {operations.scope(operation)}.{reason}",
     )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Requeue, Status
+from ..models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Reading, Requeue, Status
 from ..queryset import UNDELIVERED
 from .cells import retry, upcoming, when_exact
 
 # The newest, and far more than anybody reads: a page must not grow with the years.
 SHOWN = 100
+RELATED = 10
 
 TONES = {
     AttemptOutcome.SENT: "sent",
@@ -58,11 +59,20 @@ def timeline(event: NotificationEvent, now: datetime) -> list[Moment]:
     """What happened, oldest first, at most SHOWN attempts and as many requeues."""
     attempts = list(event.deliveryattempts.order_by("-started_at", "-id")[: SHOWN + 1])
     requeues = list(event.requeues.order_by("-at", "-id")[: SHOWN + 1])
-    happened = [_attempt(a, event.channel) for a in attempts[:SHOWN]] + [
-        _requeue(r) for r in requeues[:SHOWN]
-    ]
+    readings = list(event.readings.order_by("-at", "-id")[: SHOWN + 1])
+    happened = [_attempt(a, event.channel) for a in attempts[:SHOWN]]
+    happened += [_requeue(r) for r in requeues[:SHOWN]] + [_reading(r) for r in readings[:SHOWN]]
     happened.sort(key=lambda moment: moment.at or now)
-    return [_raised(event), *_cut(attempts, requeues), *happened, *_next(event, now)]
+    return [_raised(event), *_cut(attempts, requeues, readings), *happened, *_next(event, now)]
+
+
+def related(event: NotificationEvent) -> list[NotificationEvent]:
+    """The newest others about the same certificate."""
+    if not event.certificate_id:
+        return []
+    rows = NotificationEvent.objects.filter(certificate_id=event.certificate_id).defer("message")
+    newest = rows.order_by("-created_at", "-id")[: RELATED + 1]
+    return [other for other in newest if other.pk != event.pk][:RELATED]
 
 
 def _raised(event: NotificationEvent) -> Moment:
@@ -83,13 +93,25 @@ def _attempt(attempt: DeliveryAttempt, channel: str) -> Moment:
 
 
 def _requeue(requeue: Requeue) -> Moment:
-    facts = [("Wiped status", requeue.status), ("Wiped retry count", requeue.retry_count)]
+    facts = [
+        ("Wiped status", requeue.status),
+        ("Wiped retry count", requeue.retry_count),
+        ("Reason", requeue.reason),
+        ("Operation", requeue.operation_id),
+    ]
     title = f"Requeued by {requeue.by or 'somebody unnamed'} via {requeue.via}"
     text = f"Wiped error: {requeue.last_error}" if requeue.last_error else ""
     return Moment(requeue.at, title, "requeue", _given(facts), text)
 
 
-def _cut(*histories: list[DeliveryAttempt] | list[Requeue]) -> Iterator[Moment]:
+def _reading(reading: Reading) -> Moment:
+    done = "Dismissed" if reading.status == Status.DEAD else "Marked as read"
+    title = f"{done} by {reading.by or 'somebody unnamed'} via {reading.via}"
+    facts = [("Reason", reading.reason), ("Operation", reading.operation_id)]
+    return Moment(reading.at, title, "read", _given(facts))
+
+
+def _cut(*histories: list[DeliveryAttempt] | list[Requeue] | list[Reading]) -> Iterator[Moment]:
     if any(len(history) > SHOWN for history in histories):
         yield Moment(None, f"Earlier entries are not shown: the newest {SHOWN} of each kind are", "read")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
-from ..models import NotificationEvent
+from ..models import BulkOperation, NotificationEvent, OperationKind
 from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
 
 
@@ -14,13 +14,16 @@ from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
 class Verb:
     """One verb of the QuerySet.
 
+    short      on a button in a row
     statuses   from which the rules allow it
     effect     what it does to a notification, for the page that asks first
     """
 
     name: str
+    kind: OperationKind
     permission: str
     label: str
+    short: str
     done: str
     statuses: tuple[str, ...]
     effect: str
@@ -33,8 +36,10 @@ class Verb:
     def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
         return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]
 
-    def on_rows(self, rows: NotificationQuerySet, by: str) -> Changed:
-        changed: Changed = getattr(rows, self.name)(by=by, via="admin")
+    def on_rows(self, rows: NotificationQuerySet, operation: BulkOperation) -> Changed:
+        """A batch of an operation."""
+        record = {"by": operation.by, "via": operation.via, "reason": operation.reason}
+        changed: Changed = getattr(rows, self.name)(**record, operation=operation)
         return changed
 
     def on_event(self, event: NotificationEvent, by: str) -> None:
@@ -44,8 +49,10 @@ class Verb:
 
 REQUEUE = Verb(
     name="requeue",
+    kind=OperationKind.REQUEUE,
     permission="requeue_notificationevent",
     label="Requeue",
+    short="Requeue",
     done="Requeued",
     statuses=REQUEUEABLE,
     effect="becomes pending with a fresh budget of attempts, and the next sweep sends it."
@@ -53,10 +60,16 @@ REQUEUE = Verb(
 )
 MARK_READ = Verb(
     name="mark_read",
+    kind=OperationKind.READ,
     permission="change_notificationevent",
     label="Mark as read",
+    short="Dismiss",
     done="Marked as read",
     statuses=READABLE,
     effect="is done with: a sent one has been seen, a dead one is dismissed for good and cannot be requeued.",
 )
 VERBS = (REQUEUE, MARK_READ)
+
+
+def verb_of(kind: str) -> Verb:
+    return next(verb for verb in VERBS if verb.kind == kind)

@@ -112,7 +112,8 @@ def test_the_page_costs_the_same_for_a_short_and_a_long_history(
 ) -> None:
     event = dead()
     for _ in range(2):
-        with django_assert_num_queries(5):  # session, user, notification, attempts, requeues
+        # session, user, notification, attempts, requeues, readings, the same certificate
+        with django_assert_num_queries(7):
             client.get(url("change", event))
         for n in range(30):
             attempt(event, number=n + 1)

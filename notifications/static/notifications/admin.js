@@ -1,6 +1,7 @@
 "use strict";
 // The list of notifications: row selection by delegation, so that it outlives the list's replacement
-// every 30 seconds; and that replacement, which waits while somebody is in the middle of something.
+// every 30 seconds; that replacement, which waits while somebody is in the middle of something; and
+// the keys. Last, what drives an operation on its progress page.
 {
     const list = document.getElementById("nf-list");
 
@@ -70,6 +71,7 @@
         if (boxes().some((box) => box.checked)) return "rows are selected";
         if (list.querySelector("select[name=action]")?.value) return "an action is chosen";
         if (document.activeElement?.id === "searchbar") return "you are searching";
+        if (document.querySelector("dialog[open], .nf-more[open]")) return "you are reading";
         return "";
     }
 
@@ -86,10 +88,12 @@
         const parts = [...fresh.querySelectorAll("[data-live]")];
         if (!parts.length) throw new Error("not a list");
         const held = document.activeElement;
+        const place = here();
         for (const part of parts) {
             document.getElementById(part.dataset.live).replaceChildren(...part.childNodes);
         }
         if (held && !held.isConnected) restoreFocus(held);
+        mark(place);
         tally();
     }
 
@@ -124,6 +128,62 @@
         announce();
     }
 
+    // Keys
+
+    const rows = () => [...list.querySelectorAll("#result_list tbody tr")];
+    const link = (row) => row?.querySelector("th a, td.field-kind a");
+    const current = () => list.querySelector("tr.nf-current");
+    const here = () => link(current())?.getAttribute("href");
+    const open = () => document.querySelector("dialog[open]");
+
+    function mark(href) {
+        const row = href && rows().find((row) => link(row)?.getAttribute("href") === href);
+        row?.classList.add("nf-current");
+    }
+
+    function move(by) {
+        const all = rows();
+        if (!all.length) return;
+        const at = all.indexOf(current());
+        const next = all[at < 0 ? 0 : Math.max(0, Math.min(all.length - 1, at + by))];
+        current()?.classList.remove("nf-current");
+        next.classList.add("nf-current");
+        link(next)?.focus({ preventScroll: true });
+        next.scrollIntoView({ block: "nearest" });
+    }
+
+    function toggle() {
+        current()?.querySelector("input.action-select")?.click();
+    }
+
+    // The page that asks first is the server's.
+    function requeue() {
+        const action = list.querySelector("select[name=action]");
+        if (!action?.querySelector("option[value=requeue_selected]")) return;
+        if (!boxes().some((box) => box.checked)) toggle();
+        if (!boxes().some((box) => box.checked)) return;
+        action.value = "requeue_selected";
+        list.querySelector("button[name=index]").click();
+    }
+
+    const keys = {
+        "/": () => document.getElementById("searchbar").focus(),
+        "?": () => document.getElementById("nf-keys").showModal(),
+        j: () => move(1),
+        k: () => move(-1),
+        x: toggle,
+        r: requeue,
+    };
+
+    function onKey(event) {
+        closeFilters(event);
+        if (event.ctrlKey || event.metaKey || event.altKey || open()) return;
+        if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
+        if (!Object.hasOwn(keys, event.key)) return;
+        event.preventDefault();
+        keys[event.key]();
+    }
+
     function closeFilters(event) {
         for (const open of document.querySelectorAll(".nf-filter[open]")) {
             if (event.key === "Escape" || (event.type === "click" && !open.contains(event.target))) open.open = false;
@@ -132,7 +192,7 @@
 
     if (list) {
         document.addEventListener("click", closeFilters);
-        document.addEventListener("keydown", closeFilters);
+        document.addEventListener("keydown", onKey);
         list.addEventListener("click", onClick);
         list.addEventListener("change", announce);
         document.addEventListener("focusin", announce);
@@ -144,4 +204,43 @@
         tally();
         announce();
     }
+}
+
+{
+    const operation = document.getElementById("nf-operation");
+    const form = document.getElementById("nf-drive");
+    const address = operation?.dataset.drive;
+
+    function show(state) {
+        const bar = document.getElementById("nf-progress");
+        bar.max = state.requested;
+        bar.value = state.ended ? state.requested : state.done;
+        document.getElementById("nf-told").textContent = state.told;
+    }
+
+    // One short step after the other, so that closing the page stops it between two of them.
+    async function drive() {
+        const body = new FormData(form);
+        body.delete("stop");
+        for (;;) {
+            const response = await fetch(address, {
+                method: "POST",
+                headers: { Accept: "application/json" },
+                redirect: "manual",
+                body,
+            });
+            if (!response.ok) throw new Error(response.status || "signed out");
+            const state = await response.json();
+            show(state);
+            if (state.ended) return window.location.replace(address);
+        }
+    }
+
+    function halt(error) {
+        const trouble = document.getElementById("nf-trouble");
+        trouble.textContent = `It stopped (${error.message}). Nothing is lost: Continue goes on where it is.`;
+        trouble.hidden = false;
+    }
+
+    if (address) drive().catch(halt);
 }

@@ -1,0 +1,178 @@
+"""How long the operator's pages take over five million notifications, in milliseconds of server time.
+
+    .venv/bin/python -m benchmarks.console [--rows 5000000] [--best-of 5]
+
+It fills a PostgreSQL of its own, asks Django's test client for every page, and compares the best of n
+with the budget. The numbers are the whole answer: queries, templates and middleware, without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests import postgres
+
+BUDGET = 300.0
+LIST = "/admin/notifications/notificationevent/"
+SETTINGS = {"shared_buffers": "512MB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB"}
+# Every 50th is dead, every 250th failed and every 251st pending; one in twenty was read.
+FILL = """
+INSERT INTO notification_events (id, type, certificate_id, channel, recipient, message, sent_at, status,
+                                 error, retry_count, next_retry_at, last_error, created_at)
+SELECT 'row-' || n,
+       (ARRAY['ExpirationWarning','RenewalSuccess','RenewalFailure','PolicyViolation',
+              'Revocation'])[n % 5 + 1],
+       'mc-' || n % 50000,
+       (ARRAY['Webhook','Email','Slack','Teams','PagerDuty','email'])[n % 6 + 1],
+       (ARRAY['https://hooks.example.com/','ops-','#pki-','Team ','service-','dev-'])[n % 6 + 1] || n % 1000,
+       'host-' || n % 50000 || '.example.com: ' || repeat('its certificate expires soon. ', 8),
+       CASE WHEN status IN ('sent', 'read') THEN at END, status, NULL,
+       CASE status WHEN 'dead' THEN 4 WHEN 'failed' THEN 1 ELSE 0 END,
+       CASE WHEN status = 'failed' AND n % 5000 > 0 THEN now() + interval '5 minutes' END,
+       CASE WHEN status IN ('dead', 'failed') THEN
+            (ARRAY['HTTP 503: upstream is down','SMTP 550: mailbox ops-%s@example.com unavailable',
+                   'no answer within 30 s: https://hooks.example.com/%s','HTTP 404: no_service: request %s',
+                   'connection to 10.0.%s.1:443 refused','HTTP 429: slow down, retry after %s s',
+                   'certificate of host-%s.example.com is not trusted'])[n / 50 % 7 + 1] END,
+       at
+  FROM (SELECT n, now() - n * interval '3 seconds' AS at,
+               CASE WHEN n % 50 = 0 THEN 'dead' WHEN n % 250 = 1 THEN 'failed' WHEN n % 251 = 2 THEN 'pending'
+                    WHEN n % 20 = 3 THEN 'read' ELSE 'sent' END AS status
+          FROM generate_series(1, {rows}) AS n) AS rows
+"""
+AFTER = (
+    "UPDATE notification_events SET last_error = replace(last_error, '%s', substr(id, 5))"
+    " WHERE status IN ('dead', 'failed') AND last_error LIKE '%%s%'",
+    """
+    INSERT INTO notification_attempts (notification_id, number, channel, started_at, duration_ms, outcome,
+                                       reason, status_code, error, worker)
+    SELECT id, 5, channel, created_at, 80, CASE WHEN length(id) % 2 = 0 THEN 'unknown' ELSE 'transient' END,
+           'server', 503, last_error, 'bench:1'
+      FROM notification_events WHERE status = 'dead'
+    """,
+    """
+    INSERT INTO notification_tallies
+    SELECT nextval(pg_get_serial_sequence('notification_tallies', 'id')), date_trunc('hour', now()) - h *
+           interval '1 hour', c, o, 1000, 80000, 900, 50, 50, 0, 0, 0, 500, 300, 100, 50, 50, 0, 0, 0, 0, 0
+      FROM generate_series(0, 167) AS h, unnest(ARRAY['Webhook','Email','Slack','Teams','PagerDuty']) AS c,
+           unnest(ARRAY['sent', 'transient']) AS o
+    """,
+    "VACUUM ANALYZE",
+)
+PAGES = {
+    "all": LIST,
+    "all, oldest first": LIST + "?o=6",
+    "all, page 150": LIST + "?p=150",
+    "all, one channel": LIST + "?channel=slack",
+    "all, a channel that nobody uses": LIST + "?channel=fax",
+    "all, one type": LIST + "?type=Revocation",
+    "all, a type that nobody raises": LIST + "?type=Unheard",
+    "all, sent": LIST + "?status=sent",
+    "all, pending": LIST + "?status=pending",
+    "all, read on one channel": LIST + "?status=read&channel=Teams",
+    "all, last 24 hours": LIST + "?age=24h",
+    "all, older than 30 days": LIST + "?age=over30d",
+    "all, one certificate": LIST + "?certificate_id=mc-77",
+    "all, search: a word": LIST + "?q=host-77",
+    "all, search: nothing found": LIST + "?q=needle",
+    "all, search: an id": LIST + "?q=row-4999999",
+    "all, search: a certificate": LIST + "?q=mc-4711",
+    "dead letters": LIST + "?status=dead",
+    "dead letters, oldest first": LIST + "?status=dead&o=6",
+    "dead letters, one channel": LIST + "?status=dead&channel=Email",
+    "dead letters, one type": LIST + "?status=dead&type=Revocation",
+    "dead letters, one error": LIST + "?status=dead&error=HTTP+503:+upstream+is+down",
+    "dead letters, search": LIST + "?status=dead&q=mailbox",
+    "dead letters, search: nothing found": LIST + "?status=dead&q=needle",
+    "retrying": LIST + "?status=retrying",
+    "stranded": LIST + "?status=stranded",
+    "a notification": LIST + "row-50/change/",
+    "dashboard": LIST + "dashboard/",
+    "operations": LIST + "operations/",
+}
+ALL_DEAD = {"action": "requeue_selected", "index": "0", "select_across": "1", "_selected_action": "-"}
+
+
+def fill(rows: int) -> None:
+    """The database that DATABASE_URL names, migrated and full."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    call_command("migrate", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute(FILL.format(rows=rows))
+        for statement in AFTER:
+            cursor.execute(statement)
+
+
+def measure(ask: Callable[[], Any], best_of: int) -> float:
+    """Milliseconds of the fastest answer."""
+    times = []
+    for _ in range(best_of):
+        start = time.perf_counter()
+        response = ask()
+        times.append((time.perf_counter() - start) * 1000)
+        if response.status_code != 200:
+            raise SystemExit(f"{response.status_code} for {response.request['PATH_INFO']}")
+    return min(times)
+
+
+def pages(best_of: int) -> dict[str, float]:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    client = Client()
+    client.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
+    found = {
+        name: measure(lambda address=address: client.get(address), best_of) for name, address in PAGES.items()
+    }
+    asked = LIST + "?status=dead"
+    found["asking before all dead letters are requeued"] = measure(
+        lambda: client.post(asked, ALL_DEAD), best_of
+    )
+    reply = client.post(asked, {**ALL_DEAD, "confirm": "1"})
+    progress = reply.headers["Location"]
+    found["progress page"] = measure(lambda: client.get(progress), best_of)
+    step = {"Accept": "application/json"}
+    found["one step of it (500 notifications)"] = measure(
+        lambda: client.post(progress, headers=step), best_of
+    )
+    return found
+
+
+def report(found: dict[str, float]) -> int:
+    """The table, and 1 where a page is over the budget."""
+    for name, milliseconds in found.items():
+        print(f"{milliseconds:8.0f} ms  {'' if milliseconds < BUDGET else 'OVER  '}{name}")
+    over = sum(milliseconds >= BUDGET for milliseconds in found.values())
+    print(f"{len(found) - over} of {len(found)} answers within {BUDGET:.0f} ms")
+    return 1 if over else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--best-of", type=int, default=5)
+    arguments = parser.parse_args()
+    with postgres.running(durable=True, settings=SETTINGS) as server:
+        os.environ.update(
+            DATABASE_URL=server.url, DJANGO_SETTINGS_MODULE="tests.settings", TEST_DATABASE="postgresql"
+        )
+        import django
+        from django.test.utils import setup_test_environment
+
+        django.setup()
+        setup_test_environment()
+        fill(arguments.rows)
+        return report(pages(arguments.best_of))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

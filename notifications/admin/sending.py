@@ -1,0 +1,81 @@
+"""One notification, now, while the operator waits: what a worker would do, for exactly this row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import conf, leases
+from ..engine import Engine
+from ..exceptions import TransitionRefused
+from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
+from ..queryset import REQUEUEABLE, database_now
+from ..sweeps import Options, Source
+
+BY_HAND = "by hand"  # the kind of a sweep of one row
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of it. attempt: None where there was none, and `told` says why."""
+
+    event: NotificationEvent
+    told: str
+    attempt: DeliveryAttempt | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return self.attempt is not None and self.attempt.outcome == AttemptOutcome.SENT
+
+
+def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> Outcome:
+    """Give it a fresh budget where it needs one, and attempt it at once.
+
+    Raises NotificationEvent.DoesNotExist when the row is gone.
+    """
+    rows = NotificationEvent.objects.filter(pk=event.pk)
+    if event.status in REQUEUEABLE and not rows.requeue(by=by, via="admin", reason=reason).changed:
+        refusal: TransitionRefused = rows.refusal("requeue", event.pk)
+        return Outcome(event, f"Requeue refused: {refusal.why}.")
+    return send(event)
+
+
+def send(event: NotificationEvent) -> Outcome:
+    """Attempt a pending notification at once, also where its endpoint is held: it is the probe then."""
+    settings, using = conf.current(), NotificationEvent.objects.db
+    now = database_now(using)
+    due = NotificationEvent.objects.pending().filter(pk=event.pk)
+    claimed = leases.claim(due, 1, now=now, lease=settings.lease)
+    if not claimed:
+        return _ended(event, "Not sent from here: a worker has it in hand, or it is pending no more.")
+    _end_holds_of(event)
+    before = set(event.deliveryattempts.values_list("pk", flat=True))
+    Engine(settings, Options(limit=1, log=False, using=using), [Source(BY_HAND, rows=claimed)]).run()
+    attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
+    if attempt is None:
+        return _ended(
+            event, "Not sent now: its endpoint is held. It stays pending, and the next sweep sends it."
+        )
+    return _ended(event, _told(attempt), attempt)
+
+
+def _end_holds_of(event: NotificationEvent) -> None:
+    """Whoever waits for one delivery wants it tried: its holds run out, so this attempt is their probe."""
+    for hold in Hold.objects.filter(channel__iexact=event.channel):
+        exactly = event.recipient == hold.recipient_prefix
+        if exactly or (not hold.exact and event.recipient.startswith(hold.recipient_prefix)):
+            Hold.objects.filter(pk=hold.pk).update(until=database_now(Hold.objects.db))
+
+
+def _ended(event: NotificationEvent, told: str, attempt: DeliveryAttempt | None = None) -> Outcome:
+    fresh: NotificationEvent = NotificationEvent.objects.get(pk=event.pk)
+    return Outcome(fresh, told, attempt)
+
+
+def _told(attempt: DeliveryAttempt) -> str:
+    code = f", provider status {attempt.status_code}" if attempt.status_code else ""
+    how = f"in {attempt.duration_ms} ms{code}"
+    if attempt.outcome == AttemptOutcome.SENT:
+        return f"Sent {how}."
+    status = attempt.notification.status
+    became = {"failed": "it is retried later", "dead": "it is dead again"}.get(status, f"it is {status}")
+    return f"Not delivered {how}: {attempt.error or attempt.outcome}; {became}."
