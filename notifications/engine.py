@@ -270,8 +270,9 @@ class Engine:
         claimed: list[NotificationEvent] = []
         if not await self._database(lambda: claimed.extend(self._claim(source, room, closed))):
             return
-        source.dry = closed if len(claimed) < room else None
         refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
+        # What is refused is due again, so it is not the end.
+        source.dry = closed if len(claimed) < room and not refused else None
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.
             source.rows += [event for event in refused if not self._lane(event).held]
