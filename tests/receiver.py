@@ -191,6 +191,7 @@ class MailReceiver(Background):
     ) -> None:
         super().__init__()
         self.mails: list[Mail] = []
+        self.dropped: list[Mail] = []  # arrived, but the connection was cut before the reply
         self.connections = 0
         self.rcpt: deque[str] = deque()
         self.data: deque[str] = deque()
@@ -236,9 +237,11 @@ class MailReceiver(Background):
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         reply = self.data.popleft() if self.data else "250 taken"
+        assert isinstance(envelope.content, bytes)
+        mail = Mail(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content)
         if reply == "drop" and server.transport:
+            self.dropped.append(mail)
             server.transport.abort()
         if reply.startswith("250"):
-            assert isinstance(envelope.content, bytes)
-            self.mails.append(Mail(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content))
+            self.mails.append(mail)
         return reply

@@ -1,0 +1,112 @@
+"""settings.NOTIFICATIONS: the defaults that operators know, and what is refused, by its name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from notifications import conf
+
+STEADY = examples(deadline=None, derandomize=True)
+NOTIFIER = {"NOTIFIER": "tests.scripted.ScriptedNotifier"}
+
+
+def test_the_defaults_are_the_contracts(settings: Any) -> None:
+    settings.NOTIFICATIONS = {}
+    current = conf.current()
+    assert (current.max_attempts, current.sweep_limit, current.concurrency) == (5, 1000, 100)
+    assert (current.backoff_base, current.backoff_cap) == (timedelta(minutes=1), timedelta(hours=1))
+    assert (current.send_timeout, current.lease) == (timedelta(seconds=30), timedelta(minutes=2))
+    assert (current.retry_interval, current.process_interval) == (timedelta(minutes=2), timedelta(minutes=1))
+    assert (current.missing_notifier, current.channels) == ("sent", {})
+
+
+def test_without_the_setting_the_defaults_stand(settings: Any) -> None:
+    del settings.NOTIFICATIONS
+    assert conf.current() == conf.Conf()
+
+
+@pytest.mark.parametrize("seconds", [90, 90.0, timedelta(seconds=90)])
+def test_durations_are_timedeltas_or_seconds(settings: Any, seconds: Any) -> None:
+    settings.NOTIFICATIONS = {"LEASE": seconds}
+    assert conf.current().lease == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("spelling", ["slack", "SLACK", "Slack", "sLaCk"])
+def test_channels_are_found_without_regard_to_case(spelling: str) -> None:
+    assert conf.Conf(channels={"Slack": NOTIFIER}).channel(spelling) == "Slack"
+    assert conf.Conf(channels={"Slack": NOTIFIER}).channel(f"{spelling} ") is None
+
+
+REFUSED = [
+    ({"MAX_ATEMPTS": 3}, "MAX_ATEMPTS"),
+    ({"max_attempts": 3}, "max_attempts"),
+    ({"MAX_ATTEMPTS": 0}, "MAX_ATTEMPTS"),
+    ({"MAX_ATTEMPTS": True}, "MAX_ATTEMPTS"),
+    ({"MAX_ATTEMPTS": "5"}, "MAX_ATTEMPTS"),
+    ({"CONCURRENCY": 1.5}, "CONCURRENCY"),
+    ({"SWEEP_LIMIT": -1}, "SWEEP_LIMIT"),
+    ({"BACKOFF_CAP": 0}, "BACKOFF_CAP"),
+    ({"BACKOFF_CAP": timedelta(0)}, "BACKOFF_CAP"),
+    ({"BACKOFF_BASE": "1m"}, "BACKOFF_BASE"),
+    ({"RETRY_INTERVAL": float("inf")}, "RETRY_INTERVAL"),
+    ({"RETRY_INTERVAL": float("nan")}, "RETRY_INTERVAL"),
+    ({"PROCESS_INTERVAL": 10**40}, "PROCESS_INTERVAL"),
+    ({"MISSING_NOTIFIER": "drop"}, "MISSING_NOTIFIER"),
+    ({"BASE_URL": 5}, "BASE_URL"),
+    ({"LEASE": 59, "SEND_TIMEOUT": 30}, "LEASE"),
+    ({"CHANNELS": ["Slack"]}, "CHANNELS"),
+    ({"CHANNELS": {"Slack": {}}}, "Slack"),
+    ({"CHANNELS": {"Slack": None}}, "Slack"),
+    ({"CHANNELS": {"Slack": "path.to.Notifier"}}, "Slack"),
+    ({"CHANNELS": {"Slack": NOTIFIER, "slack": NOTIFIER}}, "twice"),
+    ({"CHANNELS": {5: NOTIFIER}}, "5"),
+    ({5: 5}, "5"),
+    (None, "NOTIFICATIONS"),
+    (["MAX_ATTEMPTS"], "NOTIFICATIONS"),
+]
+
+
+@pytest.mark.parametrize(("given", "named"), REFUSED)
+def test_what_is_wrong_is_refused_by_its_name(settings: Any, given: Any, named: str) -> None:
+    settings.NOTIFICATIONS = given
+    with pytest.raises(ImproperlyConfigured) as refused:
+        conf.current()
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_fault_is_named_at_once(settings: Any) -> None:
+    settings.NOTIFICATIONS = {"MAX_ATTEMPTS": 0, "LEASE": -1, "COLOUR": "red"}
+    with pytest.raises(ImproperlyConfigured, match=r"(?s)COLOUR.*MAX_ATTEMPTS.*LEASE"):
+        conf.current()
+
+
+ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.timedeltas()
+    | st.dictionaries(st.text() | st.integers(), st.none() | st.just(NOTIFIER) | st.integers())
+)
+
+
+@STEADY
+@given(st.dictionaries(st.sampled_from([*conf.FIELDS, "OTHER"]), ANYTHING))
+def test_whatever_is_given_is_either_a_configuration_or_a_list_of_faults(given: dict[str, Any]) -> None:
+    """Never a traceback at start."""
+    found = conf.faults(given)
+    assert all(isinstance(fault, str) and fault for fault in found)
+    if not found:
+        assert all(
+            isinstance(value, timedelta) for value in (conf.made(given).lease, conf.made(given).backoff_cap)
+        )
