@@ -36,6 +36,7 @@ from .verdict import as_delivery_error, decide
 logger = logging.getLogger(__name__)
 
 FIRST_CLAIM = 20  # rows; the stride doubles from here while endpoints keep up
+MOST_STRIDE = 5  # rows claimed at once for each attempt that may be in flight
 FLUSH_ROWS = 200
 FLUSH_SECONDS = 0.1
 BEAT_SECONDS = 10.0
@@ -54,6 +55,7 @@ class Engine:
         self.lanes: Lanes[NotificationEvent] = Lanes(rules_of(settings))
         self.notifiers: dict[str, Notifier] = {}
         self.stride = FIRST_CLAIM
+        self.pace = 0.0  # attempts that ended within a second, of late
         self.tasks: set[asyncio.Task[None]] = set()
         self.done: list[Outcome] = []
         self.given_back: list[tuple[NotificationEvent, float]] = []  # unattempted, due again in seconds
@@ -284,7 +286,9 @@ class Engine:
             await self._database(self._release, [(event, 0.0) for event in refused])
         # Many refused means that few endpoints own what is next: look for the others in small steps.
         grown = self.stride // 2 if refused else self.stride * 2
-        self.stride = max(FIRST_CLAIM, min(grown, 2 * self.conf.concurrency))
+        # At most what starts within about a second, or the loop would wait for the database.
+        most = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
+        self.stride = max(FIRST_CLAIM, min(grown, most))
 
     async def _database(self, call: Callable[..., Any], *args: Any) -> bool:
         """Whether it was done; False, where we are patient, while the database is away."""
@@ -378,7 +382,7 @@ class Engine:
         if not recorded:
             self.done, self.lanes.changes = outcomes + self.done, changes + self.lanes.changes
             return False
-        self.flushed = time.monotonic()
+        self.pace, self.flushed = len(outcomes) / max(age, 0.001), time.monotonic()
         for source in self.sources:
             self.options.progress(source.result)
         return True
@@ -417,14 +421,18 @@ class Engine:
             answer = UnknownOutcome("the worker was stopped before an answer came; it may have arrived")
         except (Exception, SystemExit) as error:
             answer = as_delivery_error(error)
-        self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None)
-        milliseconds = round((time.monotonic() - start) * 1000)
-        outcome = decide(event, answer, self.conf, started_at, milliseconds)
+        seconds = time.monotonic() - start
+        self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None, seconds)
+        outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
         self.done.append(outcome)
         log_attempt(outcome)
 
     def _learn(
-        self, lane: Lane[NotificationEvent], event: NotificationEvent, error: DeliveryError | None
+        self,
+        lane: Lane[NotificationEvent],
+        event: NotificationEvent,
+        error: DeliveryError | None,
+        seconds: float,
     ) -> None:
         """Tell the lane; where a host serves many, a closed door is the recipient's alone."""
         shared = any(e.recipient_prefix and not e.exact for e in lane.endpoints)
@@ -435,7 +443,7 @@ class Engine:
             self.lanes.hold(door, error)
             self.closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
             error = None
-        self.lanes.ended(lane, error)
+        self.lanes.ended(lane, error, seconds)
 
     async def _send(self, event: NotificationEvent) -> Delivered | None:
         """The provider's acceptance, or None where the channel has no notifier."""

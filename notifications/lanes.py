@@ -20,6 +20,7 @@ Row = TypeVar("Row")
 MANY = 1000  # endpoints; beyond these the idle ones are forgotten
 START = 5  # attempts in flight at an endpoint that has not answered yet
 WAITING_PER_SLOT = 4  # rows kept in hand for each attempt that an endpoint may have in flight
+MOST_PER_SLOT = 10  # where attempts are so quick that these are done within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Lane(Generic[Row]):
     running: int = 0
     failures: int = 0
     not_before: float = 0.0
+    seconds: float = 1.0  # that an attempt takes of late
     held: bool = False
     pause: float = 0.0  # seconds, while held
     probing: bool = False
@@ -64,7 +66,7 @@ class Lane(Generic[Row]):
     def capacity(self) -> int:
         # A lane with a pace of its own can only use what it starts within the next seconds.
         paced = self.per_second and max(1, round(self.per_second * START))
-        return paced or WAITING_PER_SLOT * self.limit
+        return paced or self.limit * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
 
     def may_start(self, now: float) -> bool:
         return bool(self.waiting) and self.running < self.limit and now >= self.not_before and not self.held
@@ -140,10 +142,11 @@ class Lanes(Generic[Row]):
         self.running -= 1
         lane.running -= 1
 
-    def ended(self, lane: Lane[Row], error: DeliveryError | None) -> None:
+    def ended(self, lane: Lane[Row], error: DeliveryError | None, seconds: float = 1.0) -> None:
         """Learn from an attempt's end. Rows of an endpoint that is held from now on are left to `drain`."""
         self.running -= 1
         lane.running -= 1
+        lane.seconds = max(0.9 * lane.seconds + 0.1 * seconds, 0.001)
         effect = error.endpoint_effect if error else EndpointEffect.HEALTHY
         if effect == EndpointEffect.HEALTHY:
             self._healthy(lane)
