@@ -1,0 +1,39 @@
+"""The tables: notification_events, which certctl shares, and those of our own that say what happened.
+
+The verbs live on the QuerySet (queryset.py: producers and operators; leases.py: workers).
+"""
+
+from ..queryset import Status
+from .events import EventType, Index, NotificationEvent, new_id
+from .history import (
+    INTERRUPTED_ERROR,
+    AttemptOutcome,
+    BulkOperation,
+    DeliveryAttempt,
+    OperationKind,
+    Reading,
+    Requeue,
+)
+from .state import AGES, DURATIONS, Hold, SweepKind, SweepRun, Tally, Worker
+
+__all__ = [
+    "AGES",
+    "DURATIONS",
+    "INTERRUPTED_ERROR",
+    "AttemptOutcome",
+    "BulkOperation",
+    "DeliveryAttempt",
+    "EventType",
+    "Hold",
+    "Index",
+    "NotificationEvent",
+    "OperationKind",
+    "Reading",
+    "Requeue",
+    "Status",
+    "SweepKind",
+    "SweepRun",
+    "Tally",
+    "Worker",
+    "new_id",
+]

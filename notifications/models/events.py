@@ -1,0 +1,182 @@
+"""notification_events, the table that certctl shares."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import ClassVar
+
+from django.core.exceptions import ValidationError
+from django.core.validators import ProhibitNullCharactersValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from ..queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
+
+NO_NUL = [ProhibitNullCharactersValidator()]
+MOST_ATTEMPTS = 2**31 - 1
+MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
+
+
+class EventType(models.TextChoices):
+    """What certctl raises today; other values occur and are delivered all the same."""
+
+    EXPIRATION_WARNING = "ExpirationWarning"
+    RENEWAL_SUCCESS = "RenewalSuccess"
+    RENEWAL_FAILURE = "RenewalFailure"
+    DEPLOYMENT_SUCCESS = "DeploymentSuccess"
+    DEPLOYMENT_FAILURE = "DeploymentFailure"
+    POLICY_VIOLATION = "PolicyViolation"
+    REVOCATION = "Revocation"
+
+
+class Index(models.Index):
+    """An index whose name may be as long as PostgreSQL and SQLite allow: certctl chose the names."""
+
+    max_name_length = 63
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+class NotificationEvent(models.Model):
+    """One alert owed to one recipient on one channel."""
+
+    id = models.TextField(primary_key=True, default=new_id, editable=False, validators=NO_NUL)
+    type = models.CharField(max_length=255, validators=NO_NUL)
+    certificate_id = models.TextField("certificate", null=True, blank=True, validators=NO_NUL)
+    channel = models.CharField(max_length=255, validators=NO_NUL)
+    recipient = models.CharField(max_length=255, validators=NO_NUL)
+    message = models.TextField(validators=NO_NUL)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(max_length=50, default=Status.PENDING, db_default=Status.PENDING.value)
+    error = models.TextField(null=True, blank=True)
+    retry_count = models.IntegerField(default=0, db_default=0)
+    next_retry_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
+    leased_until = models.DateTimeField(null=True, blank=True)
+    dedup_key = models.TextField(null=True, blank=True, validators=NO_NUL)
+
+    objects: ClassVar = NotificationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "notification_events"
+        ordering = ("-created_at",)
+        verbose_name = "notification"
+        permissions = (("requeue_notificationevent", "Can requeue notifications"),)
+        indexes = (
+            Index(fields=["certificate_id"], name="idx_notification_events_certificate_id"),
+            Index(fields=["status"], name="idx_notification_events_status"),
+            Index(fields=["type"], name="idx_notification_events_type"),
+            Index(
+                fields=["next_retry_at"],
+                name="idx_notification_events_retry_sweep",
+                condition=Q(status="failed", next_retry_at__isnull=False),
+            ),
+            # Leased rows leave this index, so a claim never walks over what others have in hand.
+            Index(
+                fields=["created_at"],
+                name="idx_notification_events_pending",
+                condition=Q(status="pending", leased_until__isnull=True),
+            ),
+            Index(
+                fields=["leased_until"],
+                name="idx_notification_events_leased",
+                condition=Q(leased_until__isnull=False),
+            ),
+            Index(fields=["-created_at", "-id"], name="idx_notification_events_newest"),
+            # The dead-letter page in its order, and the dead by channel without reading the rows.
+            Index(
+                fields=["-created_at", "-id", "channel"],
+                name="idx_notification_events_dead",
+                condition=Q(status="dead"),
+            ),
+            Index(
+                fields=["created_at"],
+                name="idx_notification_events_stranded",
+                condition=Q(status="failed", next_retry_at__isnull=True),
+            ),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["dedup_key"],
+                name="uniq_notification_events_dedup_key",
+                condition=Q(dedup_key__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type} to {self.recipient} on {self.channel}"
+
+    def clean(self) -> None:
+        """Refuse what no database can hold: halves of characters, as a shell's odd bytes become, and
+        texts too long for their column's index."""
+        for name in ("type", "certificate_id", "channel", "recipient", "message", "dedup_key"):
+            try:
+                size = len(str(getattr(self, name)).encode())
+            except UnicodeEncodeError:
+                raise ValidationError({name: "This text is not valid Unicode."}) from None
+            if name in ("certificate_id", "dedup_key") and size > MOST_INDEXED:
+                raise ValidationError({name: f"This text is longer than {MOST_INDEXED} bytes."})
+
+    @property
+    def attempt_number(self) -> int:
+        """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
+        return min(max(self.retry_count, 0), MOST_ATTEMPTS - 1) + 1
+
+    def requeue(self, *, by: str, via: str = "python") -> None:
+        """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""
+        rows = self._rows().filter(pk=self.pk)
+        if not rows.requeue(by=by, via=via).changed:
+            raise rows.refusal("requeue", self.pk)
+        self.refresh_from_db()
+
+    def mark_read(self, *, by: str = "", via: str = "python") -> None:
+        """Seen (sent) or dismissed (dead). Raises TransitionRefused, or DoesNotExist if the row is gone."""
+        rows = self._rows().filter(pk=self.pk)
+        if not rows.mark_read(by=by, via=via).changed:
+            raise rows.refusal("mark read", self.pk)
+        self.refresh_from_db()
+
+    def record_failed_attempt(self, last_error: str, next_retry_at: datetime) -> None:
+        """A transient failure: failed, one more on retry_count, due again at next_retry_at.
+
+        Raises TransitionRefused when the event is not waiting for delivery, ValueError without a
+        next_retry_at (that would strand the row), DoesNotExist when the row is gone.
+        """
+        if next_retry_at is None:
+            raise ValueError("next_retry_at is needed: a failed notification without one is never retried")
+        self._rows().transition(
+            "record a failed attempt of",
+            self,
+            UNDELIVERED,
+            status=Status.FAILED,
+            retry_count=models.F("retry_count") + 1,
+            next_retry_at=next_retry_at,
+            last_error=tidy(last_error),
+        )
+
+    def mark_as_dead(self, last_error: str) -> None:
+        """Into the dead-letter queue; retry_count stays as evidence."""
+        self._rows().transition(
+            "dead-letter",
+            self,
+            UNDELIVERED,
+            status=Status.DEAD,
+            next_retry_at=None,
+            last_error=tidy(last_error),
+        )
+
+    def mark_as_sent(self, sent_at: datetime) -> None:
+        """Delivered at sent_at; retry_count and last_error stay as evidence."""
+        self._rows().transition(
+            "mark as sent", self, UNDELIVERED, status=Status.SENT, sent_at=sent_at, next_retry_at=None
+        )
+
+    def _rows(self) -> NotificationQuerySet:
+        rows: NotificationQuerySet = type(self).objects.using(self._state.db)
+        return rows

@@ -1,0 +1,180 @@
+"""What happened to notifications, and who decided it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+
+from .events import Index, NotificationEvent
+
+
+class OperationKind(models.TextChoices):
+    REQUEUE = "requeue"
+    READ = "read"
+
+
+class BulkOperation(models.Model):
+    """An operator's one decision about many notifications, carried out a batch at a time.
+
+    filters    the list's query string; ids instead, where rows were selected
+    requested  how many were to be changed when it was asked; at_least: there were more than are counted
+    skips      how many were left as they are, by why
+    cursor     the last notification looked at: [status, created_at, id]
+    """
+
+    kind = models.CharField(max_length=20, choices=OperationKind.choices)
+    filters = models.TextField(blank=True, default="")
+    ids = models.JSONField(null=True, blank=True)
+    reason = models.TextField(blank=True, default="")
+    by = models.CharField(max_length=255)
+    via = models.CharField(max_length=50)
+    requested = models.PositiveBigIntegerField()
+    at_least = models.BooleanField(default=False)
+    changed = models.PositiveBigIntegerField(default=0)
+    skips = models.JSONField(default=dict)
+    cursor = models.JSONField(null=True, blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    stopped_by = models.CharField(max_length=255, blank=True, default="")
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_operations"
+        ordering = ("-started_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.by} of {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+def belongs_to_operation() -> models.ForeignKey[BulkOperation | None, BulkOperation | None]:
+    """Which operation this was a part of. Without a constraint, as operations outlive what they changed."""
+    return models.ForeignKey(
+        BulkOperation,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+
+
+class History(models.Model):
+    """Evidence about one notification. It goes when the notification goes.
+
+    PostgreSQL cascades in the database, because certctl deletes rows that Django never sees;
+    the constraint is made by hand in the migration, so Django must not make its own.
+    """
+
+    notification = models.ForeignKey(
+        NotificationEvent,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="%(class)ss",
+        db_index=False,  # each table's own index starts with it
+    )
+
+    class Meta:
+        abstract = True
+
+
+class AttemptOutcome(models.TextChoices):
+    SENT = "sent"
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    UNKNOWN = "unknown"  # written but never answered: it may have arrived
+    INTERRUPTED = "interrupted"  # its worker died
+    NO_NOTIFIER = "no_notifier"
+
+
+class DeliveryAttempt(History):
+    """One claimed try, numbered from 1 since the last requeue."""
+
+    number = models.PositiveIntegerField()
+    channel = models.CharField(max_length=255)
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=20, choices=AttemptOutcome.choices)
+    reason = models.CharField(max_length=20, blank=True, default="")
+    status_code = models.IntegerField("HTTP or SMTP status", null=True, blank=True)
+    error = models.TextField(null=True, blank=True)
+    worker = models.CharField(max_length=255)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_attempts"
+        ordering = ("started_at", "id")
+        indexes = (Index(fields=["notification", "started_at"], name="idx_notification_attempts_event"),)
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.outcome}"
+
+    @classmethod
+    def interrupted(cls, event: NotificationEvent) -> DeliveryAttempt:
+        """The attempt that ended with its worker: all that is known is when its lease did."""
+        return cls(
+            notification=event,
+            number=event.attempt_number,
+            channel=event.channel,
+            started_at=event.leased_until or event.created_at,
+            duration_ms=0,
+            outcome=AttemptOutcome.INTERRUPTED,
+            error=INTERRUPTED_ERROR,
+            worker="",
+        )
+
+
+INTERRUPTED_ERROR = "interrupted: the worker did not live to record this attempt, so it may have arrived"
+
+
+class Requeue(History):
+    """An operator's requeue, and the evidence that it wiped from the row."""
+
+    by = models.CharField(max_length=255)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    retry_count = models.IntegerField("retry count before")
+    last_error = models.TextField("last error before", null=True, blank=True)
+    reason = models.TextField(blank=True, default="")
+    operation = belongs_to_operation()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_requeues"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification", "at"], name="idx_notification_requeues_event"),)
+
+    def __str__(self) -> str:
+        return f"requeued by {self.by} via {self.via}"
+
+    @classmethod
+    def of(cls, event: NotificationEvent, **said: Any) -> Requeue:
+        """said: by, via, at, reason, operation."""
+        wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": event.last_error}
+        return cls(notification=event, **wiped, **said)
+
+
+class Reading(History):
+    """Somebody marked it read: seen where it was sent, dismissed where it was dead."""
+
+    by = models.CharField(max_length=255, blank=True)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    reason = models.TextField(blank=True, default="")
+    operation = belongs_to_operation()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_readings"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification", "at"], name="idx_notification_readings_event"),)
+
+    def __str__(self) -> str:
+        return f"marked read by {self.by} via {self.via}"

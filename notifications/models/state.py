@@ -1,0 +1,138 @@
+"""How things stand: sweeps, counts, endpoints that are held, workers that live."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from .events import Index
+
+
+class SweepKind(models.TextChoices):
+    PENDING = "pending"
+    RETRY = "retry"
+
+
+class SweepRun(models.Model):
+    """One finished sweep."""
+
+    kind = models.CharField(max_length=20, choices=SweepKind.choices)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    claimed = models.PositiveIntegerField()
+    sent = models.PositiveIntegerField()
+    rescheduled = models.PositiveIntegerField()
+    dead = models.PositiveIntegerField()
+    no_notifier = models.PositiveIntegerField()
+    released = models.PositiveIntegerField()
+    worker = models.CharField(max_length=255)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_sweeps"
+        ordering = ("ended_at", "id")
+        indexes = (Index(fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+
+
+DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: upper bounds
+AGES = (1, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400)  # seconds from raised to delivered
+
+
+class Tally(models.Model):
+    """Attempts counted as they are recorded, per hour, and for all time in the hour EPOCH.
+
+    It answers "how many, how long" without reading the history. took_n counts the attempts that took
+    at most DURATIONS[n] seconds and more than the bound before; age_n the deliveries by AGES alike.
+    """
+
+    hour = models.DateTimeField()
+    channel = models.CharField(max_length=255)
+    outcome = models.CharField(max_length=20)
+    attempts = models.BigIntegerField()
+    milliseconds = models.BigIntegerField()
+    took_0 = models.BigIntegerField()
+    took_1 = models.BigIntegerField()
+    took_2 = models.BigIntegerField()
+    took_3 = models.BigIntegerField()
+    took_4 = models.BigIntegerField()
+    took_5 = models.BigIntegerField()
+    age_0 = models.BigIntegerField()
+    age_1 = models.BigIntegerField()
+    age_2 = models.BigIntegerField()
+    age_3 = models.BigIntegerField()
+    age_4 = models.BigIntegerField()
+    age_5 = models.BigIntegerField()
+    age_6 = models.BigIntegerField()
+    age_7 = models.BigIntegerField()
+    age_8 = models.BigIntegerField()
+    age_9 = models.BigIntegerField()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_tallies"
+        ordering = ("hour", "channel", "outcome")
+        verbose_name_plural = "tallies"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["hour", "channel", "outcome"], name="uniq_notification_tallies_hour"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
+
+
+class Hold(models.Model):
+    """An endpoint that nobody sends to until a time, and why; its rows wait without spending attempts.
+
+    A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
+    (or is just it, where `exact`); "" means all of the channel's rows. One endpoint can have several.
+    """
+
+    endpoint = models.TextField()
+    channel = models.CharField(max_length=255)
+    recipient_prefix = models.CharField(max_length=255, blank=True, default="")
+    exact = models.BooleanField(default=False)
+    reason = models.CharField(max_length=20)
+    error = models.TextField()
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=1)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_holds"
+        ordering = ("endpoint",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["endpoint", "channel", "recipient_prefix"], name="uniq_notification_holds_rows"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
+
+
+class Worker(models.Model):
+    """The heartbeat of an always-on worker; one that ends in order takes its row with it."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    in_flight = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_workers"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return f"{self.name}, seen {self.seen_at:%Y-%m-%d %H:%M:%S}"
