@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from .network import KEEP_ALIVE, PROGRESS, Connector, Guard, Progress, Resolver
-from .text import cut, one_line, redact, secrets_of_url
+from .text import cut, hidden, one_line, redact
 
 ANSWER_LIMIT = 64 * 1024
 QUOTE_LIMIT = 600
@@ -46,7 +46,7 @@ class Answer:
         """`HTTP 503: upstream is down`: the provider's own words in one line, cut, without secrets."""
         words = self.text
         if len(words) > 3:  # too short to hold a secret, and the common case: "ok"
-            words = redact(words, {*self.secrets, *secrets_of_url(self.url)})
+            words = redact(words, hidden(self.url, self.secrets))
         words = cut(one_line(words), QUOTE_LIMIT)
         return f"HTTP {self.status}: {words}" if words else f"HTTP {self.status}"
 
@@ -150,6 +150,8 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
             if not chunk:
                 return bytes(chunks), True
             chunks += chunk
+            if response.content.at_eof():
+                return bytes(chunks), True
     except (TimeoutError, aiohttp.ClientError, OSError):
         pass
     response.close()  # the rest must not be read into a reused connection

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -40,8 +41,11 @@ def cut(text: str, limit: int, size: Size = len) -> str:
     return text[:low] + CUT_MARK
 
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def dump(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
@@ -62,6 +66,12 @@ def redact(text: str, patterns: Iterable[str]) -> str:
     """The text without anything that the patterns (`secrets_of`, `secrets_of_url`) match."""
     alternatives = "|".join(sorted(set(patterns), key=len, reverse=True))
     return re.sub(alternatives, REDACTED, text, flags=re.IGNORECASE) if alternatives else text
+
+
+@lru_cache(maxsize=1024)
+def hidden(url: str, secrets: frozenset[str]) -> tuple[str, ...]:
+    """All patterns that an answer from this URL may not show. Cached: most rows go to few URLs."""
+    return (*secrets, *secrets_of_url(url))
 
 
 def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
