@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import re
+import socket
 import ssl
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from .network import KEEP_ALIVE, PROGRESS, Connector, Guard, Progress, Resolver
+from .network import BlockedHost, Dialler, Guard, Resolver
 from .text import cut, hidden, one_line, redact
+from .wire import Connection, Disconnected, NotHttp
 
-ANSWER_LIMIT = 64 * 1024
 QUOTE_LIMIT = 600
 CONNECT_TIMEOUT = 10.0
+IDLE_HOSTS = 100  # beyond these no idle connection is kept: ten thousand hosts would use up the descriptors
+KEEP_ALIVE = 4.0  # shorter than what common servers keep, so that a request rarely meets a closing one
 # An answer is read as it comes and never unpacked, so a small one cannot become a large one.
-HEADERS = {"Accept-Encoding": "identity", "User-Agent": "certctl-notifications"}
+ALWAYS = "Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: certctl-notifications\r\n"
+LABEL = r"[A-Za-z0-9_-]{1,63}"
+HOST = re.compile(rf"(?=.{{1,254}}$){LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+(%25[\w.~-]+)?\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,8 @@ class Answer:
 
     def retry_after(self) -> float | None:
         """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3)."""
-        value = self.headers.get("Retry-After", "").strip()
+        values = (value for name, value in self.headers.items() if name.lower() == "retry-after")
+        value = next(values, "").strip()
         if re.fullmatch(r"\d+", value, re.ASCII):
             return float(value[:9])
         try:
@@ -60,6 +69,16 @@ class Answer:
         except (ValueError, OverflowError):
             return None
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+class Address(NamedTuple):
+    """A URL as a request needs it. head: the request's first lines; login: of an Authorization header."""
+
+    host: str
+    port: int
+    tls: bool
+    head: str
+    login: str
 
 
 class HttpClient:
@@ -77,15 +96,15 @@ class HttpClient:
         timeout: float,
         allowed: Iterable[str] = (),
         secrets: frozenset[str] = frozenset(),
-        resolver: AbstractResolver | None = None,
+        resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.timeout = timeout
-        self.guard = Guard(allowed)
         self.secrets = secrets
-        self.tls = tls
-        self._resolver = resolver
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._tls = tls
+        self._dialler = Dialler(Guard(allowed), resolver)
+        self._idle: defaultdict[tuple[str, int, bool, bool], list[Connection]] = defaultdict(list)
+        self._tidier: asyncio.TimerHandle | None = None
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, guarded: bool = False
@@ -95,67 +114,141 @@ class HttpClient:
         Raises UnknownOutcome when the request may have been read, TransientError when it was not,
         PermanentError where no request can be made.
         """
-        progress = Progress()
-        PROGRESS.set(progress)
+        deadline = asyncio.get_running_loop().time() + self.timeout
         try:
-            async with self._session(guarded).post(
-                url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                body, complete = await _read(response)
-                return Answer(response.status, response.headers, body, complete, url, self.secrets)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            if progress.connected:
-                raise _unanswered(error, self.timeout) from error
-            raise _unconnected(error, progress, self.timeout) from error
+            address = parsed(url)
+            request = written(address, body, headers)
+        except ValueError as error:
+            raise unusable() from error
+        connection = self._reused(address, guarded) or await self._connected(address, guarded)
+        try:
+            reply = await connection.exchange(request, deadline)
+        except (TimeoutError, NotHttp, Disconnected, OSError) as error:
+            raise _unanswered(error, self.timeout) from error
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        self._keep(connection, address, guarded)
+        return Answer(*reply, url, self.secrets)
 
-    def _session(self, guarded: bool) -> aiohttp.ClientSession:
-        if guarded not in self._sessions:
-            self._resolver = self._resolver or Resolver()
-            connector = Connector(
-                limit=0,  # the engine bounds what is in flight
-                keepalive_timeout=KEEP_ALIVE,
-                resolver=self._resolver,
-                socket_factory=self.guard.socket_factory if guarded else None,
-                ssl=self.tls or True,
-            )
-            self._sessions[guarded] = aiohttp.ClientSession(
-                connector=connector,
-                headers=HEADERS,
-                timeout=aiohttp.ClientTimeout(
-                    total=self.timeout,
-                    sock_connect=min(CONNECT_TIMEOUT, self.timeout),
-                    ceil_threshold=float("inf"),  # to the moment, not to the next whole second
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._sessions[guarded]
+    async def _connected(self, address: Address, guarded: bool) -> Connection:
+        """Not a byte of the request is written here, so whatever fails was not sent."""
+        seconds = min(CONNECT_TIMEOUT, self.timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                line = await self._dialler.dial(address.host, address.port, guarded=guarded)
+                try:
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        Connection,
+                        sock=line,
+                        ssl=(self._tls or trusted()) if address.tls else None,
+                        server_hostname=address.host if address.tls else None,
+                    )
+                except BaseException:
+                    line.close()
+                    raise
+        except (OSError, ValueError) as error:
+            raise _unconnected(error, address.host, seconds) from error
+        return connection
+
+    def _reused(self, address: Address, guarded: bool) -> Connection | None:
+        """A connection is only used again for the name that it was made for."""
+        idle = self._idle.get((*address[:3], guarded))
+        now = asyncio.get_running_loop().time()
+        while idle:
+            connection = idle.pop()
+            if connection.reusable and now - connection.idle_since < KEEP_ALIVE:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection, address: Address, guarded: bool) -> None:
+        if not connection.reusable:
+            return
+        key = (*address[:3], guarded)
+        if len(self._idle) >= IDLE_HOSTS and key not in self._idle:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle[key].append(connection)
+        self._tidier = self._tidier or loop.call_later(KEEP_ALIVE, self._tidy)
+
+    def _tidy(self) -> None:
+        """Close what has been idle for too long, and look again while anything is."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEEP_ALIVE
+        for key, idle in list(self._idle.items()):
+            for connection in idle:
+                if connection.idle_since < oldest:
+                    connection.close()
+            self._idle[key] = [connection for connection in idle if connection.reusable]
+            if not self._idle[key]:
+                del self._idle[key]
+        self._tidier = loop.call_later(KEEP_ALIVE, self._tidy) if self._idle else None
 
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
-        if self._resolver is not None:
-            await self._resolver.close()
-            self._resolver = None
+        if self._tidier is not None:
+            self._tidier.cancel()
+            self._tidier = None
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
+        await self._dialler.close()
+        await asyncio.sleep(0)  # a closed connection says so in the loop's next turn
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """At most 64 KiB, and whether that was all; an answer that breaks off keeps its status."""
-    chunks = bytearray()
-    try:
-        while len(chunks) < ANSWER_LIMIT:
-            chunk = await response.content.read(ANSWER_LIMIT - len(chunks))
-            if not chunk:
-                return bytes(chunks), True
-            chunks += chunk
-            if response.content.at_eof():
-                return bytes(chunks), True
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass
-    response.close()  # the rest must not be read into a reused connection
-    return bytes(chunks), False
+@lru_cache(maxsize=1024)
+def parsed(url: str) -> Address:
+    """Raises ValueError for what no request can be made of."""
+    parts = urlsplit(url)
+    host, tls = ascii_host(parts.hostname or ""), parts.scheme == "https"
+    shown = f"[{host}]" if ":" in host else host
+    if parts.scheme not in ("http", "https") or not HOST.fullmatch(shown):
+        raise ValueError("not a URL")
+    port = (443 if tls else 80) if parts.port is None else parts.port
+    if not port:
+        raise ValueError("no such port")
+    if parts.port is not None:
+        shown += f":{parts.port}"
+    target = quoted(parts.path or "/") + (f"?{quoted(parts.query)}" if parts.query else "")
+    head = f"POST {target} HTTP/1.1\r\nHost: {shown}\r\n{ALWAYS}"
+    login = ""
+    if parts.username is not None or parts.password is not None:
+        plain = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        login = f"Authorization: Basic {base64.b64encode(plain.encode()).decode()}\r\n"
+    return Address(host.rstrip("."), port, tls, head, login)
+
+
+def ascii_host(host: str) -> str:
+    """Raises ValueError for a name that IDNA 2008 does not know (with UTS 46's mapping, as browsers do)."""
+    if host.isascii():
+        return host
+    import idna
+
+    return idna.encode(host, uts46=True).decode("ascii")
+
+
+def quoted(text: str) -> str:
+    """A path or query with all that may not stand in a request line in percent signs."""
+    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe="/?:@!$&'()*+,;=-._~%")
+
+
+def written(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The request's bytes. Raises ValueError for a header that would begin another."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") + lines.count("\r") != 2 * len(headers) or "\x00" in lines:
+        raise ValueError("a header with a line break")
+    login = "" if "Authorization" in headers else address.login
+    head = f"{address.head}{login}{lines}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode("utf-8", "replace") + body
+
+
+@lru_cache(maxsize=1)
+def trusted() -> ssl.SSLContext:
+    """The system's trust; loading it takes longer than a handshake."""
+    return ssl.create_default_context()
 
 
 def _unanswered(error: Exception, timeout: float) -> DeliveryError:
@@ -163,7 +256,7 @@ def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     match error:
         case TimeoutError():
             what = f"no answer within {timeout:g} s"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+        case Disconnected():
             what = "the connection closed before an answer"
         case OSError():
             what = f"the connection broke before an answer: {_words(error)}"
@@ -172,30 +265,29 @@ def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     return UnknownOutcome(f"{what}; it may have arrived")
 
 
-def _unconnected(error: Exception, progress: Progress, timeout: float) -> DeliveryError:
+def _unconnected(error: Exception, host: str, seconds: float) -> DeliveryError:
     """Not a byte of the request was written."""
-    host = getattr(error, "host", "the server")
     match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return unverified(error.certificate_error, f"the certificate of {host}")
-        case aiohttp.ClientConnectorDNSError():
+        case BlockedHost():
+            return blocked(host)
+        case ssl.SSLCertVerificationError():
+            return unverified(error, f"the certificate of {host}")
+        case ssl.SSLError():
+            return TransientError(f"TLS handshake with {host} failed: {_words(error)}", reason=Reason.NETWORK)
+        case socket.gaierror() | UnicodeError():
             return TransientError(f"the name {host} does not resolve", reason=Reason.NETWORK)
-        case _ if progress.blocked and not progress.dialled:
-            return blocked(host if isinstance(error, aiohttp.ClientConnectorError) else progress.blocked)
         case TimeoutError():
-            return TransientError(f"no connection within {timeout:g} s", reason=Reason.TIMEOUT)
-        case aiohttp.ClientConnectorError(os_error=ssl.SSLError() as fault):
-            return TransientError(f"TLS handshake with {host} failed: {_words(fault)}", reason=Reason.NETWORK)
-        case aiohttp.ClientConnectorError(os_error=fault):
-            return TransientError(f"no connection to {host}: {_words(fault)}", reason=Reason.NETWORK)
-        case aiohttp.InvalidURL() | ValueError():
-            return PermanentError(
-                "not a URL that a request can be made of",
-                reason=Reason.CONFIG,
-                advice="correct the address, then requeue",
-            )
+            return TransientError(f"no connection within {seconds:g} s", reason=Reason.TIMEOUT)
         case _:
-            return TransientError(f"no connection: {_words(error)}", reason=Reason.NETWORK)
+            return TransientError(f"no connection to {host}: {_words(error)}", reason=Reason.NETWORK)
+
+
+def unusable() -> PermanentError:
+    return PermanentError(
+        "not a URL that a request can be made of",
+        reason=Reason.CONFIG,
+        advice="correct the address, then requeue",
+    )
 
 
 def blocked(host: str) -> PermanentError:

@@ -1,6 +1,6 @@
-"""Where a notification may be sent, and how far one got: address guard, resolver and connector.
+"""Where a notification may be sent: the guard of addresses, names looked up, and the dialling.
 
-The guard looks at the address that is really dialled, after the one name resolution, so a name that
+The guard looks at the addresses that are then dialled, after the one name resolution, so a name that
 answers differently the second time changes nothing. ipaddress.is_global alone is not enough: in some
 Python versions it calls addresses global that carry a private IPv4 address within them.
 """
@@ -8,19 +8,14 @@ Python versions it calls addresses global that carry a private IPv4 address with
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
+from aiohappyeyeballs import start_connection
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -45,31 +40,9 @@ REFUSED = tuple(
     )
 )
 
-IDLE_HOSTS = 100
-KEEP_ALIVE = 4.0  # shorter than what common servers keep, so that a request rarely meets a closing one
+FRESH = 10.0  # seconds that a name's addresses are used for
+HEAD_START = 0.25  # seconds for one address before the next is tried beside it
 RESOLVER_THREADS = 32
-
-
-class BlockedAddress(PermissionError):
-    """The address that was about to be dialled is not allowed."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(errno.EACCES, f"blocked address {address}")
-        self.address = address
-
-
-class Progress:
-    """How far one request got. `connected` is set just before the request is written."""
-
-    __slots__ = ("blocked", "connected", "dialled")
-
-    def __init__(self) -> None:
-        self.blocked = ""
-        self.dialled = False
-        self.connected = False
-
-
-PROGRESS: ContextVar[Progress] = ContextVar("PROGRESS")
 
 
 class Guard:
@@ -91,17 +64,6 @@ class Guard:
     def _is_allowed(self, address: Address) -> bool:
         return any(address in network for network in self.allowed if network.version == address.version)
 
-    def socket_factory(self, address_info: tuple) -> socket.socket:  # type: ignore[type-arg]
-        """For aiohttp's TCPConnector: makes the socket for an address, or raises BlockedAddress."""
-        family, kind, protocol, _, sockaddr = address_info
-        text = str(sockaddr[0])
-        progress = PROGRESS.get()
-        if not self.permits(ip_address(text.split("%")[0])):
-            progress.blocked = text
-            raise BlockedAddress(text)
-        progress.dialled = True
-        return socket.socket(family=family, type=kind, proto=protocol)
-
 
 def _inner(address: Address) -> IPv4Address | None:
     if isinstance(address, IPv4Address):
@@ -118,52 +80,82 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not refused
 
 
-class Connector(aiohttp.TCPConnector):
-    """Tells the request's Progress that its connection stands; aiohttp's own tracing costs 15 % of the rate.
+class AddressInfo(NamedTuple):
+    """An address as socket.getaddrinfo gives it."""
 
-    Beyond IDLE_HOSTS hosts it keeps no further idle connection, or ten thousand different hosts in a
-    row would use up the process's file descriptors.
-    """
-
-    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **kwargs: Any) -> Connection:
-        connection = await super().connect(req, *args, **kwargs)
-        PROGRESS.get().connected = True
-        if len(self._conns) > IDLE_HOSTS and connection.protocol is not None:
-            connection.protocol.force_close()
-        return connection
+    family: int
+    type: int
+    proto: int
+    canonname: str
+    sockaddr: tuple[Any, ...]
 
 
-class Resolver(AbstractResolver):
+class Resolver:
     """Names to addresses in threads of its own, so that names which hang cannot starve other work."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(self._pool, _getaddrinfo, host, port, family)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, protocol, address in found
-        ]
+    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
+        """Raises OSError where there is no such name."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, look_up, host, port)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _getaddrinfo(host: str, port: int, family: int) -> list[tuple[int, int, str]]:
-    """(family, protocol, address with its IPv6 zone), each once."""
-    infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    found = []
-    for kind, _, protocol, _, sockaddr in infos:
-        address, _ = socket.getnameinfo(sockaddr, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-        found.append((int(kind), protocol, address))
-    return list(dict.fromkeys(found))
+def look_up(host: str, port: int, flags: int = socket.AI_ADDRCONFIG) -> list[AddressInfo]:
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys(AddressInfo(*info) for info in infos))
+
+
+class BlockedHost(PermissionError):
+    """None of the host's addresses may be dialled."""
+
+
+class Dialler:
+    """Opens sockets. It looks a name up once in FRESH seconds, however many ask for it at once."""
+
+    def __init__(self, guard: Guard, resolver: Resolver | None = None) -> None:
+        self.guard = guard
+        self._resolver = resolver
+        self._answers: dict[tuple[str, int], tuple[float, asyncio.Task[list[AddressInfo]]]] = {}
+
+    async def dial(self, host: str, port: int, *, guarded: bool) -> socket.socket:
+        """A socket connected to the first of the host's addresses that takes us (RFC 8305).
+
+        Raises BlockedHost when it is `guarded` and no address is permitted, OSError when none takes us.
+        """
+        found = await self._addresses(host, port)
+        infos = [info for info in found if not guarded or self.guard.permits(address_of(info))]
+        if not infos:
+            raise BlockedHost(host)
+        return await start_connection(infos, happy_eyeballs_delay=HEAD_START, interleave=1)
+
+    async def _addresses(self, host: str, port: int) -> list[AddressInfo]:
+        with suppress(OSError):
+            return look_up(host, port, socket.AI_NUMERICHOST)
+        now = asyncio.get_running_loop().time()
+        end, answer = self._answers.get((host, port), (0.0, None))
+        if answer is None or now > end or (answer.done() and answer.exception()):
+            answer = asyncio.ensure_future(self._resolve(host, port))
+            self._answers = {key: old for key, old in self._answers.items() if old[0] >= now}
+            self._answers[host, port] = now + FRESH, answer
+        return await asyncio.shield(answer)
+
+    async def _resolve(self, host: str, port: int) -> list[AddressInfo]:
+        self._resolver = self._resolver or Resolver()
+        return await self._resolver.resolve(host, port)
+
+    async def close(self) -> None:
+        for _, answer in self._answers.values():
+            answer.cancel()
+        await asyncio.gather(*(answer for _, answer in self._answers.values()), return_exceptions=True)
+        self._answers.clear()
+        if self._resolver is not None:
+            self._resolver.close()
+            self._resolver = None
+
+
+def address_of(info: AddressInfo) -> Address:
+    return ip_address(str(info.sockaddr[0]).split("%")[0])

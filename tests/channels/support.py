@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import django
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from notifications.exceptions import DeliveryError
 from notifications.notifiers.base import Delivered, Message, Notifier, load
 from notifications.notifiers.http import HttpClient
+from notifications.notifiers.network import AddressInfo, Resolver
 from notifications.notifiers.text import secrets_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -98,7 +99,7 @@ def notifier(
     *,
     timeout: float = 5.0,
     tls: ssl.SSLContext | None = None,
-    resolver: AbstractResolver | None = None,
+    resolver: Resolver | None = None,
     **options: Any,
 ) -> Notifier:
     """The channel's notifier for the server at `url`, with a client of the test's making."""
@@ -174,27 +175,25 @@ def email_notifier(timeout: float = 5.0, **options: Any) -> Notifier:
     return made
 
 
-class Names(AbstractResolver):
+class Names(Resolver):
     """A name server whose answers a test chooses; each look-up of a name takes the next, then the last."""
 
     def __init__(self, **answers: Iterable[str]) -> None:
         self.answers: Mapping[str, list[str]] = {n.replace("_", "."): list(a) for n, a in answers.items()}
         self.asked: list[str] = []
 
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
         self.asked.append(host)
         answers = self.answers.get(host)
         if answers is None:
-            raise OSError(-2, "Name or service not known")
+            raise socket.gaierror(-2, "Name or service not known")
         address = answers.pop(0) if len(answers) > 1 else answers[0]
         if address == "hang":
             await asyncio.get_running_loop().create_future()
         return [
-            ResolveResult(
-                hostname=host, host=one, port=port, family=10 if ":" in one else 2, proto=6, flags=0
-            )
+            AddressInfo(10 if ":" in one else 2, socket.SOCK_STREAM, 6, "", (one, port))
             for one in address.split(",")
         ]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         pass
