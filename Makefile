@@ -9,6 +9,7 @@ STAMP = $(VENV)/.installed
 BENCH_VENV = .venv-bench
 BENCH_STAMP = $(BENCH_VENV)/.installed
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+EXTRAS = --extra apprise --extra mcp --extra server --extra tasks
 
 # Management commands that only look at the code work on no database at all.
 OFFLINE = DATABASE_URL=sqlite://:memory:
@@ -60,9 +61,9 @@ format: venv ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: venv ## Write requirements/dev.txt anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev --extra apprise --extra mcp --extra server --extra tasks pyproject.toml -o requirements/dev.txt
+lock: venv ## Write the requirements anew from pyproject.toml
+	$(COMPILE) --group dev $(EXTRAS) pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --group bench pyproject.toml -o requirements/bench.txt
 
 bench: $(BENCH_STAMP) ## Run the benchmarks in an environment of their own (ARGS='at-once --quick')
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)

@@ -49,7 +49,7 @@ def bodies() -> list[bytes]:
     """The very bytes that a sweep posts for the rows in the table."""
     events = NotificationEvent.objects.order_by("next_retry_at")
     messages = (delivery.message_of(event, "") for event in events.iterator())
-    return [dump(payload(message, message.message)).encode() for message in messages]
+    return [dump(payload(message, message.message)) for message in messages]
 
 
 def bare(url: str, posts: Iterable[bytes]) -> float:

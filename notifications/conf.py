@@ -38,6 +38,8 @@ class Conf:
 
     def channel(self, name: str) -> str | None:
         """The configured channel that `name` means, without regard to case; None when there is none."""
+        if name in self.channels:
+            return name
         wanted = name.casefold()
         return next((known for known in self.channels if known.casefold() == wanted), None)
 

@@ -23,6 +23,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import InterfaceError, OperationalError, connections
 
 from . import conf, holds, leases
+from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import HoldChange, Lane, Lanes, Rules
 from .leases import Outcome
@@ -57,6 +58,8 @@ class Engine:
         self.stride = FIRST_CLAIM
         self.pace = 0.0  # attempts that ended within a second, of late
         self.tasks: set[asyncio.Task[None]] = set()
+        self.deadlines = Deadlines(settings.send_timeout.total_seconds(), self._overdue)
+        self.overdue: set[asyncio.Task[Any] | None] = set()
         self.done: list[Outcome] = []
         self.given_back: list[tuple[NotificationEvent, float]] = []  # unattempted, due again in seconds
         self.closed_recipients: dict[tuple[str, str], float] = {}
@@ -200,6 +203,7 @@ class Engine:
                 await self._end_sweeps()
         finally:
             await self._drain()
+            self.deadlines.close()
             for notifier in self.notifiers.values():
                 await notifier.close()
                 await notifier.http.close()
@@ -325,35 +329,50 @@ class Engine:
         )
 
     def _start(self) -> None:
-        if self.away_until > time.monotonic() or self._stopping():
-            return  # what could not be recorded would be sent again
-        while len(self.tasks) < self.conf.concurrency and (turn := self.lanes.take(time.monotonic())):
-            lane, event = turn
-            if not self._may_go(event):
-                self.lanes.unstarted(lane)
-                continue
-            task = asyncio.get_running_loop().create_task(self._attempt(lane, event))
+        while len(self.tasks) < self.conf.concurrency and (turn := self._turn()):
+            task = asyncio.get_running_loop().create_task(self._go_on(*turn))
             self.tasks.add(task)
             task.add_done_callback(self._ended)
 
+    def _turn(self) -> tuple[Lane[NotificationEvent], NotificationEvent] | None:
+        """The next row to attempt; None while there is none, or what it comes to could not be recorded."""
+        if self.away_until > time.monotonic() or self._stopping():
+            return None
+        while turn := self.lanes.take(time.monotonic()):
+            lane, event = turn
+            if self._may_go(event):
+                return turn
+            self.lanes.unstarted(lane)
+        return None
+
     def _may_go(self, event: NotificationEvent) -> bool:
         """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
+        now = self.clock()
         pause = self.closed_recipients.get((event.channel, event.recipient), 0.0)
-        lease_end = event.leased_until or self.clock()
-        if pause or self.clock() + self.conf.send_timeout > lease_end:
+        if pause or now + self.conf.send_timeout > (event.leased_until or now):
             self.given_back.append((event, pause))
             return False
         return True
 
+    async def _go_on(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
+        """One attempt after the other, as long as there is a turn: a task for each would cost more."""
+        turn: tuple[Lane[NotificationEvent], NotificationEvent] | None = (lane, event)
+        while turn:
+            await self._attempt(*turn)
+            if len(self.done) >= FLUSH_ROWS or self._starving():
+                self.wake.set()
+            turn = self._turn()
+            self._start()  # an endpoint that answers may have more in flight than before
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        self._start()
-        if self._starving() or not self.tasks or len(self.done) >= FLUSH_ROWS:
+        if not self.tasks:
             self.wake.set()
 
     def _starving(self) -> bool:
-        claiming = any(source.active and not self._claimed_all(source) for source in self.sources)
-        return claiming and self.lanes.waiting <= self.stride // 2
+        return self.lanes.waiting <= self.stride // 2 and any(
+            source.active and not self._claimed_all(source) for source in self.sources
+        )
 
     async def _wait(self) -> None:
         if any(source.active for source in self.sources) and not (
@@ -415,17 +434,34 @@ class Engine:
     async def _attempt(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
         started_at, start = self.clock(), time.monotonic()
         answer: Delivered | Exception | None
+        task = asyncio.current_task()
+        self.deadlines.begin(task)
         try:
             answer = await self._send(event)
         except asyncio.CancelledError:
-            answer = UnknownOutcome("the worker was stopped before an answer came; it may have arrived")
+            answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
             answer = as_delivery_error(error)
+        self.deadlines.done(task)
         seconds = time.monotonic() - start
         self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None, seconds)
         outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
         self.done.append(outcome)
         log_attempt(outcome)
+
+    def _overdue(self, task: asyncio.Task[Any] | None) -> None:
+        self.overdue.add(task)
+        if task is not None:
+            task.cancel()
+
+    def _cut_short(self, task: asyncio.Task[Any] | None) -> UnknownOutcome:
+        """What a cancelled attempt means. Whatever cancelled it, its task goes on with the next row."""
+        if task is not None:
+            task.uncancel()
+        if task not in self.overdue:
+            return UnknownOutcome("the worker was stopped before an answer came; it may have arrived")
+        self.overdue.discard(task)
+        return UnknownOutcome(f"no answer within {self.deadlines.seconds:g} s; it may have arrived")
 
     def _learn(
         self,
@@ -435,8 +471,7 @@ class Engine:
         seconds: float,
     ) -> None:
         """Tell the lane; where a host serves many, a closed door is the recipient's alone."""
-        shared = any(e.recipient_prefix and not e.exact for e in lane.endpoints)
-        if error and shared and error.reason in (Reason.AUTH, Reason.GONE):
+        if error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane):
             digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
             channel = self.conf.channel(event.channel) or event.channel
             door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
@@ -450,15 +485,15 @@ class Engine:
         name = self.conf.channel(event.channel)
         if name is None:
             return None
-        seconds = self.conf.send_timeout.total_seconds()
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self.notifiers[name].send(message_of(event, self.conf.base_url))
-        except TimeoutError as error:
-            raise UnknownOutcome(f"no answer within {seconds:g} s; it may have arrived") from error
+        answer = await self.notifiers[name].send(message_of(event, self.conf.base_url))
         if not isinstance(answer, Delivered):
             raise TypeError(f"{type(self.notifiers[name]).__name__}.send answered {answer!r}, not Delivered")
         return answer
+
+
+def serves_many(lane: Lane[NotificationEvent]) -> bool:
+    """Whether the endpoint is a host, where every recipient has a door of its own."""
+    return any(endpoint.recipient_prefix and not endpoint.exact for endpoint in lane.endpoints)
 
 
 def log_attempt(outcome: Outcome) -> None:

@@ -6,25 +6,23 @@ records compares it, so a worker that comes back after its lease was taken away 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
 from . import tallies
 from .exceptions import status_code
-from .models import INTERRUPTED_ERROR, AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
+from .models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
 from .tallies import Counted
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one attempt ended, and what the row becomes.
 
     channel   as the settings spell it, where it is configured
@@ -62,16 +60,32 @@ def claim(
     return [taken[pk] for pk in ids if pk in taken]
 
 
-def _take(ids: Sequence[str], until: datetime, using: str) -> Iterable[NotificationEvent]:
+# What an attempt needs to know of its notification, and no more: reading a time takes as long as all else.
+NEEDED = (
+    "id",
+    "type",
+    "certificate_id",
+    "channel",
+    "recipient",
+    "message",
+    "status",
+    "retry_count",
+    "created_at",
+)
+
+
+def _take(ids: Sequence[str], until: datetime, using: str) -> Iterator[NotificationEvent]:
     lease = connections[using].ops.adapt_datetimefield_value(until)
     statement = f"""
         UPDATE notification_events SET leased_until = %s,
                next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
          WHERE id IN (SELECT id FROM {carried(("id", "text"), using=using)}) AND leased_until IS NULL
-        RETURNING *
+        RETURNING {", ".join(NEEDED)}
     """  # noqa: S608  (constants and placeholders only)
     values = [lease, lease, dump({"id": pk} for pk in ids)]
-    return NotificationEvent.objects.using(using).raw(statement, values)
+    for event in NotificationEvent.objects.using(using).raw(statement, values):
+        event.leased_until = until
+        yield event
 
 
 def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
@@ -83,9 +97,10 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
     if not outcomes:
         return set()
     with transaction.atomic(using=using, durable=True):
-        recorded = _settle(outcomes, now, using)
+        batch = _carry(outcomes, now, using)
+        recorded = _settle(batch, now, using)
         written = [o for o in outcomes if o.event.pk in recorded]
-        _log(written, worker, using)
+        _log(batch if len(written) == len(outcomes) else _carry(written, now, using), worker, using)
         counted = [
             Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
             for o in written
@@ -95,19 +110,12 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
 
 
 # A batch travels as one JSON text: one parameter costs a fraction of eight for every row. These are the
-# columns that it has in PostgreSQL's eyes.
-SETTLED = (
+# columns that it has in PostgreSQL's eyes; what a row leaves out is NULL.
+RECORDED = (
     ("id", "text"),
     ("lease", "timestamptz"),
     ("status", "text"),
-    ("failures", "integer"),
     ("next_retry_at", "timestamptz"),
-    ("sent_at", "timestamptz"),
-    ("last_error", "text"),
-    ("error", "text"),
-)
-LOGGED = (
-    ("notification_id", "text"),
     ("number", "integer"),
     ("channel", "text"),
     ("started_at", "timestamptz"),
@@ -116,7 +124,6 @@ LOGGED = (
     ("reason", "text"),
     ("status_code", "integer"),
     ("error", "text"),
-    ("worker", "text"),
 )
 
 
@@ -129,76 +136,74 @@ def carried(*columns: tuple[str, str], using: str) -> str:
 
 
 def dump(rows: Iterable[dict[str, Any]]) -> str:
-    return json.dumps(list(rows), default=str, separators=(",", ":"))
+    return orjson.dumps(list(rows)).decode()
 
 
-def _settle(outcomes: Sequence[Outcome], now: datetime, using: str) -> set[str]:
+def _carry(outcomes: Sequence[Outcome], now: datetime, using: str) -> str:
+    """The outcomes as the JSON text that `RECORDED` describes."""
+    connection = connections[using]
+    adapt = connection.ops.adapt_datetimefield_value
+    leases = {o.event.leased_until: adapt(o.event.leased_until) for o in outcomes}
+    return dump(
+        {
+            "id": o.event.pk,
+            "lease": leases[o.event.leased_until],
+            "status": o.status,
+            "number": o.event.attempt_number,
+            "channel": o.channel,
+            "started_at": adapt(o.started_at),
+            "duration_ms": o.duration,
+            "outcome": o.outcome,
+            "status_code": status_code(o.status_code),
+            **(_failure(o, now, connection) if o.error is not None else {}),
+        }
+        for o in outcomes
+    )
+
+
+def _failure(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    due = connection.ops.adapt_datetimefield_value(now + o.delay) if o.delay is not None else None
+    return {"reason": o.reason, "error": tidy(o.error), "next_retry_at": due}
+
+
+def _settle(batch: str, now: datetime, using: str) -> set[str]:
     """The guarded UPDATE of `record`: all rows in one statement, each compared with its own lease.
 
-    IS TRUE keeps the planner off the index of leases, where the rows of one claim are all the same:
-    it would compare each outcome with every one of them.
+    What is sent although it has an error had no notifier. IS TRUE keeps the planner off the index of
+    leases, where the rows of one claim are all the same: it would compare each outcome with every one.
     """
     connection = connections[using]
     statement = f"""
         UPDATE notification_events SET leased_until = NULL,
                status = o.status,
-               retry_count = retry_count + o.failures,
+               retry_count = retry_count + CASE WHEN o.status = 'failed' THEN 1 ELSE 0 END,
                next_retry_at = o.next_retry_at,
-               sent_at = COALESCE(o.sent_at, notification_events.sent_at),
-               last_error = COALESCE(o.last_error, notification_events.last_error),
-               error = COALESCE(o.error, notification_events.error)
-          FROM {carried(*SETTLED, using=using)}
+               sent_at = CASE WHEN o.status = 'sent' THEN %s ELSE sent_at END,
+               last_error = CASE WHEN o.status <> 'sent' THEN o.error ELSE last_error END,
+               error = CASE WHEN o.status = 'sent' AND o.error IS NOT NULL THEN o.error
+                            ELSE notification_events.error END
+          FROM {carried(*RECORDED, using=using)}
          WHERE notification_events.id = o.id
            AND (notification_events.leased_until = o.lease) IS TRUE
            AND notification_events.status IN ('pending', 'failed')
         RETURNING notification_events.id
     """  # noqa: S608  (constants and placeholders only)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [dump(_settled(o, now, connection) for o in outcomes)])
+        cursor.execute(statement, [connection.ops.adapt_datetimefield_value(now), batch])
         return {pk for (pk,) in cursor.fetchall()}
 
 
-def _settled(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    adapt = connection.ops.adapt_datetimefield_value
-    sent = o.status == Status.SENT
-    nothing_delivered = sent and o.outcome == AttemptOutcome.NO_NOTIFIER
-    return {
-        "id": o.event.pk,
-        "lease": adapt(o.event.leased_until),
-        "status": o.status,
-        "failures": 1 if o.status == Status.FAILED else 0,
-        "next_retry_at": adapt(now + o.delay) if o.delay is not None else None,
-        "sent_at": adapt(now) if sent else None,
-        "last_error": None if sent else tidy(o.error),
-        "error": tidy(o.error) if nothing_delivered else None,
-    }
-
-
-def _log(outcomes: Sequence[Outcome], worker: str, using: str) -> None:
+def _log(batch: str, worker: str, using: str) -> None:
     """The attempts' rows: a bulk_create of models would take longer than everything else here."""
-    connection = connections[using]
-    adapt = connection.ops.adapt_datetimefield_value
-    names = ", ".join(name for name, _ in LOGGED)
-    statement = (
-        f"INSERT INTO notification_attempts ({names}) SELECT {names} FROM {carried(*LOGGED, using=using)}"  # noqa: S608
-    )
-    rows = (
-        {
-            "notification_id": o.event.pk,
-            "number": o.event.attempt_number,
-            "channel": o.channel,
-            "started_at": adapt(o.started_at),
-            "duration_ms": o.duration,
-            "outcome": o.outcome,
-            "reason": o.reason,
-            "status_code": status_code(o.status_code),
-            "error": tidy(o.error),
-            "worker": worker,
-        }
-        for o in outcomes
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [dump(rows)])
+    statement = f"""
+        INSERT INTO notification_attempts (notification_id, number, channel, started_at, duration_ms,
+                                           outcome, reason, status_code, error, worker)
+        SELECT id, number, channel, started_at, duration_ms,
+               outcome, COALESCE(reason, ''), status_code, error, %s
+          FROM {carried(*RECORDED, using=using)}
+    """  # noqa: S608  (constants and placeholders only)
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, [worker, batch])
 
 
 def release(events: Iterable[NotificationEvent], *, due_at: datetime, using: str) -> int:

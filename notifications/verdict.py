@@ -32,12 +32,20 @@ def decide(
     duration  of the attempt, in milliseconds
     """
     channel = settings.channel(event.channel) or event.channel
-    outcome = partial(Outcome, event=event, channel=channel, started_at=started_at, duration=duration)
     if isinstance(answer, Delivered):
-        return outcome(status=Status.SENT, outcome=AttemptOutcome.SENT, status_code=answer.status)
+        return Outcome(
+            event,
+            channel,
+            Status.SENT,
+            AttemptOutcome.SENT,
+            started_at=started_at,
+            duration=duration,
+            status_code=answer.status,
+        )
+    outcome = partial(Outcome, event, channel, started_at=started_at, duration=duration)
     if answer is None:
         text = f"nothing was delivered: the channel {event.channel} has no notifier"
-        return outcome(status=settings.missing_notifier, outcome=AttemptOutcome.NO_NOTIFIER, error=text)
+        return outcome(settings.missing_notifier, AttemptOutcome.NO_NOTIFIER, error=text)
     error = as_delivery_error(answer)
     failure = partial(
         outcome, outcome=kind_of(error), error=str(error), reason=error.reason, status_code=error.status

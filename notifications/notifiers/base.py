@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.template.loader import render_to_string
@@ -24,12 +24,12 @@ from .outcomes import raise_for
 from .text import one_line, secrets_of
 
 HTTP_URL = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
+SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
 # What every channel takes besides its own options.
 COMMON_OPTIONS = frozenset({"NOTIFIER", "MAX_PER_SECOND", "ENDPOINT_CONCURRENCY"})
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One notification as a notifier sees it: plain values, no database.
 
     id       the notification's, the same on every attempt: the provider's idempotency key
@@ -49,7 +49,7 @@ class Message:
 
     def key(self, limit: int = 255) -> str:
         """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
-        safe = len(self.id) <= limit and re.fullmatch(r"[A-Za-z0-9_-]+", self.id)
+        safe = len(self.id) <= limit and SAFE_ID.fullmatch(self.id)
         return self.id if safe else hashlib.sha256(self.id.encode("utf-8", "replace")).hexdigest()
 
 

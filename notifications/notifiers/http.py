@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from ..deadlines import Deadlines
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from .network import BlockedHost, Dialler, Guard, Resolver
 from .text import cut, hidden, one_line, redact
@@ -84,7 +85,7 @@ class Address(NamedTuple):
 class HttpClient:
     """Posts, once, to what the site configured or (guarded) to what a recipient names.
 
-    timeout   seconds for one request in all, however slowly the answer drips
+    timeout   seconds for one answer, however slowly it drips; CONNECT_TIMEOUT at most come before
     allowed   networks that a guarded request may reach although they are not public
     secrets   patterns (text.secrets_of) of what no quotation may show
     resolver  and tls: how names become addresses and what is trusted, where not the system's own
@@ -104,6 +105,7 @@ class HttpClient:
         self._tls = tls
         self._dialler = Dialler(Guard(allowed), resolver)
         self._idle: defaultdict[tuple[str, int, bool, bool], list[Connection]] = defaultdict(list)
+        self._deadlines = Deadlines(timeout, Connection.late)
         self._tidier: asyncio.TimerHandle | None = None
 
     async def post(
@@ -114,20 +116,22 @@ class HttpClient:
         Raises UnknownOutcome when the request may have been read, TransientError when it was not,
         PermanentError where no request can be made.
         """
-        deadline = asyncio.get_running_loop().time() + self.timeout
         try:
             address = parsed(url)
             request = written(address, body, headers)
         except ValueError as error:
             raise unusable() from error
         connection = self._reused(address, guarded) or await self._connected(address, guarded)
+        self._deadlines.begin(connection)
         try:
-            reply = await connection.exchange(request, deadline)
+            reply = await connection.exchange(request)
         except (TimeoutError, NotHttp, Disconnected, OSError) as error:
             raise _unanswered(error, self.timeout) from error
         except asyncio.CancelledError:
             connection.close()
             raise
+        finally:
+            self._deadlines.done(connection)
         self._keep(connection, address, guarded)
         return Answer(*reply, url, self.secrets)
 
@@ -195,6 +199,7 @@ class HttpClient:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+        self._deadlines.close()
         await self._dialler.close()
         await asyncio.sleep(0)  # a closed connection says so in the loop's next turn
 

@@ -67,7 +67,7 @@ class OpsGenieNotifier(JsonNotifier):
             "source": "certctl",
             "priority": self.options.get("PRIORITY") or "P3",
         }
-        return dump({name: value for name, value in alert.items() if value}).encode("utf-8", "replace")
+        return dump({name: value for name, value in alert.items() if value})
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, success=(202,), permanent=REFUSED, advice=ADVICE)

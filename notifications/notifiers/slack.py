@@ -62,7 +62,7 @@ class SlackNotifier(JsonNotifier):
             blocks.append({"type": "context", "elements": [link]})
         overrides = {name.lower(): self.options.get(name) for name in ("CHANNEL", "USERNAME")}
         content = {"text": escape(fallback), "blocks": blocks, **{k: v for k, v in overrides.items() if v}}
-        return dump(content).encode("utf-8", "replace")
+        return dump(content)
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, success=(200,), says=SAYS)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import orjson
+
 from ..exceptions import CUT_MARK
 
 REDACTED = "[redacted]"
@@ -41,25 +43,34 @@ def cut(text: str, limit: int, size: Size = len) -> str:
     return text[:low] + CUT_MARK
 
 
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-def dump(value: Mapping[str, Any]) -> str:
-    return ENCODER.encode(value)
+def dump(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, which orjson refuses
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
 
 
 def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
     """The JSON of build(text), with the text cut until the whole is within the limit."""
-    text = cut(text, limit)  # no unit counts less than one for a character
+
+    def measured(shown: str) -> int:
+        return size(dump(build(shown)).decode())
+
+    if len(text) > limit:  # no unit counts less than one for a character
+        text = cut(text, limit)
     body = dump(build(text))
-    if size(body) > limit:
-        body = dump(build(cut(text, limit, lambda shown: size(dump(build(shown))))))
-    return body.encode("utf-8", "replace")
+    if 2 * len(body) > limit and size(body.decode()) > limit:  # nor more than two for a byte
+        body = dump(build(cut(text, limit, measured)))
+    return body
 
 
 def one_line(text: str) -> str:
     """Without line breaks and control characters: fit for a log, a terminal and a header."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def redact(text: str, patterns: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,26 +52,11 @@ class WebhookNotifier(Notifier):
 
     def target(self, message: Message) -> str:
         """The recipient where it is a URL, else URL. Raises PermanentError when neither can be posted to."""
-        recipient = message.recipient.strip()
-        target = recipient if re.match("https?:", recipient, re.IGNORECASE) else self.url
-        if HTTP_URL.match(target):
-            return target
-        raise PermanentError(
-            f"the recipient {message.recipient!r} is not an http or https URL",
-            reason=Reason.CONFIG,
-            advice="correct it, or set URL (CERTCTL_WEBHOOK_URL) for recipients that are none; then requeue",
-        )
+        return target(message.recipient, self.url)
 
     def endpoint(self, message: Message) -> Endpoint:
         """The origin that the row's request goes to; see `Endpoint` for what the prefix means."""
-        try:
-            key = f"{self.name.casefold()} {origin(self.target(message))}"
-        except PermanentError:
-            key = f"{self.name.casefold()} nowhere"
-        written = re.match(r"https?://[^/?#]+[/?#]", message.recipient, re.IGNORECASE)
-        if written:
-            return Endpoint(key, self.name, written[0])
-        return Endpoint(key, self.name, message.recipient, exact=True)
+        return endpoint(self.name, message.recipient, self.url)
 
     async def send(self, message: Message) -> Delivered:
         body = fitted(lambda text: payload(message, text), message.message, PAYLOAD_LIMIT)
@@ -94,6 +80,30 @@ class WebhookNotifier(Notifier):
         if self.signers:
             headers["webhook-signature"] = " ".join(s.sign(key, now, body) for s in self.signers)
         return headers
+
+
+@lru_cache(maxsize=1024)
+def target(recipient: str, default: str) -> str:
+    written = recipient.strip()
+    chosen = written if re.match("https?:", written, re.IGNORECASE) else default
+    if HTTP_URL.match(chosen):
+        return chosen
+    raise PermanentError(
+        f"the recipient {recipient!r} is not an http or https URL",
+        reason=Reason.CONFIG,
+        advice="correct it, or set URL (CERTCTL_WEBHOOK_URL) for recipients that are none; then requeue",
+    )
+
+
+@lru_cache(maxsize=1024)
+def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
+    try:
+        key = f"{channel.casefold()} {origin(target(recipient, default))}"
+    except PermanentError:
+        key = f"{channel.casefold()} nowhere"
+    if written := re.match(r"https?://[^/?#]+[/?#]", recipient, re.IGNORECASE):
+        return Endpoint(key, channel, written[0])
+    return Endpoint(key, channel, recipient, exact=True)
 
 
 def payload(message: Message, text: str) -> dict[str, Any]:
@@ -124,6 +134,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{shown}" + ("" if default else f":{port}")
 
 
+@lru_cache(maxsize=256)
 def snake(name: str) -> str:
     """ExpirationWarning and expiration_warning are both expiration_warning."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: a request at a time, each with a deadline, each answer bounded in size.
+"""One HTTP/1.1 connection: a request at a time, and answers that are bounded in size.
 
 llhttp takes the bytes apart (httptools, as in uvicorn); here is only the talk around it. A general
 HTTP client takes four times as long for a POST (docs/benchmarks.md), which is most of what a sweep does.
@@ -56,15 +56,14 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         return self.keep_alive and self.waiter is None and not self.transport.is_closing()
 
-    def exchange(self, request: bytes, deadline: float) -> asyncio.Future[Reply]:
-        """Write the request; the future holds the answer, as far as it came by `deadline` (loop.time()).
+    def exchange(self, request: bytes) -> asyncio.Future[Reply]:
+        """Write the request; the future holds the answer, as far as it came until `late` was called.
 
-        Without a whole head by then it raises TimeoutError, NotHttp, Disconnected or OSError.
+        Without a whole head it raises TimeoutError, NotHttp, Disconnected or OSError.
         """
         self._begin()
         self.keep_alive = False
         self.waiter = self.loop.create_future()
-        self.timer = self.loop.call_at(deadline, self._late)
         self.transport.write(request)
         return self.waiter
 
@@ -72,7 +71,8 @@ class Connection(asyncio.Protocol):
         """At once; an exchange that still runs ends without an answer."""
         self.transport.abort()
 
-    def _late(self) -> None:
+    def late(self) -> None:
+        """Time is up."""
         self._end(TimeoutError())
 
     def _end(self, fault: Exception | None, complete: bool = False) -> None:
@@ -80,7 +80,6 @@ class Connection(asyncio.Protocol):
         waiter, self.waiter = self.waiter, None
         if waiter is None:
             return
-        self.timer.cancel()
         if not (complete and self.keep_alive):
             self.close()
         if waiter.done():

@@ -7,7 +7,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,7 +111,7 @@ def test_a_full_house_is_not_an_unknown_outcome(settings: Any) -> None:
     """Mails that found no thread in time were certainly not sent."""
     with MailWire({"dot": "hang"}) as server:
         mail_settings(settings, server.port)
-        results = attempt_all(email_notifier(timeout=0.5), [replace(MAIL, id=f"n-{n}") for n in range(20)])
+        results = attempt_all(email_notifier(timeout=0.5), [MAIL._replace(id=f"n-{n}") for n in range(20)])
         meanings = [Verdict.of(result) for result in results]
         assert set(meanings) == {UNKNOWN, TIMEOUT}
 

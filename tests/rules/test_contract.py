@@ -771,7 +771,7 @@ def test_rule_13_a_failure_to_list_what_is_due_sends_nothing(script: Script, kin
 
 def refuse_to_list(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     """Between Django and the database: the claim fails."""
-    if "RETURNING *" in sql:
+    if "RETURNING id, type" in sql:
         raise DatabaseError("cannot list")
     return execute(sql, params, many, context)
 

@@ -1,0 +1,46 @@
+"""One timer for many deadlines: a timer for each attempt would take a tenth of its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Thing = TypeVar("Thing", bound=Hashable)
+
+TICK = 0.05  # seconds
+
+
+class Deadlines(Generic[Thing]):
+    """Calls `late` with each thing that is not done within `seconds`, at most TICK after it should be."""
+
+    def __init__(self, seconds: float, late: Callable[[Thing], None]) -> None:
+        self.seconds = seconds
+        self._late = late
+        self._ends: dict[Thing, float] = {}  # all wait equally long, so the first in is the first due
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, thing: Thing) -> None:
+        loop = asyncio.get_running_loop()
+        self._ends[thing] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_later(min(TICK, self.seconds), self._tick)
+
+    def done(self, thing: Thing) -> None:
+        self._ends.pop(thing, None)
+
+    def close(self) -> None:
+        self._ends.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._ends:
+            thing, end = next(iter(self._ends.items()))
+            if end > loop.time():
+                break
+            del self._ends[thing]
+            self._late(thing)
+        self._timer = loop.call_later(TICK, self._tick) if self._ends else None
