@@ -11,9 +11,10 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -25,7 +26,7 @@ from django.db import InterfaceError, OperationalError, connections
 from . import conf, holds, leases
 from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
-from .lanes import HoldChange, Lane, Lanes, Rules
+from .lanes import Lane, Lanes, Rules
 from .leases import Outcome
 from .messages import message_of
 from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
@@ -36,13 +37,54 @@ from .verdict import as_delivery_error, decide
 
 logger = logging.getLogger(__name__)
 
-FIRST_CLAIM = 20  # rows; the stride doubles from here while endpoints keep up
+FIRST_CLAIM = 20  # rows; the stride grows from here while endpoints keep up
+GROWTH = 4
+DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
 MOST_STRIDE = 5  # rows claimed at once for each attempt that may be in flight
 FLUSH_ROWS = 200
 FLUSH_SECONDS = 0.1
 BEAT_SECONDS = 10.0
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
 LONGEST_PAUSE = 30.0  # between tries to reach a database that is away
+
+
+Desk = Callable[..., Awaitable[Any]]  # calls something in a thread that has a connection
+
+
+async def callers_thread(call: Callable[..., Any], *args: Any) -> Any:
+    return await sync_to_async(call)(*args)
+
+
+@contextmanager
+def second_connection(using: str) -> Iterator[Desk]:
+    """A thread with a connection of its own, where the database and the caller's transaction allow it."""
+    connection = connections[using]
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield callers_thread
+        return
+
+    async def desk(call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="record") as thread:
+        try:
+            yield desk
+        finally:
+            thread.submit(lambda: connections[using].close()).result()
+
+
+async def done() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Wish:
+    """Up to `room` rows of a source, but none that goes to an endpoint in `closed`."""
+
+    source: Source
+    room: int
+    closed: frozenset[Endpoint]
+    claimed: list[NotificationEvent] = field(default_factory=list)
 
 
 class Engine:
@@ -67,13 +109,15 @@ class Engine:
         self.stopped_at = math.inf
         self.away_until = 0.0  # the database did not answer: nothing is asked of it or sent before this
         self.pause = 0.0
+        self.recorder: Desk = callers_thread
         self.loop: asyncio.AbstractEventLoop | None = None
         self.nudged = False
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = self.options.clock or Clock(self.options.using)
-        async_to_sync(self._run)()
+        with second_connection(self.options.using) as self.recorder:
+            async_to_sync(self._run)()
 
     def dispatch(self, hand_over: Callable[[list[NotificationEvent]], None], size: int) -> SweepResult:
         """Claim batches of `size` and hand them over, under their lease, instead of delivering them."""
@@ -136,6 +180,9 @@ class Engine:
             else:
                 self.lanes.keep_held(endpoint)
 
+    def _claim_for(self, wish: Wish) -> None:
+        wish.claimed = self._claim(wish.source, wish.room, wish.closed)
+
     def _claim(self, source: Source, count: int, closed: frozenset[Endpoint]) -> list[NotificationEvent]:
         if source.rows is not None:
             claimed, source.rows = source.rows[:count], source.rows[count:]
@@ -144,7 +191,9 @@ class Engine:
         eligible = due(source.kind, self.rows, now, self.conf.max_attempts).outside(closed)
         return leases.claim(eligible, count, now=now, lease=self.conf.lease)
 
-    def _record(self, outcomes: list[Outcome], changes: list[HoldChange]) -> None:
+    def _record(self, ended: int) -> None:
+        """What could not be recorded stays where it is, for the next try."""
+        outcomes, changes = self.done[:ended], self.lanes.changes[:]
         recorded = leases.record(outcomes, now=self.clock(), worker=self.worker, using=self.options.using)
         for outcome in outcomes:
             source = self._source_of(outcome.event)
@@ -160,6 +209,7 @@ class Engine:
             )
         if changes:
             holds.apply(changes, now=self.clock(), using=self.options.using)
+        del self.done[:ended], self.lanes.changes[: len(changes)]
 
     def _release(self, rows: list[tuple[NotificationEvent, float]]) -> None:
         now, by_wait = self.clock(), itemgetter(1)
@@ -195,12 +245,10 @@ class Engine:
         try:
             while await self._has_work():
                 await self._begin_sweeps()
-                for source in self.sources:
-                    await self._claim_more(source)
+                await self._trade()
+                await self._end_sweeps()
                 self._start()
                 await self._wait()
-                await self._flush()
-                await self._end_sweeps()
         finally:
             await self._drain()
             self.deadlines.close()
@@ -264,44 +312,74 @@ class Engine:
         used = source.result.claimed - source.result.released
         return used >= self.options.limit or (source.dry is not None and self.lanes.closed() >= source.dry)
 
-    async def _claim_more(self, source: Source) -> None:
+    async def _trade(self, everything: bool = False) -> bool:
+        """One trip to the database: record what has ended, and claim what can start. Whether it was made."""
+        wish = None if everything else self._wish()
+        age = time.monotonic() - self.flushed
+        ripe = everything or wish or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS or not self.tasks
+        ended = len(self.done) if ripe else 0
+        if not (ended or wish or (ripe and self.lanes.changes)):
+            return True
+        # Side by side, on two connections: what is recorded and what is claimed have no row in common.
+        trips = await asyncio.gather(
+            self._database(self._record, ended, at=self.recorder) if ended or self.lanes.changes else done(),
+            self._database(self._claim_for, wish) if wish else done(),
+            return_exceptions=True,
+        )
+        if ended and trips[0] is True:
+            self.pace, self.flushed = ended / max(age, 0.001), time.monotonic()
+            for source in self.sources:
+                self.options.progress(source.result)
+        if wish and trips[1] is True:
+            await self._take_in(wish)
+        for trip in trips:
+            if isinstance(trip, BaseException):
+                raise trip
+        return all(trips)
+
+    def _wish(self) -> Wish | None:
         """Keep a stride of rows waiting: enough to never idle, few enough to start within their lease."""
-        if not source.active or self._stopping() or self._claimed_all(source):
-            return
-        if self.lanes.waiting > self.stride // 2:
-            return
-        closed = self.lanes.closed()
-        left = self.options.limit - source.result.claimed + source.result.released
-        room = min(self.stride, max(FIRST_CLAIM, self.lanes.room()), left)
-        claimed: list[NotificationEvent] = []
-        if not await self._database(lambda: claimed.extend(self._claim(source, room, closed))):
-            return
+        if self._has_plenty() or self._stopping():
+            return None
+        for source in self.sources:
+            if not source.active or self._claimed_all(source):
+                continue
+            self.sources.remove(source)
+            self.sources.append(source)  # the next one's turn comes next, however much this one has
+            left = self.options.limit - source.result.claimed + source.result.released
+            room = min(self.stride, max(FIRST_CLAIM, self.lanes.room()), left)
+            return Wish(source, room, self.lanes.closed())
+        return None
+
+    async def _take_in(self, wish: Wish) -> None:
+        """Let what was claimed wait in its lanes, and give back what finds no place there."""
+        source, claimed = wish.source, wish.claimed
         refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
         # What is refused is due again, so it is not the end.
-        source.dry = closed if len(claimed) < room and not refused else None
+        source.dry = wish.closed if len(claimed) < wish.room and not refused else None
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.
             source.rows += [event for event in refused if not self._lane(event).held]
             refused = [event for event in refused if self._lane(event).held]
-            source.dry = None if source.rows else closed
+            source.dry = None if source.rows else wish.closed
         source.result.claimed += len(claimed) - len(refused)
         source.in_hand += len(claimed) - len(refused)
         if refused:
             await self._database(self._release, [(event, 0.0) for event in refused])
         # Many refused means that few endpoints own what is next: look for the others in small steps.
-        grown = self.stride // 2 if refused else self.stride * 2
+        grown = self.stride // 2 if refused else self.stride * GROWTH
         # At most what starts within about a second, or the loop would wait for the database.
         most = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
         self.stride = max(FIRST_CLAIM, min(grown, most))
 
-    async def _database(self, call: Callable[..., Any], *args: Any) -> bool:
+    async def _database(self, call: Callable[..., Any], *args: Any, at: Desk = callers_thread) -> bool:
         """Whether it was done; False, where we are patient, while the database is away."""
         if time.monotonic() < self.away_until:
             return False
         try:
-            await sync_to_async(call)(*args)
+            await at(call, *args)
         except (OperationalError, InterfaceError) as error:
-            await sync_to_async(self._disconnect)()
+            await at(self._disconnect)
             if not self.options.patient:
                 raise
             self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
@@ -369,42 +447,26 @@ class Engine:
         if not self.tasks:
             self.wake.set()
 
+    def _has_plenty(self) -> bool:
+        """More rows in hand than start while the database answers."""
+        enough = min(round(self.pace * DATABASE_SECONDS), self.stride)
+        return self.lanes.waiting > max(self.stride // 2, enough)
+
     def _starving(self) -> bool:
-        return self.lanes.waiting <= self.stride // 2 and any(
+        return not self._has_plenty() and any(
             source.active and not self._claimed_all(source) for source in self.sources
         )
 
     async def _wait(self) -> None:
-        if any(source.active for source in self.sources) and not (
-            self.tasks or self.lanes.waiting or self.done
-        ):
-            idle = all(self._claimed_all(source) for source in self.sources if source.active)
-            if not idle and self.away_until < time.monotonic():
+        """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
+        if not (self.tasks or self.lanes.waiting or self.done) and time.monotonic() > self.away_until:
+            active = [source for source in self.sources if source.active]
+            more = any(not self._claimed_all(source) for source in active)
+            if more or not (active or any(source.next_tick < math.inf for source in self.sources)):
                 return
         with suppress(TimeoutError):
             await asyncio.wait_for(self.wake.wait(), FLUSH_SECONDS)
         self.wake.clear()
-
-    async def _flush(self, everything: bool = False) -> bool:
-        """Record what has ended, many rows at a time: after FLUSH_SECONDS, FLUSH_ROWS, or at the end."""
-        age = time.monotonic() - self.flushed
-        ripe = everything or len(self.done) >= FLUSH_ROWS or age >= FLUSH_SECONDS or not self.tasks
-        if not ripe or not (self.done or self.lanes.changes):
-            return True
-        outcomes, changes = self.done, self.lanes.changes
-        self.done, self.lanes.changes = [], []
-        try:
-            recorded = await self._database(self._record, outcomes, changes)
-        except (OperationalError, InterfaceError):
-            self.done, self.lanes.changes = outcomes + self.done, changes + self.lanes.changes
-            raise
-        if not recorded:
-            self.done, self.lanes.changes = outcomes + self.done, changes + self.lanes.changes
-            return False
-        self.pace, self.flushed = len(outcomes) / max(age, 0.001), time.monotonic()
-        for source in self.sources:
-            self.options.progress(source.result)
-        return True
 
     async def _drain(self) -> None:
         """The end, also after an error: let what runs come to an end, record it, give back the rest."""
@@ -420,7 +482,7 @@ class Engine:
         while True:
             try:
                 self.away_until = 0.0
-                if await self._flush(everything=True):
+                if await self._trade(everything=True):
                     await self._return_given_back()
                     break
             except (OperationalError, InterfaceError):
