@@ -259,6 +259,15 @@ def test_sqlite_waits_for_the_write_lock_and_readers_do_not_block_writers() -> N
     assert "journal_mode=WAL" in options["init_command"]
 
 
+def test_a_database_that_vanished_is_given_up_after_a_minute_unless_the_url_says_otherwise() -> None:
+    options = environment.database("postgresql://u@h/db")["OPTIONS"]
+    idle = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    assert idle <= 60
+    assert options["tcp_user_timeout"] <= 60_000
+    own = environment.database("postgresql://u@h/db?tcp_user_timeout=5000")["OPTIONS"]
+    assert own["tcp_user_timeout"] == 5000
+
+
 def test_a_pool_is_for_postgresql_only() -> None:
     sqlite = environment.database("sqlite:///x.sqlite3")
     assert environment.pooled(sqlite, 8) == sqlite

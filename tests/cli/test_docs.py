@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from notifications.models import NotificationEvent
+from tests import factories
 from tests.receiver import HttpReceiver
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,3 +65,27 @@ def test_a_hook_without_a_recipient_says_so(shell: dict[str, str]) -> None:
     ran = subprocess.run([hook], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode != 0
     assert "CERTCTL_HOOK_RECIPIENT" in ran.stderr
+
+
+def test_a_lineage_that_is_none_raises_nothing(shell: dict[str, str], tmp_path: Path) -> None:
+    hook = str(ROOT / "deploy" / "certbot" / "deploy-hook.sh")
+    (tmp_path / "cert.pem").touch()
+    environment = shell | {"RENEWED_LINEAGE": str(tmp_path), "RENEWED_DOMAINS": "a.example.com"}
+    ran = subprocess.run([hook], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert not NotificationEvent.objects.exists()
+
+
+def test_readme_delivers_what_certctl_lost(shell: dict[str, str], webhook: HttpReceiver) -> None:
+    lost = factories.stranded(channel="Webhook", recipient=webhook.url())
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "certctl migrate" in block)
+    script = "set -eu\n" + re.sub(r"^export DATABASE_URL=.*", "", block, flags=re.MULTILINE)
+    ran = subprocess.run(
+        ["bash", "-c", script], env=shell, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 unscheduled" in ran.stdout
+    lost.refresh_from_db()
+    assert lost.status == "sent"
