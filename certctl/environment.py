@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +48,32 @@ class Environment(Env):
             raise ImproperlyConfigured(
                 "; ".join(f"{name}: {' '.join(map(str, said)).rstrip('.')}" for name, said in pairs)
             ) from None
+
+
+# What a channel needs to be on, and how the names of all its variables begin.
+NEEDED = {
+    "Email": ("CERTCTL_SMTP_", ("CERTCTL_SMTP_HOST", "CERTCTL_SMTP_FROM_ADDRESS")),
+    "Slack": ("CERTCTL_SLACK_", ("CERTCTL_SLACK_WEBHOOK_URL",)),
+    "Teams": ("CERTCTL_TEAMS_", ("CERTCTL_TEAMS_WEBHOOK_URL",)),
+    "PagerDuty": ("CERTCTL_PAGERDUTY_", ("CERTCTL_PAGERDUTY_ROUTING_KEY",)),
+    "OpsGenie": ("CERTCTL_OPSGENIE_", ("CERTCTL_OPSGENIE_API_KEY",)),
+}
+LOGIN = ("CERTCTL_SMTP_USERNAME", "CERTCTL_SMTP_PASSWORD")
+
+
+def half_configured(environment: Mapping[str, str]) -> list[str]:
+    """The channels that are off although somebody set a part of them up, a sentence each."""
+    given = sorted(name for name, value in environment.items() if value.strip())
+    found = []
+    for channel, (prefix, needed) in NEEDED.items():
+        mine = [name for name in given if name.startswith(prefix)]
+        missing = [name for name in needed if name not in given]
+        if mine and missing:
+            found.append(f"the channel {channel} is off: {missing[0]} is not set, but {', '.join(mine)}")
+    missing = [name for name in LOGIN if name not in given]
+    if len(missing) == 1:
+        found.append(f"mails are sent without logging in: {missing[0]} is not set, its counterpart is")
+    return found
 
 
 def secret_key(text: str) -> str:

@@ -7,6 +7,7 @@ lower case are steps on the way: Django takes only those in upper case, and show
 from __future__ import annotations
 
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
-from .environment import Environment, pooled
+from .environment import Environment, half_configured, pooled
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # In a checkout, files live beside manage.py whatever the current folder is (cron's is $HOME). An
@@ -97,11 +98,14 @@ opsgenie_priority = env.str(
 )
 opsgenie_base_url: str = env.http_url("CERTCTL_OPSGENIE_BASE_URL", "")
 
+HALF_CONFIGURED = half_configured(os.environ)  # `certctl check` warns of them
+
 env.close()
 
 # --- Django --------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "certctl",
     "django_prometheus",
     "notifications",
     "notifications.api",
