@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -22,11 +23,15 @@ EXAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def shell(
     certctl_command: list[str], process_environment: dict[str, str], webhook: HttpReceiver, tmp_path: Path
 ) -> dict[str, str]:
-    """The environment of a shell that finds certctl, on this test's database and receiver."""
+    """The environment of a shell that finds certctl, on this test's database and receiver, and a certbot
+    that fails."""
     program = tmp_path / "bin" / "certctl"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(certctl_command)} "$@"\n')
     program.chmod(0o755)
+    certbot = program.with_name("certbot")
+    certbot.write_text("#!/bin/sh\nexit 1\n")
+    certbot.chmod(0o755)
     return process_environment | {
         "PATH": f"{program.parent}:{process_environment['PATH']}",
         "CERTCTL_WEBHOOK_URL": webhook.url(),
@@ -50,6 +55,7 @@ def test_the_examples_run_and_do_what_the_page_says(shell: dict[str, str], webho
     assert {re.sub(r"\d{4}-\d\d-\d\d$", "DAY", str(key)) for key in raised} == {
         "renewal-failed:vpn.example.com:DAY",
         "renewal-failed:*.lab.example.com:DAY",
+        f"certbot:{socket.gethostname()}:DAY",
     }
     assert len(webhook.requests) == 1  # the test alert: nothing else was sent
 
