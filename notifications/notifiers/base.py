@@ -126,15 +126,15 @@ class Notifier:
         return Endpoint(key=self.name.casefold(), channel=self.name)
 
     def option(self, name: str) -> str:
-        """Raises PermanentError when the option is not set."""
-        value = self.options.get(name)
+        """Without blanks around it: a key from a file ends its line. Raises PermanentError when not set."""
+        value = str(self.options.get(name) or "").strip()
         if not value:
             raise PermanentError(
                 f"the channel {self.name} has no {name}",
                 reason=Reason.CONFIG,
                 advice=f"set {name} in the channel's settings, then requeue",
             )
-        return str(value)
+        return value
 
     def subject(self, message: Message) -> str:
         """One line, from notifications/<channel>/subject.txt."""
