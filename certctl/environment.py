@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ class Environment(Env):
         self.add_parser("http_url", http_url)
         self.add_parser("words", words)
         self.add_parser("networks", networks)
+        self.add_parser("folder", folder)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
@@ -122,6 +124,13 @@ def networks(text: str) -> list[str]:
         return [str(ipaddress.ip_network(word, strict=False)) for word in words(text)]
     except ValueError:
         raise ValidationError("Not a comma-separated list of networks such as 10.0.0.0/8.") from None
+
+
+def folder(text: str) -> list[str]:
+    """The one folder that is named, or none."""
+    if text and not Path(text).is_dir():
+        raise ValidationError("Not a folder.")
+    return [text] if text else []
 
 
 def database(url: str) -> Database:

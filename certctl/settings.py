@@ -42,6 +42,7 @@ base_url: str = env.http_url("CERTCTL_BASE_URL", "")
 ALLOWED_HOSTS: list[str] = env.words("CERTCTL_ALLOWED_HOSTS", "")
 hsts = env.int("CERTCTL_HSTS_SECONDS", 365 * 24 * 3600, validate=validate.Range(0))
 STATIC_ROOT = env.path("CERTCTL_STATIC_ROOT", data_dir / "staticfiles")
+templates: list[str] = env.folder("CERTCTL_TEMPLATES", "")
 log_level = env.log_level("CERTCTL_LOG_LEVEL", logging.INFO)
 log_format = env.str("CERTCTL_LOG_FORMAT", "plain", validate=validate.OneOf(["plain", "json"]))
 
@@ -136,7 +137,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         # A wheel carries the templates inside the app.
-        "DIRS": [BASE_DIR / "templates"] if is_checkout else [],
+        "DIRS": [*templates, *([BASE_DIR / "templates"] if is_checkout else [])],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -292,6 +292,12 @@ def test_sqlite_waits_for_the_write_lock_and_readers_do_not_block_writers() -> N
     assert "journal_mode=WAL" in options["init_command"]
 
 
+def test_a_folder_of_templates_comes_first(tmp_path: Path) -> None:
+    assert setting("TEMPLATES[0]['DIRS']", CERTCTL_TEMPLATES=str(tmp_path))[0] == str(tmp_path)
+    absent = str(tmp_path / "absent")
+    assert "CERTCTL_TEMPLATES: Not a folder" in refusal(manage("check", **KEY, CERTCTL_TEMPLATES=absent))
+
+
 def test_a_database_that_vanished_is_given_up_after_a_minute_unless_the_url_says_otherwise() -> None:
     options = environment.database("postgresql://u@h/db")["OPTIONS"]
     idle = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]

@@ -10,6 +10,7 @@ import pytest
 
 from notifications.models import NotificationEvent
 from tests import factories
+from tests.receiver import HttpReceiver
 
 NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
 
@@ -78,6 +79,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell) -> None:
     ran = subprocess.run(piped, env=shell.environment, capture_output=True, text=True, check=False)
     assert ran.stdout.startswith("ID ")
     assert ran.stderr == ""
+
+
+def test_a_site_s_own_words_are_sent(shell: Shell, receiver: HttpReceiver, tmp_path: Path) -> None:
+    folder = tmp_path / "notifications" / "slack"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Achtung: {{ message.type }}")
+    slack = {"CERTCTL_SLACK_WEBHOOK_URL": receiver.url(), "CERTCTL_TEMPLATES": str(tmp_path)}
+    assert shell("test", "Slack", "#pki", **slack).returncode == 0
+    text = receiver.requests[0].json["text"]
+    assert text.startswith("Achtung: ExpirationWarning\nThis is a test.")  # and the body that ships
 
 
 COMMANDS = (
