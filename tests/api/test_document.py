@@ -96,6 +96,25 @@ def test_schemathesis_finds_nothing(server: str, tmp_path: Path) -> None:
     assert f"{len(OPERATIONS)} selected" in result.stdout
 
 
+def test_a_person_tries_a_call_with_a_token(server: str) -> None:
+    factories.dead(message="to be seen in the page")
+    secret = ApiToken.objects.issue(make_user("curious", "viewer"), "test")[1]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=FLAGS)
+        page = browser.new_page()
+        page.goto(f"{server}/api/v1/docs")
+        page.click("button.authorize", timeout=30_000)
+        page.locator(".auth-container input").first.fill(secret)
+        page.locator(".auth-container button.authorize").first.click()
+        page.locator(".auth-container .btn-done").first.click()
+        page.click("#operations-notifications-list_notifications .opblock-summary-control")
+        page.click("button.try-out__btn")
+        page.click("button.execute")
+        answer = page.locator(".live-responses-table")
+        expect(answer).to_contain_text("to be seen in the page", timeout=30_000)
+        browser.close()
+
+
 def test_the_page_shows_every_call_in_a_browser(server: str) -> None:
     seen: list[str] = []
     with sync_playwright() as playwright:
