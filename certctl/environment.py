@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +32,7 @@ class Environment(Env):
         self.add_parser("http_url", http_url)
         self.add_parser("words", words)
         self.add_parser("networks", networks)
+        self.add_parser("folder", folder)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
@@ -47,6 +50,32 @@ class Environment(Env):
             raise ImproperlyConfigured(
                 "; ".join(f"{name}: {' '.join(map(str, said)).rstrip('.')}" for name, said in pairs)
             ) from None
+
+
+# What a channel needs to be on, and how the names of all its variables begin.
+NEEDED = {
+    "Email": ("CERTCTL_SMTP_", ("CERTCTL_SMTP_HOST", "CERTCTL_SMTP_FROM_ADDRESS")),
+    "Slack": ("CERTCTL_SLACK_", ("CERTCTL_SLACK_WEBHOOK_URL",)),
+    "Teams": ("CERTCTL_TEAMS_", ("CERTCTL_TEAMS_WEBHOOK_URL",)),
+    "PagerDuty": ("CERTCTL_PAGERDUTY_", ("CERTCTL_PAGERDUTY_ROUTING_KEY",)),
+    "OpsGenie": ("CERTCTL_OPSGENIE_", ("CERTCTL_OPSGENIE_API_KEY",)),
+}
+LOGIN = ("CERTCTL_SMTP_USERNAME", "CERTCTL_SMTP_PASSWORD")
+
+
+def half_configured(environment: Mapping[str, str]) -> list[str]:
+    """The channels that are off although somebody set a part of them up, a sentence each."""
+    given = sorted(name for name, value in environment.items() if value.strip())
+    found = []
+    for channel, (prefix, needed) in NEEDED.items():
+        mine = [name for name in given if name.startswith(prefix)]
+        missing = [name for name in needed if name not in given]
+        if mine and missing:
+            found.append(f"the channel {channel} is off: {missing[0]} is not set, but {', '.join(mine)}")
+    missing = [name for name in LOGIN if name not in given]
+    if len(missing) == 1:
+        found.append(f"mails are sent without logging in: {missing[0]} is not set, its counterpart is")
+    return found
 
 
 def secret_key(text: str) -> str:
@@ -97,6 +126,13 @@ def networks(text: str) -> list[str]:
         raise ValidationError("Not a comma-separated list of networks such as 10.0.0.0/8.") from None
 
 
+def folder(text: str) -> list[str]:
+    """The one folder that is named, or none."""
+    if text and not Path(text).is_dir():
+        raise ValidationError("Not a folder.")
+    return [text] if text else []
+
+
 def database(url: str) -> Database:
     """What DATABASES["default"] holds for a `postgresql://` or `sqlite://` URL."""
     try:
@@ -114,8 +150,19 @@ def database(url: str) -> Database:
     )
 
 
+# A server that vanished without a word (its machine, a failover, the network between) is given up after a
+# minute; the operating system would keep its connection for a quarter of an hour, or two hours when idle.
+GIVE_UP = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
 def _postgresql(parsed: Database) -> Database:
-    options = {"connect_timeout": 10, **parsed.get("OPTIONS", {})}
+    options = {**GIVE_UP, **parsed.get("OPTIONS", {})}
     if not parsed["NAME"] and "service" not in options:
         raise ValidationError(
             "The URL names no database; special characters in a password must be percent-encoded."

@@ -7,6 +7,7 @@ lower case are steps on the way: Django takes only those in upper case, and show
 from __future__ import annotations
 
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
-from .environment import Environment, pooled
+from .environment import Environment, half_configured, pooled
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # In a checkout, files live beside manage.py whatever the current folder is (cron's is $HOME). An
@@ -41,6 +42,7 @@ base_url: str = env.http_url("CERTCTL_BASE_URL", "")
 ALLOWED_HOSTS: list[str] = env.words("CERTCTL_ALLOWED_HOSTS", "")
 hsts = env.int("CERTCTL_HSTS_SECONDS", 365 * 24 * 3600, validate=validate.Range(0))
 STATIC_ROOT = env.path("CERTCTL_STATIC_ROOT", data_dir / "staticfiles")
+templates: list[str] = env.folder("CERTCTL_TEMPLATES", "")
 log_level = env.log_level("CERTCTL_LOG_LEVEL", logging.INFO)
 log_format = env.str("CERTCTL_LOG_FORMAT", "plain", validate=validate.OneOf(["plain", "json"]))
 
@@ -97,11 +99,14 @@ opsgenie_priority = env.str(
 )
 opsgenie_base_url: str = env.http_url("CERTCTL_OPSGENIE_BASE_URL", "")
 
+HALF_CONFIGURED = half_configured(os.environ)  # `certctl check` warns of them
+
 env.close()
 
 # --- Django --------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "certctl",
     "django_prometheus",
     "notifications",
     "notifications.api",
@@ -132,7 +137,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         # A wheel carries the templates inside the app.
-        "DIRS": [BASE_DIR / "templates"] if is_checkout else [],
+        "DIRS": [*templates, *([BASE_DIR / "templates"] if is_checkout else [])],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 from django_prometheus.exports import ExportToDjangoView
 
@@ -15,7 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notifications.api.urls")),
     re_path("^api/", Nowhere.as_view()),
-    path("metrics", ExportToDjangoView, name="metrics"),
+    path("metrics", csrf_exempt(require_safe(ExportToDjangoView)), name="metrics"),
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch, reverse
 
 from .models import NotificationEvent
@@ -28,7 +29,7 @@ def link(event_id: str, base_url: str) -> str:
     if not base_url:
         return ""
     try:
-        path = reverse("admin:notifications_notificationevent_change", args=[event_id])
+        path = reverse("admin:notifications_notificationevent_change", args=[quote(event_id)])
     except NoReverseMatch:
         return ""
     return f"{base_url.rstrip('/')}{path}"

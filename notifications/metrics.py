@@ -60,7 +60,7 @@ def answers(using: str) -> bool:
     try:
         probe.ensure_connection()
     except Exception as error:
-        logger.warning("the metrics are without the database's: %s", " ".join(str(error).split()))
+        logger.warning("the database takes no connection: %s", " ".join(str(error).split()))
         return False
     finally:
         probe.close()

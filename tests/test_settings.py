@@ -172,6 +172,39 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
     assert list(setting("NOTIFICATIONS['CHANNELS']", **empty)) == ["Webhook"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, []),
+        (CHANNELS, []),
+        ({"CERTCTL_SMTP_HOST": "mail.example.com"}, ["Email is off: CERTCTL_SMTP_FROM_ADDRESS is not set"]),
+        ({"CERTCTL_SMTP_FROM_ADDRESS": "a@example.com"}, ["Email is off: CERTCTL_SMTP_HOST is not set"]),
+        ({"CERTCTL_SLACK_CHANNEL": "#pki"}, ["Slack is off: CERTCTL_SLACK_WEBHOOK_URL is not set"]),
+        ({"CERTCTL_TEAMS_URL": "https://x"}, ["Teams is off: CERTCTL_TEAMS_WEBHOOK_URL is not set"]),
+        ({"CERTCTL_PAGERDUTY_SEVERITY": "error"}, ["PagerDuty is off: CERTCTL_PAGERDUTY_ROUTING_KEY is"]),
+        ({"CERTCTL_OPSGENIE_PRIORITY": "P1"}, ["OpsGenie is off: CERTCTL_OPSGENIE_API_KEY is not set"]),
+        (
+            {**CHANNELS, "CERTCTL_SMTP_USERNAME": "me"},
+            ["without logging in: CERTCTL_SMTP_PASSWORD is not set"],
+        ),
+        ({"CERTCTL_SLACK_CHANNEL": " ", "CERTCTL_SMTP_HOST": ""}, []),
+    ],
+)
+def test_half_a_channel_is_told_and_no_value_repeated(variables: dict[str, str], said: list[str]) -> None:
+    found = environment.half_configured(variables)
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))
+    assert not any(value in str(found) for value in variables.values() if value.strip())
+
+
+def test_the_check_warns_of_half_a_channel(tmp_path: Path) -> None:
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/x.sqlite3"}
+    result = run(["manage.py", "check"], **KEY, **database, CERTCTL_SMTP_HOST="mail.example.com")
+    assert result.returncode == 0
+    assert "certctl.W001" in result.stderr
+    assert "CERTCTL_SMTP_FROM_ADDRESS is not set, but CERTCTL_SMTP_HOST" in result.stderr
+
+
 def test_channels_are_on_when_they_have_what_they_need() -> None:
     channels = setting("NOTIFICATIONS['CHANNELS']", **CHANNELS)
     assert {name: options.pop("NOTIFIER").rpartition(".")[2] for name, options in channels.items()} == {
@@ -257,6 +290,21 @@ def test_sqlite_waits_for_the_write_lock_and_readers_do_not_block_writers() -> N
     assert options["transaction_mode"] == "IMMEDIATE"
     assert options["timeout"] == 20
     assert "journal_mode=WAL" in options["init_command"]
+
+
+def test_a_folder_of_templates_comes_first(tmp_path: Path) -> None:
+    assert setting("TEMPLATES[0]['DIRS']", CERTCTL_TEMPLATES=str(tmp_path))[0] == str(tmp_path)
+    absent = str(tmp_path / "absent")
+    assert "CERTCTL_TEMPLATES: Not a folder" in refusal(manage("check", **KEY, CERTCTL_TEMPLATES=absent))
+
+
+def test_a_database_that_vanished_is_given_up_after_a_minute_unless_the_url_says_otherwise() -> None:
+    options = environment.database("postgresql://u@h/db")["OPTIONS"]
+    idle = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    assert idle <= 60
+    assert options["tcp_user_timeout"] <= 60_000
+    own = environment.database("postgresql://u@h/db?tcp_user_timeout=5000")["OPTIONS"]
+    assert own["tcp_user_timeout"] == 5000
 
 
 def test_a_pool_is_for_postgresql_only() -> None:

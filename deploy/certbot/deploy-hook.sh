@@ -13,7 +13,11 @@ if [ -r "$environment" ]; then
 fi
 
 certificate=$(basename "$RENEWED_LINEAGE")
-edition=$(basename "$(readlink "$RENEWED_LINEAGE/cert.pem")")
+edition=$(readlink "$RENEWED_LINEAGE/cert.pem") || {
+    # Without it every renewal would have one key, and the second one would raise nothing.
+    echo "$RENEWED_LINEAGE/cert.pem is not certbot's link to its archive" >&2
+    exit 1
+}
 
 exec "${CERTCTL:-certctl}" notifications create \
     --type RenewalSuccess \
@@ -21,4 +25,4 @@ exec "${CERTCTL:-certctl}" notifications create \
     --recipient "${CERTCTL_HOOK_RECIPIENT:?set it in $environment}" \
     --certificate "$certificate" \
     --message "$certificate was renewed on $(hostname): $RENEWED_DOMAINS" \
-    --dedup-key "renewed:$certificate:$edition"
+    --dedup-key "renewed:$certificate:${edition##*/}"

@@ -32,6 +32,12 @@ class TooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class LengthRequired(exceptions.APIException):
+    status_code = 411
+    default_detail = "Send the body with a Content-Length: in chunks it cannot be read here."
+    default_code = "length_required"
+
+
 class Refused(exceptions.APIException):
     status_code = 409
     default_code = "refused"

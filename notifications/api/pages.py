@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from . import schema
+from .errors import body
 from .views import View
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -42,10 +46,16 @@ class Schema(View):
         return Response(schema.document())
 
 
+@method_decorator(csrf_exempt, name="dispatch")  # what only reads answers other methods with 405
 class Docs(TemplateView):
     template_name = "notifications/api/docs.html"
+    http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         response = super().get(request, *args, **kwargs)
         response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
+
+    def http_method_not_allowed(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        refusal = body(MethodNotAllowed(str(request.method)))
+        return JsonResponse(refusal, status=405, headers={"Allow": "GET, HEAD"})

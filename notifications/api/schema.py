@@ -13,37 +13,22 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
-from ..models import Status
 from . import serializers
 from .listing import CURSOR
-
-ID = "0b9f5d1e-6f1d-4c7e-9a39-0f6f9d1f2c55"
-EVENT = {
-    "id": ID,
-    "type": "ExpirationWarning",
-    "certificate_id": "mc-api-prod",
-    "channel": "Slack",
-    "recipient": "#pki",
-    "message": "api.example.com expires in 7 days",
-    "sent_at": None,
-    "status": "dead",
-    "error": None,
-    "retry_count": 4,
-    "next_retry_at": None,
-    "last_error": "HTTP 503: upstream is down",
-    "created_at": "2026-11-23T08:15:00Z",
-}
-ATTEMPT = {
-    "number": 5,
-    "channel": "Slack",
-    "started_at": "2026-11-23T08:31:02.114000Z",
-    "duration_ms": 212,
-    "outcome": "transient",
-    "reason": "server",
-    "status_code": 503,
-    "error": "HTTP 503: upstream is down",
-    "worker": "web-1:4711",
-}
+from .shapes import (
+    ATTEMPT,
+    CODES,
+    ERROR,
+    ERROR_HERE,
+    EVENT,
+    EVERYWHERE,
+    NUMBER,
+    PAGE,
+    STATS,
+    STRETCH,
+    SUMMARY_SHAPE,
+    object_of,
+)
 
 DESCRIPTION = """
 Certificate alerts: raise them, read them, and requeue what could not be delivered.
@@ -51,53 +36,24 @@ Certificate alerts: raise them, read them, and requeue what could not be deliver
 Send `Authorization: Bearer TOKEN`; the permissions of the token's user decide. Each answer that is not a
 success has one shape: `{"error": {"code", "message", "fields"}}`. Times are RFC 3339 in UTC.
 """
-CODES = {
-    400: "A parameter or field is wrong; `fields` names it",
-    401: "No token, or one that is unknown, expired or revoked",
-    403: "The user lacks the permission",
-    404: "There is no such notification",
-    409: "The rules refuse it in the present state; `message` says why",
-    413: "The body is too large",
-    415: "The body is not JSON",
-    429: "Too many requests; try again after `Retry-After` seconds",
-    503: "The database cannot be used at the moment",
-}
-EVERYWHERE = (401, 403, 429, 503)
 
-ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "fields": {
-                    "type": "object",
-                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
-                },
-            },
-            "required": ["code", "message", "fields"],
-            "additionalProperties": False,
-        }
-    },
-    "required": ["error"],
-    "additionalProperties": False,
-    "example": {
-        "error": {
-            "code": "invalid",
-            "message": 'status: "lost" is not a valid choice.',
-            "fields": {"status": ['"lost" is not a valid choice.']},
-        }
-    },
-}
-ERROR_HERE = {"$ref": "#/components/schemas/Error"}
+
+def said(schema: Any, description: str, *examples: Any) -> OpenApiResponse:
+    return OpenApiResponse(
+        schema,
+        description=description,
+        examples=[OpenApiExample(f"Example {n}", value) for n, value in enumerate(examples, 1)],
+    )
 
 
 def described(answers: dict[int, Any], *codes: int) -> dict[int, Any]:
-    return answers | {
-        code: OpenApiResponse(ERROR_HERE, description=CODES[code]) for code in sorted({*codes, *EVERYWHERE})
-    }
+    return answers | {code: refusal(*CODES[code]) for code in sorted({*codes, *EVERYWHERE})}
+
+
+def refusal(description: str, example: tuple[str, str]) -> OpenApiResponse:
+    code, message = example
+    fields = {"status": ['"lost" is not a valid choice.']} if code == "invalid" else {}
+    return said(ERROR_HERE, description, {"error": {"code": code, "message": message, "fields": fields}})
 
 
 class Described(AutoSchema):
@@ -124,50 +80,10 @@ def call(name: str, summary: str, answers: dict[int, Any], *codes: int, **option
     return decorate
 
 
-def said(schema: Any, description: str, *examples: Any) -> OpenApiResponse:
-    return OpenApiResponse(
-        schema,
-        description=description,
-        examples=[OpenApiExample(f"Example {n}", value) for n, value in enumerate(examples, 1)],
-    )
-
-
-def object_of(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), **more}
-
-
 def constant(status: str) -> OpenApiResponse:
     schema = object_of({"status": {"type": "string", "const": status}})
     return said(schema, "Done", {"status": status})
 
-
-TIME = {"type": "string", "format": "date-time"}
-NUMBER = {"type": "integer", "minimum": 0}
-EVENTS = {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
-PAGE = object_of({"data": EVENTS, "total": NUMBER, "page": NUMBER, "per_page": NUMBER})
-STRETCH = object_of({"data": EVENTS, "next_cursor": {"type": ["string", "null"]}, "per_page": NUMBER})
-
-SWEEP = object_of(
-    {
-        "started_at": TIME,
-        "ended_at": TIME,
-        **dict.fromkeys(("claimed", "sent", "rescheduled", "dead", "no_notifier", "released"), NUMBER),
-    }
-)
-SUMMARY_SHAPE = {
-    "type": "object",
-    "properties": {
-        "at": TIME,
-        **{f"notifications_{status}": NUMBER for status in (*Status.values, "stranded")},
-        "notifications_estimated": {"type": "array", "items": {"enum": Status.values}},
-        "notifications_dead_by_channel": {"type": "object", "additionalProperties": NUMBER},
-        "oldest_due_seconds": {"type": "number", "minimum": 0},
-        "last_sweep": {
-            "type": "object",
-            "additionalProperties": {"oneOf": [SWEEP, {"type": "null"}]},
-        },
-    },
-}
 
 LIST = call(
     "list_notifications",
@@ -198,6 +114,7 @@ CREATE = call(
         200: said(serializers.Event, "That dedup_key was seen before: the first event", EVENT),
     },
     400,
+    411,
     413,
     415,
     request=serializers.Creation,
@@ -247,6 +164,7 @@ REQUEUE_MANY = call(
     "Requeue all that a filter matches",
     {200: said(object_of({"requeued": NUMBER, "skipped": NUMBER}), "Done", {"requeued": 12, "skipped": 3})},
     400,
+    411,
     413,
     415,
     request=serializers.BulkRequeue,
@@ -267,17 +185,7 @@ SUMMARY = call(
         200: said(
             SUMMARY_SHAPE,
             "A part that cannot be had at the moment is left out",
-            {
-                "at": "2026-11-23T08:20:00Z",
-                "notifications_pending": 3,
-                "notifications_sent": 9120,
-                "notifications_failed": 1,
-                "notifications_dead": 2,
-                "notifications_read": 40,
-                "notifications_stranded": 0,
-                "oldest_due_seconds": 1.5,
-                "last_sweep": {"pending": None, "retry": None},
-            },
+            STATS,
         )
     },
     400,
@@ -317,6 +225,10 @@ def narrowed(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Say what a serializer's fields cannot: a bulk requeue needs a filter, and no text contains NUL."""
     schemas = result["components"]["schemas"]
     schemas["Error"] = ERROR
+    # Who tries a call on the docs page is asked for these in this order; a cookie cannot be typed in there.
+    result["components"]["securitySchemes"] = dict(
+        sorted(result["components"]["securitySchemes"].items(), reverse=True)
+    )
     for name in ("Creation", "BulkRequeue"):
         schemas[name]["additionalProperties"] = False
         without_nul(schemas[name]["properties"].values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import signal
 import sys
 import threading
@@ -14,6 +16,8 @@ from typing import Any, TextIO
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def count(text: str) -> int:
@@ -31,7 +35,8 @@ def count(text: str) -> int:
 def one_line_errors() -> Iterator[None]:
     """Turn what can go wrong outside our code into a CommandError: one line, exit code 1.
 
-    PostgreSQL's connection errors name host, port and user, never the password.
+    PostgreSQL's connection errors name host, port and user, never the password. A reader of our output
+    that has gone (`| head`) is no error.
     """
     try:
         yield
@@ -39,6 +44,13 @@ def one_line_errors() -> Iterator[None]:
         raise CommandError(_one_line(error)) from error
     except (DatabaseError, InterfaceError) as error:
         raise CommandError(f"the database did not do it: {_one_line(error)}{_way_out(error)}") from error
+    except BrokenPipeError:
+        # Whoever read us has seen enough; nothing must be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CommandError(f"the output cannot be written: {error.strerror}") from error
 
 
 def _way_out(error: BaseException) -> str:

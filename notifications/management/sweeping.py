@@ -63,7 +63,8 @@ class SweepCommand(BaseCommand):
                 stop=stop,
                 progress=lambda so_far: bar.update(so_far.finished),
             )
-        self.stdout.write(json.dumps(result.as_dict()) if options["json"] else str(result))
+        with one_line_errors():
+            self.stdout.write(json.dumps(result.as_dict()) if options["json"] else str(result))
         if options["fail_on_dead"] and result.dead:
             raise CommandError(f"{result.dead} notifications died", returncode=2)
 

@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from .http import Answer, HttpClient
 from .outcomes import raise_for
-from .text import one_line, secrets_of
+from .text import Size, cut, one_line, secrets_of
 
 HTTP_URL = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
 SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -126,15 +126,15 @@ class Notifier:
         return Endpoint(key=self.name.casefold(), channel=self.name)
 
     def option(self, name: str) -> str:
-        """Raises PermanentError when the option is not set."""
-        value = self.options.get(name)
+        """Without blanks around it: a key from a file ends its line. Raises PermanentError when not set."""
+        value = str(self.options.get(name) or "").strip()
         if not value:
             raise PermanentError(
                 f"the channel {self.name} has no {name}",
                 reason=Reason.CONFIG,
                 advice=f"set {name} in the channel's settings, then requeue",
             )
-        return str(value)
+        return value
 
     def subject(self, message: Message) -> str:
         """One line, from notifications/<channel>/subject.txt."""
@@ -143,6 +143,17 @@ class Notifier:
     def body(self, message: Message) -> str:
         """Plain text, from notifications/<channel>/body.txt."""
         return self._render("body.txt", message).strip() or self.subject(message)
+
+    def shortened(self, body: str, message: Message, limit: int, size: Size = len) -> str:
+        """`body(message)` within the limit: the message in it is cut, so that what follows it stays."""
+        if size(body) <= limit:
+            return body
+
+        def shown(part: str) -> str:
+            return self.body(message._replace(message=part))
+
+        part = cut(message.message, limit, lambda part: size(shown(part)))
+        return cut(shown(part), limit, size)
 
     def _render(self, name: str, message: Message) -> str:
         candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]

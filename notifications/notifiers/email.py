@@ -187,7 +187,7 @@ class EmailNotifier(SyncNotifier):
             "Auto-Submitted": "auto-generated",
         }
         subject = cut(self.subject(message), SUBJECT_LIMIT)
-        body = cut(self.body(message), BODY_LIMIT, utf8)
+        body = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
         return mail.EmailMessage(
             subject, body, self.option("FROM_ADDRESS"), [message.recipient], headers=headers
         )

@@ -60,7 +60,7 @@ class OpsGenieNotifier(JsonNotifier):
         alert = {
             "message": cut(self.subject(message), MESSAGE_LIMIT),
             "alias": message.key(ALIAS_LIMIT),
-            "description": cut(self.body(message), DESCRIPTION_LIMIT),
+            "description": self.shortened(self.body(message), message, DESCRIPTION_LIMIT),
             "tags": [tag for tag in ("certctl", cut(message.type, TAG_LIMIT)) if tag],
             "details": {name: value for name, value in details.items() if value},
             "entity": certificate,

@@ -52,10 +52,12 @@ class SlackNotifier(JsonNotifier):
 
     def payload(self, message: Message) -> bytes:
         subject, body = self.subject(message), self.body(message)
+        section = self.shortened(body, message, SECTION_LIMIT)
+        body = self.shortened(body, message, TEXT_LIMIT, lambda body: len(escape(f"{subject}\n{body}")))
         fallback = cut(f"{subject}\n{body}", TEXT_LIMIT, lambda text: len(escape(text)))
         blocks: list[dict[str, Any]] = [
             {"type": "header", "text": plain(cut(subject, HEADER_LIMIT))},
-            {"type": "section", "text": plain(cut(body, SECTION_LIMIT))},
+            {"type": "section", "text": plain(section)},
         ]
         if message.url and len(message.url) <= LINK_LIMIT:
             link = {"type": "mrkdwn", "text": f"<{escape(message.url)}|Open the notification>"}

@@ -16,7 +16,7 @@ from ..exceptions import Reason
 from .base import Delivered, JsonNotifier, Message, url_faults
 from .http import Answer
 from .outcomes import Says, raise_for, unexpected
-from .text import cut, fitted, utf16
+from .text import cut, dump, utf16
 
 MESSAGE_LIMIT = 28_000
 SUBJECT_LIMIT = 500
@@ -49,7 +49,14 @@ class TeamsNotifier(JsonNotifier):
 
     def payload(self, message: Message) -> bytes:
         subject = cut(self.subject(message), SUBJECT_LIMIT)
-        return fitted(lambda body: card(subject, body, message.url), self.body(message), MESSAGE_LIMIT, utf16)
+
+        def build(body: str) -> dict[str, Any]:
+            return card(subject, body, message.url)
+
+        def size(body: str) -> int:
+            return utf16(dump(build(body)).decode())
+
+        return dump(build(self.shortened(self.body(message), message, MESSAGE_LIMIT, size)))
 
     def judge(self, answer: Answer) -> Delivered:
         inner = INNER_ERROR.search(answer.text) if 200 <= answer.status < 300 else None

@@ -88,7 +88,8 @@ def hidden(url: str, secrets: frozenset[str]) -> tuple[str, ...]:
 def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
     """Patterns of the secrets among a channel's options, told by their names."""
     values = (value for name, value in options.items() if SECRET_OPTION.search(name) and value)
-    return frozenset(pattern for value in values for text in _strings(value) for pattern in _patterns(text))
+    texts = (text.strip() for value in values for text in _strings(value))
+    return frozenset(pattern for text in texts for pattern in _patterns(text))
 
 
 def secrets_of_url(url: str) -> Iterator[str]:

@@ -122,6 +122,16 @@ def test_a_staff_session_reads_and_changes_with_its_csrf_token() -> None:
     assert client.post(path, content_type="application/json", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/v1/docs", "/api/v1/schema"])
+def test_what_only_reads_answers_405_also_where_csrf_is_checked(path: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    for method in (client.post, client.put, client.delete):
+        response = method(path)
+        assert response.status_code == 405
+        assert response["Allow"].startswith("GET, HEAD")
+        assert b"<" not in response.content
+
+
 def test_a_session_of_somebody_who_is_not_staff_is_401() -> None:
     client = Client()
     client.force_login(make_user("customer", "superuser"))

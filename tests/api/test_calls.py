@@ -331,6 +331,14 @@ def test_a_body_that_is_too_large_is_413(api: APIClient) -> None:
     assert not NotificationEvent.objects.exists()
 
 
+@pytest.mark.parametrize("path", [LIST, BULK, f"{LIST}/n1/requeue"])
+def test_a_body_in_chunks_is_411_and_not_called_empty(api: APIClient, path: str) -> None:
+    factories.dead(id="n1")
+    response = api.post(path, ALERT, format="json", headers={"Transfer-Encoding": "chunked"})
+    assert faults(response, 411) == {}
+    assert NotificationEvent.objects.get().status == "dead"
+
+
 def test_a_query_string_where_none_belongs_is_named(api: APIClient) -> None:
     factories.dead(id="n1")
     assert list(faults(post(api, f"{LIST}/n1/requeue?dry_run=1"))) == ["dry_run"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from notifications import delivery
+from notifications.exceptions import CUT_MARK
+from notifications.messages import link
 from notifications.models import DeliveryAttempt, NotificationEvent, Status
 from tests import factories
 from tests.channels.support import mail_settings
@@ -46,6 +50,42 @@ def test_the_mail_says_it_all(mailbox: MailReceiver) -> None:
     for said in (event.message, "mc-api-prod", event.pk):
         assert said in parsed.get_content()
     assert outcome(event)[1].status_code == 250
+
+
+@pytest.mark.parametrize("length", [10, 1_200_000])
+def test_the_link_is_in_the_mail_however_long_the_message_is(
+    mailbox: MailReceiver, configure: Configure, length: int
+) -> None:
+    configure(CHANNELS={"Email": EMAIL}, BASE_URL="https://certctl.example.com")
+    event = alert(message="It begins" + "ä\n" * length)
+    assert delivery.send_pending().sent == 1
+    text = mailbox.mails[0].parsed.get_content()
+    assert f"https://certctl.example.com/admin/notifications/notificationevent/{event.pk}/change/" in text
+    for said in ("It begins", event.type, "mc-api-prod"):
+        assert said in text
+    assert (CUT_MARK in text) == (length > 10)
+
+
+def test_a_site_writes_its_own_mails(mailbox: MailReceiver, tmp_path: Path, settings: Any) -> None:
+    folder = tmp_path / "notifications" / "email"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Achtung: {{ message.certificate_id }}")
+    (folder / "body.txt").write_text("{{ message.message|upper }}, {{ message.attempt }}. Versuch")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path, *settings.TEMPLATES[0]["DIRS"]]}]
+    alert(message="it expires")
+    assert delivery.send_pending().sent == 1
+    [mail] = mailbox.mails
+    assert mail.parsed["Subject"] == "Achtung: mc-api-prod"
+    assert mail.parsed.get_content().strip() == "IT EXPIRES, 1. Versuch"
+
+
+@pytest.mark.parametrize("event_id", ["0b9f5d1e-6f1d-4c7e", "x_41", "a/b c?d#e", "ä_5F"])
+def test_the_link_opens_the_notification(admin_client: Client, event_id: str) -> None:
+    factories.dead(id=event_id, message=f"This is {event_id}.")
+    path = link(event_id, "https://certctl.example.com/").removeprefix("https://certctl.example.com")
+    page = admin_client.get(path)
+    assert page.status_code == 200
+    assert f"This is {event_id}." in page.content.decode()
 
 
 @pytest.mark.parametrize(

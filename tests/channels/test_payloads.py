@@ -78,6 +78,25 @@ def test_everything_is_said(channel: Channel) -> None:
 
 
 @every_channel
+@pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}", "<", '"', "a\n"])
+def test_of_a_message_that_is_too_long_everything_else_is_still_said(channel: Channel, letter: str) -> None:
+    message = a_message(message="It begins" + letter * 600_000)
+    text = words(sent(channel, message)[1])
+    for part in ("It begins", CUT_MARK, message.type, message.certificate_id, message.url):
+        assert part in text
+
+
+@pytest.mark.parametrize("length", [10, 600_000])
+def test_slack_s_fallback_says_everything_by_itself(length: int) -> None:
+    """It is what notifications on a phone and readers of the screen get, without the blocks."""
+    message = a_message(message="It begins" + "&" * length)
+    text = json.loads(sent(SLACK, message)[1])["text"]
+    for part in ("It begins", message.type, message.certificate_id, message.url):
+        assert part in text
+    assert (CUT_MARK in text) == (length > 10)
+
+
+@every_channel
 @pytest.mark.parametrize(
     "changes",
     [

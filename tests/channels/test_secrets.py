@@ -13,7 +13,20 @@ from notifications.exceptions import DeliveryError, PermanentError, Reason, Tran
 from notifications.notifiers.http import Answer
 from notifications.notifiers.text import redact, secrets_of, secrets_of_url
 from tests.channels import wire
-from tests.channels.support import HTTP_CHANNELS, TOKEN, WEBHOOK, Channel, Names, a_message, attempt, notifier
+from tests.channels.support import (
+    HTTP_CHANNELS,
+    OPSGENIE,
+    PAGERDUTY,
+    SLACK,
+    TEAMS,
+    TOKEN,
+    WEBHOOK,
+    Channel,
+    Names,
+    a_message,
+    attempt,
+    notifier,
+)
 from tests.channels.wire import Wire, response
 
 every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda channel: channel.name)
@@ -43,6 +56,21 @@ def test_an_echo(channel: Channel, status: int, caplog: pytest.LogCaptureFixture
         assert channel.secret.lower() not in shown.lower()
         assert not channel.path or channel.path not in shown
     assert "HTTP" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("channel", "option"), [(SLACK, "URL"), (TEAMS, "URL"), (PAGERDUTY, "ROUTING_KEY"), (OPSGENIE, "API_KEY")]
+)
+def test_a_secret_from_a_file_works_with_its_line_s_end_and_stays_hidden(
+    channel: Channel, option: str
+) -> None:
+    for script in (wire.answering(response(channel.status, channel.body)), echo(500)):
+        with Wire(script) as server:
+            url = server.url(channel.path)
+            result = attempt(notifier(channel, url, **{option: f"{channel.options(url)[option]}\n"}))
+        assert result.status == (500 if isinstance(result, DeliveryError) else channel.status)
+        assert channel.secret.lower() not in str(result).lower()
+    assert isinstance(result, DeliveryError)
 
 
 @every_channel

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from notifications.models import NotificationEvent
+from tests import factories
 from tests.receiver import HttpReceiver
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,11 +23,15 @@ EXAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def shell(
     certctl_command: list[str], process_environment: dict[str, str], webhook: HttpReceiver, tmp_path: Path
 ) -> dict[str, str]:
-    """The environment of a shell that finds certctl, on this test's database and receiver."""
+    """The environment of a shell that finds certctl, on this test's database and receiver, and a certbot
+    that fails."""
     program = tmp_path / "bin" / "certctl"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(certctl_command)} "$@"\n')
     program.chmod(0o755)
+    certbot = program.with_name("certbot")
+    certbot.write_text("#!/bin/sh\nexit 1\n")
+    certbot.chmod(0o755)
     return process_environment | {
         "PATH": f"{program.parent}:{process_environment['PATH']}",
         "CERTCTL_WEBHOOK_URL": webhook.url(),
@@ -49,6 +55,7 @@ def test_the_examples_run_and_do_what_the_page_says(shell: dict[str, str], webho
     assert {re.sub(r"\d{4}-\d\d-\d\d$", "DAY", str(key)) for key in raised} == {
         "renewal-failed:vpn.example.com:DAY",
         "renewal-failed:*.lab.example.com:DAY",
+        f"certbot:{socket.gethostname()}:DAY",
     }
     assert len(webhook.requests) == 1  # the test alert: nothing else was sent
 
@@ -64,3 +71,27 @@ def test_a_hook_without_a_recipient_says_so(shell: dict[str, str]) -> None:
     ran = subprocess.run([hook], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode != 0
     assert "CERTCTL_HOOK_RECIPIENT" in ran.stderr
+
+
+def test_a_lineage_that_is_none_raises_nothing(shell: dict[str, str], tmp_path: Path) -> None:
+    hook = str(ROOT / "deploy" / "certbot" / "deploy-hook.sh")
+    (tmp_path / "cert.pem").touch()
+    environment = shell | {"RENEWED_LINEAGE": str(tmp_path), "RENEWED_DOMAINS": "a.example.com"}
+    ran = subprocess.run([hook], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert not NotificationEvent.objects.exists()
+
+
+def test_readme_delivers_what_certctl_lost(shell: dict[str, str], webhook: HttpReceiver) -> None:
+    lost = factories.stranded(channel="Webhook", recipient=webhook.url())
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "certctl migrate" in block)
+    script = "set -eu\n" + re.sub(r"^export DATABASE_URL=.*", "", block, flags=re.MULTILINE)
+    ran = subprocess.run(
+        ["bash", "-c", script], env=shell, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 unscheduled" in ran.stdout
+    lost.refresh_from_db()
+    assert lost.status == "sent"

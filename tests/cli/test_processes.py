@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from notifications.models import NotificationEvent
 from tests import factories
+from tests.receiver import HttpReceiver
 
 NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
 
@@ -76,3 +79,43 @@ def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell) -> None:
     ran = subprocess.run(piped, env=shell.environment, capture_output=True, text=True, check=False)
     assert ran.stdout.startswith("ID ")
     assert ran.stderr == ""
+
+
+def test_a_site_s_own_words_are_sent(shell: Shell, receiver: HttpReceiver, tmp_path: Path) -> None:
+    folder = tmp_path / "notifications" / "slack"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Achtung: {{ message.type }}")
+    slack = {"CERTCTL_SLACK_WEBHOOK_URL": receiver.url(), "CERTCTL_TEMPLATES": str(tmp_path)}
+    assert shell("test", "Slack", "#pki", **slack).returncode == 0
+    text = receiver.requests[0].json["text"]
+    assert text.startswith("Achtung: ExpirationWarning\nThis is a test.")  # and the body that ships
+
+
+COMMANDS = (
+    "notifications stats",
+    "notifications requeue --all --yes",
+    "retry_notifications --json",
+    "send_notifications --dry-run",
+    "api_tokens list",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nobody_reads_it(shell: Shell, command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [*shell.program, *command.split()]
+    quiet = shell.environment | {"CERTCTL_LOG_LEVEL": "ERROR"}
+    ran = subprocess.run(program, env=quiet, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_1_in_one_line(shell: Shell, command: str) -> None:
+    program = [*shell.program, *command.split()]
+    quiet = shell.environment | {"CERTCTL_LOG_LEVEL": "ERROR"}
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(program, env=quiet, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == ["CommandError: the output cannot be written: No space left on device"]

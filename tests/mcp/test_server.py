@@ -22,6 +22,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+import notifications
 from notifications.api.models import ApiToken
 from notifications.api.serializers import EVENT_FIELDS
 from notifications.management.commands.mcp_server import address
@@ -266,6 +267,7 @@ def test_addresses() -> None:
 
 
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(notifications, "mcp", raising=False)  # where another test has imported it
     monkeypatch.setitem(sys.modules, "notifications.mcp", None)
     with pytest.raises(CommandError, match=r"certctl-notifications\[mcp\]"):
         call_command("mcp_server")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test import Client
 
 from notifications import metrics, stats
 from notifications.models import NotificationEvent
@@ -91,3 +92,14 @@ def test_a_database_that_never_answers_costs_two_seconds(elsewhere: Callable[[in
     assert time.monotonic() - start < metrics.CONNECT_SECONDS + 2
     assert "python_info" in text
     assert not names(text)
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_probes_do_not_wait_for_a_database_that_never_answers(elsewhere: Callable[[int], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere(silent.getsockname()[1])
+        start = time.monotonic()
+        response = Client().get("/readyz")
+    assert time.monotonic() - start < metrics.CONNECT_SECONDS + 2
+    assert response.status_code == 503
+    assert set(map(str, response.json()["checks"].values())) == {"{'ok': False}"}

@@ -118,9 +118,6 @@ class Command(BaseCommand):
                 self.stdout.flush()
         except KeyboardInterrupt:
             raise CommandError("interrupted; what was done before is done", returncode=130) from None
-        except BrokenPipeError:
-            # Whoever read us has seen enough; nothing must be written at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def do_create(self, options: dict[str, Any]) -> None:
         given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from notifications.api.models import ApiToken
+from notifications.management.cli import one_line_errors
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 LONGEST = timedelta(days=3660)
@@ -47,7 +48,8 @@ class Command(BaseCommand):
         which.add_argument("--all", action="store_true", help="all of the user's tokens")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        getattr(self, options["verb"])(options)
+        with one_line_errors():
+            getattr(self, options["verb"])(options)
 
     def create(self, options: dict[str, Any]) -> None:
         try:
