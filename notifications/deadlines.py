@@ -17,12 +17,13 @@ class Deadlines(Generic[Thing]):
     def __init__(self, seconds: float, late: Callable[[Thing], None]) -> None:
         self.seconds = seconds
         self._late = late
-        self._ends: dict[Thing, float] = {}  # all wait equally long, so the first in is the first due
+        self._ends: dict[Thing, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, thing: Thing) -> None:
+    def begin(self, thing: Thing, spent: float = 0.0) -> None:
+        """spent: seconds of its time that have passed already."""
         loop = asyncio.get_running_loop()
-        self._ends[thing] = loop.time() + self.seconds
+        self._ends[thing] = loop.time() + self.seconds - spent
         if self._timer is None:
             self._timer = loop.call_later(min(TICK, self.seconds), self._tick)
 
@@ -37,10 +38,8 @@ class Deadlines(Generic[Thing]):
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._ends:
-            thing, end = next(iter(self._ends.items()))
-            if end > loop.time():
-                break
+        now = loop.time()
+        for thing in [thing for thing, end in self._ends.items() if end <= now]:
             del self._ends[thing]
             self._late(thing)
         self._timer = loop.call_later(TICK, self._tick) if self._ends else None

@@ -29,7 +29,7 @@ KEEP_ALIVE = 4.0  # shorter than what common servers keep, so that a request rar
 # An answer is read as it comes and never unpacked, so a small one cannot become a large one.
 ALWAYS = "Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: certctl-notifications\r\n"
 LABEL = r"[A-Za-z0-9_-]{1,63}"
-HOST = re.compile(rf"(?=.{{1,254}}$){LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+(%25[\w.~-]+)?\]")
+HOST = re.compile(rf"(?=.{{1,254}}$){LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Address(NamedTuple):
 class HttpClient:
     """Posts, once, to what the site configured or (guarded) to what a recipient names.
 
-    timeout   seconds for one answer, however slowly it drips; CONNECT_TIMEOUT at most come before
+    timeout   seconds for one request in all, however slowly the answer drips
     allowed   networks that a guarded request may reach although they are not public
     secrets   patterns (text.secrets_of) of what no quotation may show
     resolver  and tls: how names become addresses and what is trusted, where not the system's own
@@ -121,8 +121,9 @@ class HttpClient:
             request = written(address, body, headers)
         except ValueError as error:
             raise unusable() from error
+        start = asyncio.get_running_loop().time()
         connection = self._reused(address, guarded) or await self._connected(address, guarded)
-        self._deadlines.begin(connection)
+        self._deadlines.begin(connection, asyncio.get_running_loop().time() - start)
         try:
             reply = await connection.exchange(request)
         except (TimeoutError, NotHttp, Disconnected, OSError) as error:
@@ -289,9 +290,9 @@ def _unconnected(error: Exception, host: str, seconds: float) -> DeliveryError:
 
 def unusable() -> PermanentError:
     return PermanentError(
-        "not a URL that a request can be made of",
+        "no request can be made of this address and these settings",
         reason=Reason.CONFIG,
-        advice="correct the address, then requeue",
+        advice="correct the address or the channel's key, then requeue",
     )
 
 

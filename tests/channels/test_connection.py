@@ -64,7 +64,10 @@ def test_no_header_begins_another(value: str) -> None:
         written(parsed("http://h.example/"), b"", {"X-Key": value})
 
 
-@pytest.mark.parametrize("url", ["ftp://h.example/", "http:///a", "http://h.example:0/", "http://a..b/", "x"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://h.example/", "http:///a", "http://h.example:0/", "http://a..b/", "http://[fe80::1%25lo]/", "x"],
+)
 def test_what_no_request_can_be_made_of(url: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parsed(url)
