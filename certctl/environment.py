@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -33,6 +34,7 @@ class Environment(Env):
         self.add_parser("words", words)
         self.add_parser("networks", networks)
         self.add_parser("folder", folder)
+        self.add_parser("texts", texts)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
@@ -131,6 +133,17 @@ def folder(text: str) -> list[str]:
     if text and not Path(text).is_dir():
         raise ValidationError("Not a folder.")
     return [text] if text else []
+
+
+def texts(text: str) -> dict[str, str]:
+    """A JSON object of strings; "" is an empty one."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValidationError('Not a JSON object of strings, such as {"Slack": "Email:oncall@example.com"}.')
+    return found
 
 
 def database(url: str) -> Database:

@@ -73,6 +73,9 @@ celery_broker_url = env.str("CERTCTL_CELERY_BROKER_URL", "")
 missing_notifier = env.str(
     "CERTCTL_NOTIFICATION_MISSING_NOTIFIER", "sent", validate=validate.OneOf(["sent", "dead"])
 )
+escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
+digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
+digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
 
 smtp_host = env.str("CERTCTL_SMTP_HOST", "")
 smtp_port = _count("CERTCTL_SMTP_PORT", 587, most=65535)
@@ -297,6 +300,8 @@ NOTIFICATIONS = {
     "SWEEP_LIMIT": sweep_limit,
     "CONCURRENCY": concurrency,
     "MISSING_NOTIFIER": missing_notifier,
+    "ESCALATION": escalation,
+    "DIGEST": {"TO": digest_to, "INTERVAL": digest_interval} if digest_to else {},
     "DISPATCH": dispatch,
     "BASE_URL": base_url.rstrip("/"),
     "CHANNELS": channels,

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from . import durations
+
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
 DISPATCH_CHOICES = ("inline", "tasks")
+
+
+class Address(NamedTuple):
+    """Whom, on which channel. Written `Email:oncall@example.com`."""
+
+    channel: str
+    recipient: str
+
+
+class Digest(NamedTuple):
+    """Where the digest of dead letters goes, and how often at most."""
+
+    to: Address
+    interval: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,8 @@ class Conf:
     retry_interval: timedelta = timedelta(minutes=2)
     process_interval: timedelta = timedelta(minutes=1)
     base_url: str = ""
+    escalation: Mapping[str, Address] = field(default_factory=dict)  # by folded channel
+    digest: Digest | None = None
     channels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def channel(self, name: str) -> str | None:
@@ -42,6 +60,10 @@ class Conf:
             return name
         wanted = name.casefold()
         return next((known for known in self.channels if known.casefold() == wanted), None)
+
+    def fallback(self, channel: str) -> Address | None:
+        """Where what dies on this channel is escalated to."""
+        return self.escalation.get(channel.casefold())
 
 
 FIELDS = {f.name.upper(): f for f in fields(Conf)}
@@ -55,6 +77,8 @@ DURATIONS = {
     "HOLD_LIMIT",
 }
 LONGEST = timedelta(days=3653)
+LONGEST_RECIPIENT = 255
+HOW_TO_ADDRESS = "write it as Channel:recipient, such as 'Email:oncall@example.com'"
 COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH"}
 
 
@@ -102,9 +126,8 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be one of {', '.join(DISPATCH_CHOICES)}, not {value!r}"
     if name == "BASE_URL" and not isinstance(value, str):
         return f"{where} must be a string, not {value!r}"
-    if name == "CHANNELS":
-        return _channels_fault(where, value)
-    return None
+    special = {"CHANNELS": _channels_fault, "ESCALATION": _escalation_fault, "DIGEST": _digest_fault}
+    return special[name](where, value) if name in special else None
 
 
 def _channels_fault(where: str, value: Any) -> str | None:
@@ -125,14 +148,78 @@ def _channels_fault(where: str, value: Any) -> str | None:
     return None
 
 
+def _escalation_fault(where: str, value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"{where} must be a dict from channels to their fallbacks"
+    if odd := [name for name in value if not isinstance(name, str)]:
+        return f"{where}: a channel's name is a string, not {odd[0]!r}"
+    if len({name.casefold() for name in value}) < len(value):
+        return f"{where} names a channel twice; case does not tell channels apart"
+    faults = (_address_fault(f"{where}[{name!r}]", address) for name, address in value.items())
+    return next((fault for fault in faults if fault), None)
+
+
+def _digest_fault(where: str, value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"{where} must be a dict with TO and INTERVAL"
+    if odd := [name for name in value if name not in ("TO", "INTERVAL")]:
+        return f"{where} has no setting {odd[0]!r}; the settings are TO, INTERVAL"
+    if value and "TO" not in value:
+        return f"{where} says not whom to send it TO; {HOW_TO_ADDRESS}"
+    if "INTERVAL" in value and not _is_duration(_parsed(value["INTERVAL"])):
+        return f"{where}['INTERVAL'] must be a positive duration, such as '1h', not {value['INTERVAL']!r}"
+    return _address_fault(f"{where}['TO']", value["TO"]) if value else None
+
+
+def _address_fault(where: str, value: Any) -> str | None:
+    """The recipient is not repeated: a URL can be a secret."""
+    if not isinstance(value, str):
+        return f"{where} must be a string, not {type(value).__name__}; {HOW_TO_ADDRESS}"
+    channel, recipient = address(value)
+    if not channel or not recipient:
+        return f"{where} names no {'recipient' if channel else 'channel'}; {HOW_TO_ADDRESS}"
+    if len(recipient) > LONGEST_RECIPIENT or not recipient.isprintable():
+        return f"{where}: a recipient is at most {LONGEST_RECIPIENT} printable characters"
+    return None
+
+
+def address(text: str) -> Address:
+    channel, _, recipient = text.partition(":")
+    return Address(channel.strip(), recipient.strip())
+
+
 def _contradictions(conf: Conf) -> list[str]:
-    found = []
+    found = [
+        f"NOTIFICATIONS{where} names the channel {to.channel!r}, which is not configured"
+        for where, to in _addresses(conf)
+        if conf.channel(to.channel) is None
+    ]
+    found += [
+        f"NOTIFICATIONS['ESCALATION']: the channel {to.channel!r} falls back to itself"
+        for channel, to in conf.escalation.items()
+        if to.channel.casefold() == channel
+    ]
     if conf.lease < 2 * conf.send_timeout:
         found.append(
             f"NOTIFICATIONS: LEASE ({conf.lease}) must be at least twice SEND_TIMEOUT ({conf.send_timeout}), "
             "or a slow attempt could outlive its lease and be repeated"
         )
     return found
+
+
+def _addresses(conf: Conf) -> Iterator[tuple[str, Address]]:
+    for channel, to in conf.escalation.items():
+        yield f"['ESCALATION'][{channel!r}]", to
+    if conf.digest:
+        yield "['DIGEST']['TO']", conf.digest.to
+
+
+def _parsed(value: Any) -> Any:
+    """A duration that is written out, as in the environment, as a timedelta; all else as it is."""
+    try:
+        return durations.parse(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _is_duration(value: Any) -> bool:
@@ -145,4 +232,17 @@ def _is_duration(value: Any) -> bool:
 def _value(name: str, value: Any) -> Any:
     if name in DURATIONS and not isinstance(value, timedelta):
         return timedelta(seconds=value)
+    if name == "ESCALATION":
+        return {channel.casefold(): address(to) for channel, to in value.items()}
+    if name == "DIGEST":
+        return _digest(value)
     return value
+
+
+def _digest(value: Mapping[str, Any]) -> Digest | None:
+    if not value:
+        return None
+    interval = _parsed(value.get("INTERVAL", timedelta(hours=1)))
+    if not isinstance(interval, timedelta):
+        interval = timedelta(seconds=interval)
+    return Digest(address(value["TO"]), interval)

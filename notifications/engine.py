@@ -23,7 +23,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import InterfaceError, OperationalError, connections
 
-from . import conf, holds, leases
+from . import conf, digest, holds, leases
 from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import Lane, Lanes, Rules
@@ -233,6 +233,7 @@ class Engine:
                 **counts, started_at=started_at, ended_at=ended_at, worker=self.worker
             )
         logger.info("%s", result, extra=result.as_dict())
+        digest.raise_due(self.conf, now=ended_at, using=self.options.using)
         source.active = False
         if result.claimed - result.released >= self.options.limit and source.interval < math.inf:
             source.next_tick = 0.0  # there is more: the next sweep begins at once

@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
-from . import tallies
+from . import deaths, tallies
 from .exceptions import status_code
 from .models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
@@ -101,6 +101,7 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
         recorded = _settle(batch, now, using)
         written = [o for o in outcomes if o.event.pk in recorded]
         _log(batch if len(written) == len(outcomes) else _carry(written, now, using), worker, using)
+        deaths.follow([o.event.pk for o in written if o.status == Status.DEAD], now=now, using=using)
         counted = [
             Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
             for o in written
@@ -248,6 +249,7 @@ def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit:
         mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
         attempts = [DeliveryAttempt.interrupted(event) for event in waiting]
         DeliveryAttempt.objects.using(rows.db).bulk_create(attempts)
+        deaths.follow(dying, now=now, using=rows.db)
         counted = [Counted(a.channel, a.outcome, a.duration_ms) for a in attempts]
         tallies.add(counted, now=now, using=rows.db)
     return again, dead
@@ -262,7 +264,9 @@ def bury(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit:
         mine.filter(last_error__isnull=True).update(
             last_error="no attempt left: retry_count had reached the maximum"
         )
-        return mine.update(status=Status.DEAD, next_retry_at=None, leased_until=None)
+        dead = mine.update(status=Status.DEAD, next_retry_at=None, leased_until=None)
+        deaths.follow(ids, now=now, using=rows.db)
+    return dead
 
 
 def schedule_stranded(rows: NotificationQuerySet, *, now: datetime, limit: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch, reverse
 
-from .models import NotificationEvent
+from .models import NotificationEvent, Status
 from .notifiers.base import Message
 
 
@@ -26,10 +26,20 @@ def message_of(event: NotificationEvent, base_url: str) -> Message:
 
 def link(event_id: str, base_url: str) -> str:
     """The notification's page in the admin; "" where the site's address or its admin is not known."""
+    return _page("change", base_url, event_id)
+
+
+def dead_letters(base_url: str) -> str:
+    """The admin's dead-letter tab, as in `link`."""
+    page = _page("changelist", base_url)
+    return page and f"{page}?status={Status.DEAD}"
+
+
+def _page(name: str, base_url: str, *args: str) -> str:
     if not base_url:
         return ""
     try:
-        path = reverse("admin:notifications_notificationevent_change", args=[quote(event_id)])
+        path = reverse(f"admin:notifications_notificationevent_{name}", args=[quote(arg) for arg in args])
     except NoReverseMatch:
         return ""
     return f"{base_url.rstrip('/')}{path}"

@@ -44,6 +44,7 @@ def test_channels_are_found_without_regard_to_case(spelling: str) -> None:
     assert conf.Conf(channels={"Slack": NOTIFIER}).channel(f"{spelling} ") is None
 
 
+SLACK = {"CHANNELS": {"Slack": NOTIFIER}}
 REFUSED = [
     ({"MAX_ATEMPTS": 3}, "MAX_ATEMPTS"),
     ({"max_attempts": 3}, "max_attempts"),
@@ -67,6 +68,24 @@ REFUSED = [
     ({"CHANNELS": {"Slack": "path.to.Notifier"}}, "Slack"),
     ({"CHANNELS": {"Slack": NOTIFIER, "slack": NOTIFIER}}, "twice"),
     ({"CHANNELS": {5: NOTIFIER}}, "5"),
+    ({"ESCALATION": "Slack"}, "ESCALATION"),
+    ({"ESCALATION": {5: "Slack:#pki"}}, "5"),
+    ({"ESCALATION": {"Teams": ["Slack:#pki"]}, **SLACK}, "Channel:recipient"),
+    ({"ESCALATION": {"Teams": "Slack"}, **SLACK}, "no recipient"),
+    ({"ESCALATION": {"Teams": "Slack: "}, **SLACK}, "no recipient"),
+    ({"ESCALATION": {"Teams": ":#pki"}, **SLACK}, "no channel"),
+    ({"ESCALATION": {"Teams": f"Slack:{'x' * 256}"}, **SLACK}, "255"),
+    ({"ESCALATION": {"Teams": "Slack:#p\x00ki"}, **SLACK}, "printable"),
+    ({"ESCALATION": {"Slack": "Email:a@example.com"}, **SLACK}, "'Email', which is not configured"),
+    ({"ESCALATION": {"slack": "SLACK:#pki"}, **SLACK}, "falls back to itself"),
+    ({"ESCALATION": {"Teams": "Slack:#pki", "teams": "Slack:#pki"}, **SLACK}, "twice"),
+    ({"DIGEST": "Slack:#pki"}, "DIGEST"),
+    ({"DIGEST": {"INTERVAL": 60}}, "TO"),
+    ({"DIGEST": {"TO": "Slack:#pki", "WHEN": 60}, **SLACK}, "WHEN"),
+    ({"DIGEST": {"TO": "Slack"}, **SLACK}, "no recipient"),
+    ({"DIGEST": {"TO": "Email:a@example.com"}, **SLACK}, "'Email', which is not configured"),
+    ({"DIGEST": {"TO": "Slack:#pki", "INTERVAL": "soon"}, **SLACK}, "INTERVAL"),
+    ({"DIGEST": {"TO": "Slack:#pki", "INTERVAL": 0}, **SLACK}, "INTERVAL"),
     ({5: 5}, "5"),
     (None, "NOTIFICATIONS"),
     (["MAX_ATTEMPTS"], "NOTIFICATIONS"),
@@ -80,6 +99,36 @@ def test_what_is_wrong_is_refused_by_its_name(settings: Any, given: Any, named: 
         conf.current()
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_address_is_a_channel_and_whom_to_tell() -> None:
+    given = {
+        "ESCALATION": {"Teams": "slack:#pki", "Slack": "Webhook:https://example.com:8443/hook"},
+        "DIGEST": {"TO": "Slack: #pki"},
+        "CHANNELS": {"Slack": NOTIFIER, "Webhook": NOTIFIER},
+    }
+    assert conf.faults(given) == []
+    made = conf.made(given)
+    assert made.fallback("TEAMS") == ("slack", "#pki")
+    assert made.fallback("Slack") == ("Webhook", "https://example.com:8443/hook")
+    assert made.fallback("Webhook") is None
+    assert made.digest == (("Slack", "#pki"), timedelta(hours=1))
+
+
+@pytest.mark.parametrize("interval", ["90m", 5400, 5400.0, timedelta(minutes=90)])
+def test_a_digests_interval_may_be_written_out(interval: Any) -> None:
+    given = {"DIGEST": {"TO": "Slack:#pki", "INTERVAL": interval}, **SLACK}
+    assert conf.faults(given) == []
+    digest = conf.made(given).digest
+    assert digest is not None
+    assert digest.interval == timedelta(minutes=90)
+
+
+def test_a_fault_does_not_repeat_a_recipient() -> None:
+    """It can be a URL, and a URL can be a secret."""
+    given = {"ESCALATION": {"Teams": "Slack:https://example.com/hunter2"}, "DIGEST": {"TO": ":hunter2"}}
+    assert "hunter2" not in " ".join(conf.faults(given))
+    assert conf.faults(given)
 
 
 def test_every_fault_is_named_at_once(settings: Any) -> None:

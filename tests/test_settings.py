@@ -154,6 +154,8 @@ def test_defaults_of_the_app() -> None:
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,
         "MISSING_NOTIFIER": "sent",
+        "ESCALATION": {},
+        "DIGEST": {},
         "DISPATCH": "inline",
         "BASE_URL": "",
         "CHANNELS": {
@@ -231,6 +233,33 @@ def test_channels_are_on_when_they_have_what_they_need() -> None:
         },
         "OpsGenie": {"API_KEY": "genie", "PRIORITY": "P1"},
     }
+
+
+def test_escalation_is_json_and_the_digest_two_variables() -> None:
+    given = {
+        "CERTCTL_NOTIFICATION_ESCALATION": '{"Slack": "Email:oncall@example.com"}',
+        "CERTCTL_NOTIFICATION_DIGEST_TO": "Email:pki@example.com",
+        "CERTCTL_NOTIFICATION_DIGEST_INTERVAL": "30m",
+    }
+    assert setting("NOTIFICATIONS['ESCALATION'], s.NOTIFICATIONS['DIGEST']", **given) == [
+        {"Slack": "Email:oncall@example.com"},
+        {"TO": "Email:pki@example.com", "INTERVAL": "0:30:00"},
+    ]
+
+
+@pytest.mark.parametrize("text", ["Slack", '["Slack"]', '{"Slack": 5}', '{"Slack": "hunter2"', "null", "1"])
+def test_what_is_not_an_escalation(text: str) -> None:
+    said = refusal(manage("check", **KEY, CERTCTL_NOTIFICATION_ESCALATION=text))
+    assert "CERTCTL_NOTIFICATION_ESCALATION: Not a JSON object of strings" in said
+    assert "hunter2" not in said
+
+
+def test_a_fallback_that_is_not_configured_is_named_by_check() -> None:
+    given = {"CERTCTL_NOTIFICATION_ESCALATION": '{"Webhook": "Email:oncall@example.com"}'}
+    result = manage("check", **KEY, **given)
+    assert result.returncode == 1
+    assert "notifications.E001" in result.stderr
+    assert "'Email', which is not configured" in result.stderr
 
 
 def test_database_url_wins_over_certctls_own_name_for_it() -> None:

@@ -1,61 +1,17 @@
-"""Errors that say the same thing, told apart from what changes from one to the next.
-
-A fingerprint is an error's text with numbers, ids, addresses and long words folded into FOLD. It is
-also a filter: `pattern` matches exactly the texts that have the fingerprint, on every database.
-"""
+"""Notifications whose errors say the same thing, together."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Coalesce, Lower
 
+from ..fingerprints import BLANK, NOTHING, fingerprint, pattern
 from ..queryset import NotificationQuerySet
-
-FOLD = "…"
-NOTHING = "(no error)"
-WORDS = 16  # of a text that count; the rest is detail
-LONG = 40  # characters; a longer word is an id of some kind
-
-# Spelled out, so that Python and PostgreSQL mean the same characters.
-BLANK, INK = " \t\n\r\f\v", "[^ \t\n\r\f\v]"
-SIGN = "[0-9@/]|[A-Za-z0-9_][.][A-Za-z0-9_]"  # what a word that changes has in it
-CHANGING = f"{INK}{{{LONG + 1},}}|{INK}*(?:{SIGN}){INK}*|{FOLD}"
-has_sign = re.compile(SIGN).search
-blanks = re.compile(f"[{BLANK}]+")
-# "HTTP 503" and "HTTP 404" are different errors: a status stays where one of these words announces it.
-ANNOUNCES = frozenset({"HTTP", "SMTP", "[Errno", "status"})
-STATUS = r"[0-9]{1,3}[\]:;,.)]*"
-STAYS = re.compile(STATUS)
-
-
-def fingerprint(text: str | None) -> str:
-    words = blanks.split((text or "").strip(BLANK), WORDS)[:WORDS]
-    folded: list[str] = []
-    for word in words:
-        changes = len(word) > LONG or has_sign(word)
-        announced = changes and folded and folded[-1] in ANNOUNCES and STAYS.fullmatch(word)
-        folded.append(FOLD if changes and not announced else word)
-    return " ".join(folded) or NOTHING
-
-
-@lru_cache(maxsize=256)
-def pattern(print_: str) -> str:
-    """The regular expression of a fingerprint, for PostgreSQL and for Python."""
-    words = print_.split(" ")
-    parts, before = [], ""
-    for word in words:
-        stays = rf"(?!{STATUS}(?:[{BLANK}]|\Z))" if before in ANNOUNCES else ""
-        parts.append(f"{stays}(?:{CHANGING})" if word == FOLD else re.escape(word))
-        before = word
-    end = rf"(?:[{BLANK}]|\Z)" if len(words) == WORDS else rf"[{BLANK}]*\Z"
-    return rf"\A[{BLANK}]*" + f"[{BLANK}]+".join(parts) + end
 
 
 def with_problem(rows: NotificationQuerySet) -> Any:

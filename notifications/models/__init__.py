@@ -10,11 +10,12 @@ from .history import (
     AttemptOutcome,
     BulkOperation,
     DeliveryAttempt,
+    Escalation,
     OperationKind,
     Reading,
     Requeue,
 )
-from .state import AGES, DURATIONS, Hold, SweepKind, SweepRun, Tally, Worker
+from .state import AGES, DURATIONS, Death, Hold, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
     "AGES",
@@ -22,7 +23,9 @@ __all__ = [
     "INTERRUPTED_ERROR",
     "AttemptOutcome",
     "BulkOperation",
+    "Death",
     "DeliveryAttempt",
+    "Escalation",
     "EventType",
     "Hold",
     "Index",

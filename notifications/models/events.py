@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import ProhibitNullCharactersValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -162,14 +162,19 @@ class NotificationEvent(models.Model):
 
     def mark_as_dead(self, last_error: str) -> None:
         """Into the dead-letter queue; retry_count stays as evidence."""
-        self._rows().transition(
-            "dead-letter",
-            self,
-            UNDELIVERED,
-            status=Status.DEAD,
-            next_retry_at=None,
-            last_error=tidy(last_error),
-        )
+        from .. import deaths
+
+        rows = self._rows()
+        with transaction.atomic(using=rows.db):
+            rows.transition(
+                "dead-letter",
+                self,
+                UNDELIVERED,
+                status=Status.DEAD,
+                next_retry_at=None,
+                last_error=tidy(last_error),
+            )
+            deaths.follow([self.pk], using=rows.db)
 
     def mark_as_sent(self, sent_at: datetime) -> None:
         """Delivered at sent_at; retry_count and last_error stay as evidence."""

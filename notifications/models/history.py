@@ -178,3 +178,32 @@ class Reading(History):
 
     def __str__(self) -> str:
         return f"marked read by {self.by} via {self.via}"
+
+
+class Escalation(History):
+    """A notification died, and `raised` took its alert to another channel: once, whatever happens after.
+
+    raised has no constraint: it may be pruned, and this one must still not be escalated again.
+    """
+
+    raised = models.ForeignKey(
+        NotificationEvent,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+        db_index=False,  # the one below
+    )
+    at = models.DateTimeField()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_escalations"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["raised"], name="idx_notification_escalations_raised"),)
+        constraints = (
+            models.UniqueConstraint(fields=["notification"], name="uniq_notification_escalations_event"),
+        )
+
+    def __str__(self) -> str:
+        return f"escalated to {self.raised_id}"

@@ -88,6 +88,33 @@ class Tally(models.Model):
         return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
 
 
+class Death(models.Model):
+    """Notifications that died alike, counted until a digest has told of them.
+
+    since  when the digest's interval began that they died in
+    error  its fingerprint
+    """
+
+    since = models.DateTimeField()
+    channel = models.CharField(max_length=255)
+    error = models.CharField(max_length=255)
+    notifications = models.BigIntegerField()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_deaths"
+        ordering = ("since", "channel", "error")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["since", "channel", "error"], name="uniq_notification_deaths_alike"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.notifications} on {self.channel}: {self.error}"
+
+
 class Hold(models.Model):
     """An endpoint that nobody sends to until a time, and why; its rows wait without spending attempts.
 

@@ -1,0 +1,112 @@
+"""What dies on one channel is raised on another: once for each notification, and never in a circle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from .conf import Address, Conf
+from .models import Escalation, NotificationEvent
+from .notifiers.text import cut, one_line, redact, secrets_of
+
+PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
+LONGEST_CAUSE = 300
+LONGEST_CHAIN = 100
+URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)
+
+
+def escalate(dead: Collection[NotificationEvent], settings: Conf, *, now: datetime, using: str) -> list[str]:
+    """Raise each one's alert on the fallback of its channel; answers the ids of those whose chain ends here.
+
+    The caller's transaction has just made them dead and holds them, so nobody else is at this.
+    """
+    fallen = [(event, to) for event in dead if (to := settings.fallback(event.channel))]
+    fresh = _not_yet_escalated([event for event, _ in fallen], using)
+    fallen = [(event, to) for event, to in fallen if event.pk in fresh]
+    been = _channels_before([event for event, _ in fallen], settings, using)
+    onward = [(event, to) for event, to in fallen if to.channel.casefold() not in been[event.pk]]
+    raised = [_raised(event, to, settings, now) for event, to in onward]
+    NotificationEvent.objects.using(using).bulk_create(raised)
+    Escalation.objects.using(using).bulk_create(
+        Escalation(notification=event, raised=new, at=now)
+        for (event, _), new in zip(onward, raised, strict=True)
+    )
+    return [event.pk for event, to in fallen if to.channel.casefold() in been[event.pk]]
+
+
+def _not_yet_escalated(events: Sequence[NotificationEvent], using: str) -> set[str]:
+    """By the link, which outlives what was raised, and by the dedup_key, which outlives the link's table."""
+    ids = {event.pk for event in events}
+    if not ids:
+        return ids
+    linked = Escalation.objects.using(using).filter(notification__in=ids).values_list("notification_id")
+    keys = NotificationEvent.objects.using(using).filter(dedup_key__in=[PREFIX + pk for pk in ids])
+    keyed = {str(key).removeprefix(PREFIX) for (key,) in keys.values_list("dedup_key")}
+    return ids - keyed - {pk for (pk,) in linked}
+
+
+def _channels_before(events: Sequence[NotificationEvent], settings: Conf, using: str) -> dict[str, set[str]]:
+    """The channels, folded, on which each one's alert has died: its own and its origins'."""
+    been = {event.pk: {event.channel.casefold()} for event in events}
+    oldest = {event.pk: event for event in events}
+    for _ in range(LONGEST_CHAIN):
+        climbing = {event.pk for event in oldest.values() if (event.dedup_key or "").startswith(PREFIX)}
+        if not climbing:
+            break
+        links = Escalation.objects.using(using).filter(raised__in=climbing).select_related("notification")
+        origins = {link.raised_id: link.notification for link in links.defer("notification__message")}
+        for pk, event in list(oldest.items()):
+            if origin := origins.get(event.pk):
+                been[pk].add(origin.channel.casefold())
+                oldest[pk] = origin
+            else:
+                # Its origin was deleted: it may have been on any channel that leads to this one.
+                been[pk] |= _circle(event.channel, settings) if event.pk in climbing else set()
+                del oldest[pk]
+    return been
+
+
+def _circle(channel: str, settings: Conf) -> set[str]:
+    """The channels, folded, from which the settings lead back to this one by way of its own fallback."""
+    start, passed = channel.casefold(), list[str]()
+    here = settings.fallback(channel)
+    while here and here.channel.casefold() not in passed:
+        passed.append(here.channel.casefold())
+        here = settings.fallback(here.channel)
+    return set(passed) if start in passed else set()
+
+
+def _raised(event: NotificationEvent, to: Address, settings: Conf, now: datetime) -> NotificationEvent:
+    channel = settings.channel(event.channel) or event.channel
+    failed = f"Not delivered on {channel} to {bare(event.recipient)} (notification {event.pk})"
+    return NotificationEvent(
+        type=event.type,
+        certificate_id=event.certificate_id,
+        channel=settings.channel(to.channel) or to.channel,
+        recipient=to.recipient,
+        message=f"{failed}: {cause(event, settings)}\n\n{event.message}",
+        dedup_key=PREFIX + event.pk,
+        created_at=now,
+    )
+
+
+def cause(event: NotificationEvent, settings: Conf) -> str:
+    """Why it died, in one short line without secrets: other programs quote whole URLs."""
+    options = settings.channels.get(settings.channel(event.channel) or "", {})
+    text = redact(event.last_error or event.error or "no error is on record", secrets_of(options))
+    return cut(bare(text), LONGEST_CAUSE)
+
+
+def bare(text: str) -> str:
+    """In one line, and of URLs only where they lead: the rest can be a secret."""
+    return URL.sub(_origin, one_line(text))
+
+
+def _origin(url: re.Match[str]) -> str:
+    try:
+        host = urlsplit(url[0]).hostname if url[1].lower() in ("http", "https") else None
+    except ValueError:
+        host = None
+    return f"{url[1]}://{host}/…" if host else f"{url[1]}://…"
