@@ -21,7 +21,7 @@ from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEv
 from notifications.worker import connection_parameters
 from tests import factories
 from tests.processes import Launcher, Process, eventually
-from tests.receiver import HELD, HttpReceiver
+from tests.receiver import HELD, HttpReceiver, MailReceiver
 
 # Sweeps that a clock starts, and no call or poll, would be an hour late.
 NEVER = {
@@ -107,6 +107,28 @@ def test_repeats_what_failed_at_the_retry_interval(launcher: Launcher, receiver:
     eventually(lambda: status_of(pk) == Status.SENT, "sent")
     assert outcomes(pk) == [AttemptOutcome.TRANSIENT, AttemptOutcome.TRANSIENT, AttemptOutcome.SENT]
     assert receiver.ids == [pk] * 3
+
+
+def test_what_dies_goes_out_on_its_fallback_at_once(
+    launcher: Launcher, receiver: HttpReceiver, mail_receiver: MailReceiver
+) -> None:
+    receiver.always(400)
+    start(
+        launcher,
+        CERTCTL_NOTIFICATION_ESCALATION='{"Webhook": "Email:oncall@example.com"}',
+        CERTCTL_SMTP_HOST="127.0.0.1",
+        CERTCTL_SMTP_PORT=str(mail_receiver.port),
+        CERTCTL_SMTP_USE_TLS="0",
+        CERTCTL_SMTP_FROM_ADDRESS="certctl@example.com",
+    )
+    pk = insert_as_another_program(receiver.url())
+    eventually(lambda: mail_receiver.mails, "the mail that takes its place", seconds=10 * PROMPT)
+    [mail] = mail_receiver.mails
+    assert mail.recipients == ["oncall@example.com"]
+    text = mail.parsed.get_content()
+    assert f"(notification {pk}): HTTP 400" in text
+    assert "it expires" in text
+    assert status_of(pk) == Status.DEAD
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.name)

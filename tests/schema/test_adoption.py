@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError
 from django.db.migrations.recorder import MigrationRecorder
 
-from notifications.models import DeliveryAttempt, NotificationEvent, Requeue, Status
+from notifications.models import DeliveryAttempt, Escalation, NotificationEvent, Requeue, Status
 from tests.conftest import current_database_url
 
 from . import catalog, certctl_tables
@@ -137,7 +137,7 @@ def test_running_it_again_on_what_is_there_changes_nothing(state: str) -> None:
     assert catalog.rows() == rows
 
 
-@pytest.mark.parametrize("stop", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("stop", ["0001", "0002", "0003", "0004", "0009"])
 @pytest.mark.parametrize("state", ["nothing", "000016"], indirect=True)
 def test_it_goes_on_where_it_was_interrupted(stop: str, state: str) -> None:
     before = rows_before(state)
@@ -186,6 +186,20 @@ def test_back_to_zero_keeps_the_status_of_what_happened_since(adopted: None) -> 
     left = catalog.rows()
     assert {key: row["status"] for key, row in left.items()} == expected
     assert [left[f"notif-{n}"]["status"] for n in (1, 2, 3, 5)] == ["read", "dead", "pending", "sent"]
+
+
+def test_back_to_the_time_before_escalations_and_forward_again_keeps_what_was_raised(adopted: None) -> None:
+    """Only which one was raised for which is forgotten; the dedup_key still guards."""
+    schema = catalog.everything()
+    for key in ("notif-2", "notif-5"):
+        history(key)
+    before = catalog.rows()
+    migrate("0009")
+    assert {"notification_escalations", "notification_deaths"}.isdisjoint(catalog.tables())
+    migrate()
+    assert catalog.everything() == schema
+    assert catalog.rows() == before
+    assert not Escalation.objects.exists()
 
 
 def test_back_to_the_time_before_retries(empty_database: object) -> None:
@@ -251,6 +265,7 @@ def history(key: str) -> None:
     )
     event = NotificationEvent.objects.get(pk=key)
     Requeue.objects.bulk_create([Requeue.of(event, by="op", via="test", at=NOW)])
+    Escalation.objects.create(notification=event, raised_id="raised", at=NOW)
 
 
 def test_certctl_updates_by_id(adopted: None) -> None:
@@ -274,7 +289,7 @@ def test_deleting_a_certificate_takes_its_notifications_and_their_history(adopte
     assert len(theirs) > 500
     assert catalog.rows().keys().isdisjoint(theirs)
     assert len(catalog.rows()) == 10_000 - len(theirs)
-    for table in ("notification_attempts", "notification_requeues"):
+    for table in ("notification_attempts", "notification_requeues", "notification_escalations"):
         assert catalog.query(f"SELECT notification_id FROM {table}") == [(other,)]
 
 
