@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Reading, Requeue, Status
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
 from ..queryset import UNDELIVERED
 from .cells import retry, upcoming, when_exact
 
@@ -62,6 +67,7 @@ def timeline(event: NotificationEvent, now: datetime) -> list[Moment]:
     readings = list(event.readings.order_by("-at", "-id")[: SHOWN + 1])
     happened = [_attempt(a, event.channel) for a in attempts[:SHOWN]]
     happened += [_requeue(r) for r in requeues[:SHOWN]] + [_reading(r) for r in readings[:SHOWN]]
+    happened += _escalations(event)
     happened.sort(key=lambda moment: moment.at or now)
     return [_raised(event), *_cut(attempts, requeues, readings), *happened, *_next(event, now)]
 
@@ -109,6 +115,21 @@ def _reading(reading: Reading) -> Moment:
     title = f"{done} by {reading.by or 'somebody unnamed'} via {reading.via}"
     facts = [("Reason", reading.reason), ("Operation", reading.operation_id)]
     return Moment(reading.at, title, "read", _given(facts))
+
+
+def _escalations(event: NotificationEvent) -> Iterator[Moment]:
+    before, after = Escalation.around(event)
+    if before:
+        origin = _link(before.notification)
+        yield Moment(before.at, "Escalation of a dead letter", "requeue", [("In place of", origin)])
+    if after:
+        raised = _link(after.successor) if after.successor else f"{after.raised_id}, deleted since"
+        yield Moment(after.at, "Escalated", "requeue", [("As", raised)])
+
+
+def _link(event: NotificationEvent) -> SafeString:
+    url = reverse("admin:notifications_notificationevent_change", args=[quote(event.pk)])
+    return format_html('<a href="{}">{}</a>', url, event)
 
 
 def _cut(*histories: list[DeliveryAttempt] | list[Requeue] | list[Reading]) -> Iterator[Moment]:

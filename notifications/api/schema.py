@@ -16,8 +16,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from . import serializers
 from .listing import CURSOR
 from .shapes import (
-    ATTEMPT,
     CODES,
+    DETAILS,
     ERROR,
     ERROR_HERE,
     EVENT,
@@ -136,7 +136,7 @@ CREATE = call(
 DETAIL = call(
     "get_notification",
     "One notification with its attempts",
-    {200: said(serializers.EventWithAttempts, "The notification", EVENT | {"attempts": [ATTEMPT]})},
+    {200: said(serializers.EventWithAttempts, "The notification", EVENT | DETAILS)},
     400,
     404,
 )

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from ..models import DeliveryAttempt, NotificationEvent, Status
+from ..models import DeliveryAttempt, Escalation, NotificationEvent, Status
 
 EVENT_FIELDS = (
     "id",
@@ -174,6 +174,20 @@ class Event(Model):
 
 class EventWithAttempts(Event):
     attempts = Attempt(source="deliveryattempts", many=True, read_only=True)
+    escalation_of = serializers.SerializerMethodField(
+        help_text="The id of the dead notification in whose place this one was raised."
+    )
+    escalated_to = serializers.SerializerMethodField(
+        help_text="The id of the notification that was raised on another channel when this one died."
+    )
 
     class Meta(Event.Meta):
-        fields = (*EVENT_FIELDS, "attempts")
+        fields = (*EVENT_FIELDS, "attempts", "escalation_of", "escalated_to")
+
+    def get_escalation_of(self, event: NotificationEvent) -> str | None:
+        before, _ = Escalation.around(event)
+        return before.notification_id if before else None
+
+    def get_escalated_to(self, event: NotificationEvent) -> str | None:
+        _, after = Escalation.around(event)
+        return after.raised_id if after else None

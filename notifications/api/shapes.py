@@ -34,6 +34,7 @@ ATTEMPT = {
     "error": "HTTP 503: upstream is down",
     "worker": "web-1:4711",
 }
+DETAILS = {"attempts": [ATTEMPT], "escalation_of": None, "escalated_to": None}
 
 # status: (what it means, an example's code and message)
 CODES = {

@@ -15,7 +15,15 @@ from django.core.management.base import OutputWrapper
 from django.db import models
 from django.utils import timezone
 
-from notifications.models import DeliveryAttempt, NotificationEvent, Reading, Requeue, Status, SweepRun
+from notifications.models import (
+    DeliveryAttempt,
+    Escalation,
+    NotificationEvent,
+    Reading,
+    Requeue,
+    Status,
+    SweepRun,
+)
 from notifications.stats import Snapshot, Traffic
 
 if TYPE_CHECKING:
@@ -173,8 +181,11 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int) 
 
 def whole(event: NotificationEvent) -> dict[str, Any]:
     """The notification with its history, for programs."""
+    before, after = Escalation.around(event)
     return {
         **fields(event, EVENT),
+        "escalation_of": before and before.notification_id,
+        "escalated_to": after and after.raised_id,
         "attempts": [fields(attempt, ATTEMPT) for attempt in event.deliveryattempts.all()],
         "requeues": [fields(requeue, REQUEUE) for requeue in event.requeues.all()],
         "readings": [fields(reading, READING) for reading in event.readings.all()],
@@ -211,6 +222,14 @@ def timeline(event: NotificationEvent) -> list[tuple[datetime, str, str, str]]:
     happened += [(a.started_at, attempted(a), a.error or "", COLORS.get(a.outcome, "")) for a in attempts]
     happened += [(r.at, requeued(r), r.last_error or "", "") for r in event.requeues.all()]
     happened += [(r.at, marked_read(r), "", "") for r in event.readings.all()]
+    before, after = Escalation.around(event)
+    if before:
+        why = (
+            f"in place of notification {before.notification_id}, which died on {before.notification.channel}"
+        )
+        happened.append((before.at, why, "", ""))
+    if after:
+        happened.append((after.at, f"escalated as notification {after.raised_id}", "", ""))
     if event.sent_at and not any(a.outcome == "sent" for a in attempts):
         happened.append((event.sent_at, "sent", event.error or "", COLORS["sent"]))
     if event.leased_until:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db import models
+from django.utils.functional import cached_property
 
 from .events import Index, NotificationEvent
 
@@ -207,3 +208,20 @@ class Escalation(History):
 
     def __str__(self) -> str:
         return f"escalated to {self.raised_id}"
+
+    @classmethod
+    def around(cls, event: NotificationEvent) -> tuple[Escalation | None, Escalation | None]:
+        """(what made `event` be raised, what its own death raised), in one query."""
+        links = cls.objects.using(event._state.db).filter(
+            models.Q(raised=event) | models.Q(notification=event)
+        )
+        found = {link.raised_id == event.pk: link for link in links.select_related("notification")}
+        return found.get(True), found.get(False)
+
+    @cached_property
+    def successor(self) -> NotificationEvent | None:
+        """What was raised, unless it was deleted since."""
+        found: NotificationEvent | None = (
+            NotificationEvent.objects.using(self._state.db).filter(pk=self.raised_id).first()
+        )
+        return found

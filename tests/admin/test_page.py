@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.models import NotificationEvent, Requeue
+from notifications.models import Escalation, NotificationEvent, Requeue
 from tests.admin.conftest import LIST, As, said, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, notification, pending, read, sent
 
@@ -112,8 +112,8 @@ def test_the_page_costs_the_same_for_a_short_and_a_long_history(
 ) -> None:
     event = dead()
     for _ in range(2):
-        # session, user, notification, attempts, requeues, readings, the same certificate
-        with django_assert_num_queries(7):
+        # session, user, notification, attempts, requeues, readings, escalations, the same certificate
+        with django_assert_num_queries(8):
             client.get(url("change", event))
         for n in range(30):
             attempt(event, number=n + 1)
@@ -129,6 +129,30 @@ def test_any_id_has_a_page_and_can_be_requeued(client: Client, pk: str) -> None:
     assert event.status == "pending"
     changed = client.get(address.removesuffix("requeue/") + "change/")
     assert changed.context["original"] == event
+
+
+def test_an_escalation_leads_both_ways(client: Client) -> None:
+    died = dead(id="a/b", channel="Slack", recipient="<b>#pki")
+    raised = pending(channel="Email")
+    Escalation.objects.create(notification=died, raised=raised, at=ago(seconds=1))
+    for event, other, title in (
+        (died, raised, "Escalated"),
+        (raised, died, "Escalation of a dead letter"),
+    ):
+        address = url("change", other).replace("a/b", "a_2Fb")
+        markup = client.get(url("change", event)).content.decode()
+        assert f"<h3>{title}</h3>" in markup
+        assert f'<a href="{address}">' in markup
+        assert "<b>#pki" not in markup
+        assert client.get(address).context["original"] == other
+
+
+def test_an_escalation_that_was_pruned_is_said_to_be(client: Client) -> None:
+    died, raised = dead(), pending()
+    Escalation.objects.create(notification=died, raised=raised, at=ago(seconds=1))
+    pk = raised.pk
+    raised.delete()
+    assert f"{pk}, deleted since" in client.get(url("change", died)).content.decode()
 
 
 def test_requeue_from_the_list_returns_to_the_same_list(client: Client) -> None:

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 from rest_framework.test import APIClient
 
-from notifications.models import NotificationEvent, Requeue
+from notifications.models import Escalation, NotificationEvent, Requeue
 from tests import factories
 from tests.api.conftest import client_of, make_user
 
@@ -160,12 +160,22 @@ def test_detail_has_the_attempts_in_order(api: APIClient, django_assert_max_num_
     event = factories.dead(id="n1")
     for number in (1, 2, 3):
         factories.attempt(event, number=number, started_at=factories.ago(minutes=9 - number), status_code=503)
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(7):
         found = api.get(f"{LIST}/n1").json()
-    assert list(found) == [*SHAPE, "attempts"]
+    assert list(found) == [*SHAPE, "attempts", "escalation_of", "escalated_to"]
     assert [attempt["number"] for attempt in found["attempts"]] == [1, 2, 3]
     assert found["attempts"][0]["started_at"].endswith("Z")
     assert found["attempts"][0]["status_code"] == 503
+
+
+def test_detail_says_what_was_raised_in_its_place(api: APIClient) -> None:
+    died, raised = factories.dead(id="died"), factories.pending(id="raised")
+    Escalation.objects.create(notification=died, raised=raised, at=factories.ago(minutes=1))
+    links = [
+        (found["escalation_of"], found["escalated_to"])
+        for found in (api.get(f"{LIST}/{pk}").json() for pk in ("died", "raised"))
+    ]
+    assert links == [(None, "raised"), ("died", None)]
 
 
 @pytest.mark.parametrize("path", ["nope", "nope%00", "%F0%9F%98%80", "%ff", "x" * 3000, "..%2f", "'--"])

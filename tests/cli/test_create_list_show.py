@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifications.models import NotificationEvent
+from notifications.models import Escalation, NotificationEvent
 from tests import factories
 from tests.cli.conftest import Run
 from tests.factories import ago, ahead
@@ -235,6 +235,16 @@ def test_show_for_programs(run: Run, storied: NotificationEvent) -> None:
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["permanent", "sent"]
     assert [requeue["by"] for requeue in shown["requeues"]] == ["alice"]
     assert shown["readings"] == []
+
+
+def test_show_tells_of_escalations(run: Run) -> None:
+    died, raised = factories.dead(channel="Slack"), factories.pending(channel="Email")
+    Escalation.objects.create(notification=died, raised=raised, at=ago(seconds=1))
+    assert f"escalated as notification {raised.pk}" in run("show", died.pk).out
+    assert f"in place of notification {died.pk}, which died on Slack" in run("show", raised.pk).out
+    shown = [run("show", event.pk, "--json").json for event in (died, raised)]
+    assert [event["escalated_to"] for event in shown] == [raised.pk, None]
+    assert [event["escalation_of"] for event in shown] == [None, died.pk]
 
 
 @pytest.mark.parametrize(
