@@ -4,6 +4,7 @@ E001  the settings dict            W001  a retired Teams connector
 E002  a channel's options          W002  OpsGenie's API, which ends on 2027-04-05
 E003  a notifier that is no class  W003  undelivered rows on a channel without a notifier (--database)
                                    W004  a webhook without a secret: receivers cannot tell who sent it
+                                   W005  an escalation from a channel that is not configured
 """
 
 from __future__ import annotations
@@ -45,6 +46,24 @@ def check_channels(**_: Any) -> list[CheckMessage]:
         return []  # check_settings says so
     channels = given.get("CHANNELS", {})
     return [message for name, options in channels.items() for message in _channel(name, options)]
+
+
+@register()
+def check_escalation(**_: Any) -> list[CheckMessage]:
+    """Most likely a slip of the pen, which would show when nobody is called."""
+    given = getattr(settings, "NOTIFICATIONS", {})
+    if conf.faults(given):
+        return []  # check_settings says so
+    known = conf.made(given)
+    return [
+        Warning(
+            f"NOTIFICATIONS['ESCALATION'] has a fallback for {channel!r}, which is not configured",
+            hint=f"The configured channels are {', '.join(known.channels)}.",
+            id="notifications.W005",
+        )
+        for channel in given.get("ESCALATION", {})
+        if known.channel(channel) is None
+    ]
 
 
 @register(Tags.database)

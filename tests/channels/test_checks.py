@@ -173,3 +173,16 @@ def test_the_command(settings: Any) -> None:
     err = StringIO()
     call_command("check", databases=["default"], stdout=StringIO(), stderr=err)
     assert "notifications.W003" in err.getvalue()
+
+
+@pytest.mark.parametrize(("channel", "warned"), [("slack", False), ("Slak", True)])
+def test_an_escalation_from_an_unknown_channel_is_warned_of(
+    channel: str, warned: bool, settings: Any
+) -> None:
+    settings.NOTIFICATIONS = {
+        "CHANNELS": {"Slack": SLACK, "Email": EMAIL},
+        "ESCALATION": {channel: "Email:oncall@example.com"},
+    }
+    found = [message for message in run_checks() if message.id == "notifications.W005"]
+    assert bool(found) == warned
+    assert all("'Slak'" in message.msg for message in found)
