@@ -121,7 +121,8 @@ def _count(
 
 
 def _dead(ids: Collection[str], using: str) -> list[NotificationEvent]:
-    return list(NotificationEvent.objects.using(using).filter(pk__in=ids, status=Status.DEAD))
+    rows = NotificationEvent.objects.using(using).filter(pk__in=ids, status=Status.DEAD)
+    return list(rows.defer("message").order_by("pk"))
 
 
 def _attempted(work: Callable[[], object], using: str) -> Exception | None:

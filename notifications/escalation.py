@@ -7,13 +7,26 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from django.db import connections
+
+from .batches import carried, dump
 from .conf import Address, Conf
-from .models import Escalation, NotificationEvent
+from .models import Escalation, NotificationEvent, new_id
 from .notifiers.text import cut, one_line, redact, secrets_of
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
 LONGEST_CAUSE = 300
 LONGEST_CHAIN = 100
+RAISE = """
+    INSERT INTO notification_events (id, type, certificate_id, channel, recipient, message, dedup_key,
+                                     status, retry_count, created_at)
+    SELECT o.raised, dead.type, dead.certificate_id, o.channel, o.recipient, o.head || dead.message,
+           %s || dead.id, 'pending', 0, %s
+      FROM {} JOIN notification_events AS dead ON dead.id = o.id
+"""
+LINK = """
+    INSERT INTO notification_escalations (notification_id, raised_id, at) SELECT id, raised, %s FROM {}
+"""
 URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^\s\"'<>]*", re.IGNORECASE)
 
 
@@ -27,12 +40,7 @@ def escalate(dead: Collection[NotificationEvent], settings: Conf, *, now: dateti
     fallen = [(event, to) for event, to in fallen if event.pk in fresh]
     been = _channels_before([event for event, _ in fallen], settings, using)
     onward = [(event, to) for event, to in fallen if to.channel.casefold() not in been[event.pk]]
-    raised = [_raised(event, to, settings, now) for event, to in onward]
-    NotificationEvent.objects.using(using).bulk_create(raised)
-    Escalation.objects.using(using).bulk_create(
-        Escalation(notification=event, raised=new, at=now)
-        for (event, _), new in zip(onward, raised, strict=True)
-    )
+    _insert([_row(event, to, settings) for event, to in onward], now, using)
     return [event.pk for event, to in fallen if to.channel.casefold() in been[event.pk]]
 
 
@@ -78,18 +86,28 @@ def _circle(channel: str, settings: Conf) -> set[str]:
     return set(passed) if start in passed else set()
 
 
-def _raised(event: NotificationEvent, to: Address, settings: Conf, now: datetime) -> NotificationEvent:
-    channel = settings.channel(event.channel) or event.channel
-    failed = f"Not delivered on {channel} to {bare(event.recipient)} (notification {event.pk})"
-    return NotificationEvent(
-        type=event.type,
-        certificate_id=event.certificate_id,
-        channel=settings.channel(to.channel) or to.channel,
-        recipient=to.recipient,
-        message=f"{failed}: {cause(event, settings)}\n\n{event.message}",
-        dedup_key=PREFIX + event.pk,
-        created_at=now,
-    )
+def _row(event: NotificationEvent, to: Address, settings: Conf) -> dict[str, str]:
+    failed = settings.channel(event.channel) or event.channel
+    told = f"Not delivered on {failed} to {bare(event.recipient)} (notification {event.pk})"
+    return {
+        "id": event.pk,
+        "raised": new_id(),
+        "channel": settings.channel(to.channel) or to.channel,
+        "recipient": to.recipient,
+        "head": f"{told}: {cause(event, settings)}\n\n",
+    }
+
+
+def _insert(rows: Sequence[dict[str, str]], now: datetime, using: str) -> None:
+    """Two statements for any number; the alerts' own texts need not travel."""
+    if not rows:
+        return
+    batch, at = dump(rows), connections[using].ops.adapt_datetimefield_value(now)
+    columns = [(name, "text") for name in ("id", "raised", "channel", "recipient", "head")]
+    table = carried(*columns, using=using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(RAISE.format(table), [PREFIX, at, batch])
+        cursor.execute(LINK.format(table), [at, batch])
 
 
 def cause(event: NotificationEvent, settings: Conf) -> str:

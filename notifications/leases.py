@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import orjson
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
 from . import deaths, tallies
+from .batches import carried, dump
 from .exceptions import status_code
 from .models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, Status
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
@@ -110,8 +110,7 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
     return recorded
 
 
-# A batch travels as one JSON text: one parameter costs a fraction of eight for every row. These are the
-# columns that it has in PostgreSQL's eyes; what a row leaves out is NULL.
+# What a row leaves out is NULL.
 RECORDED = (
     ("id", "text"),
     ("lease", "timestamptz"),
@@ -126,18 +125,6 @@ RECORDED = (
     ("status_code", "integer"),
     ("error", "text"),
 )
-
-
-def carried(*columns: tuple[str, str], using: str) -> str:
-    """SQL for the rows that a JSON text, the statement's next parameter, carries: a table named o."""
-    if connections[using].vendor == "postgresql":
-        return f"json_to_recordset(%s) AS o({', '.join(f'{name} {kind}' for name, kind in columns)})"
-    values = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name, _ in columns)
-    return f"(SELECT {values} FROM json_each(%s)) AS o"  # noqa: S608  (constants and a placeholder only)
-
-
-def dump(rows: Iterable[dict[str, Any]]) -> str:
-    return orjson.dumps(list(rows)).decode()
 
 
 def _carry(outcomes: Sequence[Outcome], now: datetime, using: str) -> str:
