@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test import override_settings
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from notifications import delivery, leases, verdict
 from notifications.conf import current
@@ -275,6 +279,50 @@ def test_a_chain_whose_beginning_was_deleted_cannot_become_a_circle(
     first.delete()
     die(raised)
     assert list(EVENTS.exclude(pk=raised.pk).values_list("channel", flat=True)) == expected
+
+
+NAMES = ("Slack", "Email", "PagerDuty", "Teams")
+
+
+@given(
+    fallbacks=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    starts=st.lists(st.sampled_from([*NAMES, "slack", "EMAIL"]), min_size=1, max_size=4),
+    requeued=st.lists(st.integers(0, 20), max_size=6),
+)
+@examples(deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_whatever_the_settings_each_alert_visits_a_channel_once(
+    fallbacks: dict[str, str], starts: list[str], requeued: list[int]
+) -> None:
+    """In a world where everything dies, and operators requeue some of it again and again."""
+    EVENTS.all().delete()
+    fallback = {name: f"{to.upper()}:x" for name, to in fallbacks.items() if name != to}
+    channels = {name: channel(Script(otherwise=REFUSED)) for name in NAMES}
+    with override_settings(NOTIFICATIONS={"CHANNELS": channels, "ESCALATION": fallback}):
+        first = [factories.pending(channel=name).pk for name in starts]
+        settle()
+        for which in requeued:
+            dead = list(EVENTS.dead().order_by("pk"))
+            dead[which % len(dead)].requeue(by="op")
+            settle()
+    passed = {link.notification_id: link.raised_id for link in Escalation.objects.all()}
+    on = {event.pk: event.channel.casefold() for event in EVENTS.all()}
+    chains = [chain(pk, passed) for pk in first]
+    assert sorted(pk for line in chains for pk in line) == sorted(on)
+    for line in chains:
+        visited = [on[pk] for pk in line]
+        assert len(set(visited)) == len(visited)
+        onward = {name.casefold(): to.casefold() for name, to in fallbacks.items() if name != to}
+        assert onward.get(visited[-1]) in [None, *visited], "the chain ended too early"
+
+
+def settle() -> None:
+    """Sweep until all is dead."""
+    while EVENTS.exclude(status=Status.DEAD).exists():
+        delivery.send_pending()
+
+
+def chain(pk: str, passed: dict[str, str]) -> list[str]:
+    return [pk, *(chain(passed[pk], passed) if pk in passed else [])]
 
 
 # The record comes first
