@@ -59,9 +59,11 @@ backoff_cap: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_CAP", "1h")
 send_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_SEND_TIMEOUT", "30s")
 lease: timedelta = env.duration("CERTCTL_NOTIFICATION_LEASE", "2m")
 hold_limit: timedelta = env.duration("CERTCTL_NOTIFICATION_HOLD_LIMIT", "4h")
+database_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_DATABASE_TIMEOUT", "30s")
 max_attempts = _count("CERTCTL_NOTIFICATION_MAX_ATTEMPTS", 5, most=1000)
 sweep_limit = _count("CERTCTL_NOTIFICATION_SWEEP_LIMIT", 1000, most=1_000_000)
 concurrency = _count("CERTCTL_NOTIFICATION_CONCURRENCY", 100, most=10_000)
+task_batch = _count("CERTCTL_NOTIFICATION_TASK_BATCH", 100, most=10_000)
 api_rate = env.str(
     "CERTCTL_API_RATE", "1200/min", validate=validate.Regexp(r"[1-9]\d{0,8}/(s|sec|m|min|h|hour|d|day)\Z")
 )
@@ -296,6 +298,7 @@ NOTIFICATIONS = {
     "SEND_TIMEOUT": send_timeout,
     "LEASE": lease,
     "HOLD_LIMIT": hold_limit,
+    "DATABASE_TIMEOUT": database_timeout,
     "MAX_ATTEMPTS": max_attempts,
     "SWEEP_LIMIT": sweep_limit,
     "CONCURRENCY": concurrency,
@@ -303,6 +306,7 @@ NOTIFICATIONS = {
     "ESCALATION": escalation,
     "DIGEST": {"TO": digest_to, "INTERVAL": digest_interval} if digest_to else {},
     "DISPATCH": dispatch,
+    "TASK_BATCH": task_batch,
     "BASE_URL": base_url.rstrip("/"),
     "CHANNELS": channels,
 }

@@ -45,6 +45,7 @@ class Conf:
     lease: timedelta = timedelta(minutes=2)
     missing_notifier: str = "sent"
     hold_limit: timedelta = timedelta(hours=4)
+    database_timeout: timedelta = timedelta(seconds=30)
     dispatch: str = "inline"
     task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
@@ -75,6 +76,7 @@ DURATIONS = {
     "RETRY_INTERVAL",
     "PROCESS_INTERVAL",
     "HOLD_LIMIT",
+    "DATABASE_TIMEOUT",
 }
 LONGEST = timedelta(days=3653)
 LONGEST_RECIPIENT = 255

@@ -21,7 +21,8 @@ from operator import itemgetter
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import conf, digest, holds, leases
 from .deadlines import Deadlines
@@ -32,6 +33,7 @@ from .messages import message_of
 from .models import AttemptOutcome, NotificationEvent, Status, SweepKind, SweepRun
 from .notifiers.base import Delivered, Endpoint, Notifier, load
 from .queryset import NotificationQuerySet
+from .reach import AWAY, cut
 from .sweeps import Clock, Options, Source, SweepResult, due, worker_name
 from .verdict import as_delivery_error, decide
 
@@ -71,6 +73,12 @@ def second_connection(using: str) -> Iterator[Desk]:
             yield desk
         finally:
             thread.submit(lambda: connections[using].close()).result()
+
+
+def cut_off(used: list[BaseDatabaseWrapper]) -> None:
+    """The database has not answered for too long: whoever waits for it is told so."""
+    for connection in used:
+        cut(connection.connection)
 
 
 async def done() -> bool:
@@ -377,9 +385,17 @@ class Engine:
         """Whether it was done; False, where we are patient, while the database is away."""
         if time.monotonic() < self.away_until:
             return False
+        used: list[BaseDatabaseWrapper] = []
+
+        def trip() -> None:
+            used.append(connections[self.options.using])  # that of the thread which makes the trip
+            call(*args)
+
+        limit = self.conf.database_timeout.total_seconds()
+        timer = asyncio.get_running_loop().call_later(limit, cut_off, used)
         try:
-            await at(call, *args)
-        except (OperationalError, InterfaceError) as error:
+            await at(trip)
+        except AWAY as error:
             await at(self._disconnect)
             if not self.options.patient:
                 raise
@@ -389,6 +405,8 @@ class Engine:
                 "the database is away, next try in %g s: %s", self.pause, " ".join(str(error).split())
             )
             return False
+        finally:
+            timer.cancel()
         self.pause = 0.0
         return True
 
@@ -486,7 +504,7 @@ class Engine:
                 if await self._trade(everything=True):
                     await self._return_given_back()
                     break
-            except (OperationalError, InterfaceError):
+            except AWAY:
                 if time.monotonic() > deadline:
                     raise
             if time.monotonic() > deadline:

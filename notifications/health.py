@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count, Max, Q
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -16,8 +17,9 @@ from django.views.decorators.http import require_safe
 
 from . import conf
 from .metrics import answers
-from .models import SweepKind, SweepRun
+from .models import SweepKind, SweepRun, Worker
 from .queryset import database_now
+from .worker import FORGOTTEN, LATE
 
 logger = logging.getLogger(__name__)
 
@@ -74,15 +76,35 @@ def sweep() -> dict[str, Any]:
     """Of the kind that swept last: a site may run one of them only."""
     settings = conf.current()
     longest = MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
+    last = last_sweep()
+    age: timedelta | None = database_now(DEFAULT_DB_ALIAS) - last if last else None
+    ok = age is not None and age <= longest
+    return {"ok": ok, **waited(age), "at_most": round(longest.total_seconds())}
+
+
+def last_sweep() -> datetime | None:
     # One look into the index for each kind; asked for both at once, it would read the whole table.
     ends = SweepRun.objects.order_by("-ended_at").values_list("ended_at", flat=True)
-    last = [end for kind in SweepKind if (end := ends.filter(kind=kind).first())]
-    age: timedelta | None = database_now(DEFAULT_DB_ALIAS) - max(last) if last else None
-    return {
-        "ok": age is not None and age <= longest,
-        "seconds_ago": None if age is None else round(max(age, timedelta(0)).total_seconds()),
-        "at_most": round(longest.total_seconds()),
-    }
+    return max((end for kind in SweepKind if (end := ends.filter(kind=kind).first())), default=None)
 
 
-CHECKS = {"database": database, "migrations": migrations, "sweep": sweep}
+def workers() -> dict[str, Any]:
+    """The always-on workers' heartbeats. Not ready: there was one, it fell silent, and nobody swept since.
+
+    Sites that sweep by cron have none, and a worker that was told to end is not missed.
+    """
+    now = database_now(DEFAULT_DB_ALIAS)
+    seen = Worker.objects.filter(seen_at__gt=now - FORGOTTEN).aggregate(
+        last=Max("seen_at"), alive=Count("pk", filter=Q(seen_at__gte=now - LATE))
+    )
+    silent = seen["last"] is not None and not seen["alive"]
+    swept = last_sweep() if silent else None
+    ok = not silent or (swept is not None and swept > seen["last"] + LATE)
+    return {"ok": ok, "alive": seen["alive"], **waited(now - seen["last"] if seen["last"] else None)}
+
+
+def waited(age: timedelta | None) -> dict[str, int | None]:
+    return {"seconds_ago": None if age is None else round(max(age, timedelta(0)).total_seconds())}
+
+
+CHECKS = {"database": database, "migrations": migrations, "sweep": sweep, "workers": workers}

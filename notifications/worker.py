@@ -12,19 +12,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections
-from django.utils import timezone
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from . import conf
 from .delivery import sweep
 from .engine import BEAT_SECONDS, Engine
-from .models import SweepKind, Worker
+from .models import NotificationEvent, SweepKind, Worker
 from .queryset import CHANNEL, database_now
+from .reach import within
 from .sweeps import Options, Source, worker_name
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # where the database cannot call us
 GRACE_MARGIN = timedelta(seconds=5)
 LATE = timedelta(seconds=6 * BEAT_SECONDS)  # a worker that has not been heard of for so long is gone
+FORGOTTEN = timedelta(days=1)  # and for so long: nobody waits for it any more
 
 
 def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -41,6 +43,7 @@ def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str 
     the start; once it runs, it waits for the database to come back.
     """
     settings = conf.current()
+    logger.info("%s delivers; SIGTERM ends it in order", worker_name())
     if settings.dispatch == "tasks":
         return _dispatch(settings, stop, using)
     allowed = grace if grace is not None else settings.send_timeout + GRACE_MARGIN
@@ -71,32 +74,41 @@ def run(*, stop: Callable[[], bool], grace: timedelta | None = None, using: str 
 def _dispatch(settings: conf.Conf, stop: Callable[[], bool], using: str) -> None:
     """Hand over what is due to the task engine, at the same intervals and as soon as a row is created."""
     created = threading.Event()
-    intervals = {
+    every = {
         SweepKind.PENDING: settings.process_interval.total_seconds(),
         SweepKind.RETRY: settings.retry_interval.total_seconds(),
     }
-    due = dict.fromkeys(intervals, 0.0)
-    with listening(created.set, using):
-        tell_systemd("READY=1")
-        while not stop():
-            for kind, interval in intervals.items():
-                if time.monotonic() >= due[kind] or (created.is_set() and kind == SweepKind.PENDING):
-                    created.clear()
-                    _try_sweep(kind, stop, using)
-                    due[kind] = time.monotonic() + interval
-            tell_systemd()
-            created.wait(POLL_SECONDS)
-
-
-def _try_sweep(kind: SweepKind, stop: Callable[[], bool], using: str) -> None:
-    """One hand-over; what it cannot do now, the next one does."""
+    due = dict.fromkeys(every, 0.0)
+    beat(0, using)
+    beaten = time.monotonic()
     try:
-        beat(0, using)
-        sweep(kind, stop=stop, using=using)
+        with listening(created.set, using):
+            tell_systemd("READY=1")
+            while not stop():
+                if created.is_set():
+                    created.clear()
+                    due[SweepKind.PENDING] = 0.0
+                for kind in (kind for kind, at in due.items() if time.monotonic() >= at):
+                    due[kind] = time.monotonic() + every[kind]
+                    _attempted(f"the {kind} sweep", partial(sweep, kind, stop=stop, using=using), using)
+                if time.monotonic() >= beaten + BEAT_SECONDS:
+                    beaten = time.monotonic()
+                    tell_systemd()
+                    _attempted("the heartbeat", partial(beat, 0, using), using)
+                created.wait(POLL_SECONDS)
+    finally:
+        tell_systemd("STOPPING=1")
+        farewell(using)
+
+
+def _attempted(what: str, call: Callable[[], Any], using: str) -> None:
+    """What cannot be done now is done the next time: a broker or a database that is away comes back."""
+    try:
+        call()
     except ImproperlyConfigured:
         raise
     except Exception as error:
-        logger.warning("the %s sweep did not happen: %s", kind, one_line(error))
+        logger.warning("%s did not happen: %s", what, one_line(error))
         connections[using].close()
 
 
@@ -115,28 +127,42 @@ def listening(nudge: Callable[[], None], using: str) -> Iterator[None]:
 
 
 def _poll(nudge: Callable[[], None], ended: threading.Event, using: str) -> None:
+    """Look, so that an idle worker need not write down a sweep every second."""
+    waiting = NotificationEvent.objects.using(using).pending().filter(leased_until__isnull=True)
     while not ended.wait(POLL_SECONDS):
-        nudge()
+        with suppress(DatabaseError):
+            if waiting.exists():
+                nudge()
+    connections[using].close()
 
 
 def _listen(nudge: Callable[[], None], ended: threading.Event, using: str) -> None:
-    """A connection of its own, opened again with a growing pause whenever it breaks."""
+    """A connection of its own, opened again with a growing pause whenever it breaks or falls silent."""
     import psycopg
 
-    pause = POLL_SECONDS
+    patience, pause = conf.current().database_timeout.total_seconds(), POLL_SECONDS
     while not ended.is_set():
         try:
             with psycopg.connect(**connection_parameters(using), autocommit=True) as connection:
-                connection.execute(f"LISTEN {CHANNEL}")
+                _ask(connection, f"LISTEN {CHANNEL}", patience)
                 nudge()  # what was created while nobody listened
-                pause = POLL_SECONDS
+                pause, heard = POLL_SECONDS, time.monotonic()
                 while not ended.is_set():
                     for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                         nudge()
+                        heard = time.monotonic()
+                    if time.monotonic() > heard + patience:
+                        _ask(connection, "SELECT 1", patience)
+                        heard = time.monotonic()
         except psycopg.Error as error:
             logger.warning("not listening for new rows, next try in %g s: %s", pause, one_line(error))
             ended.wait(pause)
             pause = min(2 * pause, 30.0)
+
+
+def _ask(connection: Any, statement: str, seconds: float) -> None:
+    with within(seconds, connection):
+        connection.execute(statement)
 
 
 def connection_parameters(using: str) -> dict[str, Any]:
@@ -161,7 +187,7 @@ def beat(in_flight: int, using: str) -> None:
         defaults={"seen_at": now, "in_flight": in_flight},
         create_defaults={"started_at": now, "seen_at": now, "in_flight": in_flight},
     )
-    Worker.objects.using(using).filter(seen_at__lt=now - timedelta(days=1)).delete()
+    Worker.objects.using(using).filter(seen_at__lt=now - FORGOTTEN).delete()
 
 
 def farewell(using: str) -> None:
@@ -174,7 +200,7 @@ def farewell(using: str) -> None:
 
 def heartbeats(now: datetime | None = None, using: str = DEFAULT_DB_ALIAS) -> list[Worker]:
     """The workers that were heard of lately, newest first."""
-    since = (now or timezone.now()) - LATE
+    since = (now or database_now(using)) - LATE
     return list(Worker.objects.using(using).filter(seen_at__gte=since).order_by("-seen_at")[:100])
 
 

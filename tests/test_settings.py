@@ -150,6 +150,7 @@ def test_defaults_of_the_app() -> None:
         "SEND_TIMEOUT": "0:00:30",
         "LEASE": "0:02:00",
         "HOLD_LIMIT": "4:00:00",
+        "DATABASE_TIMEOUT": "0:00:30",
         "MAX_ATTEMPTS": 5,
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,
@@ -157,6 +158,7 @@ def test_defaults_of_the_app() -> None:
         "ESCALATION": {},
         "DIGEST": {},
         "DISPATCH": "inline",
+        "TASK_BATCH": 100,
         "BASE_URL": "",
         "CHANNELS": {
             "Webhook": {

@@ -79,7 +79,7 @@ def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
             (kind, run, cells.age(run.ended_at) if run else None)
             for kind, run in (snapshot.last_sweeps or {}).items()
         ],
-        "workers": [(worker, cells.age(worker.seen_at)) for worker in heartbeats(now)],
+        "workers": [(worker, cells.age(worker.seen_at)) for worker in heartbeats(snapshot.at)],
         "windows": windows(snapshot),
         "width": WIDTH,
         "height": HEIGHT,

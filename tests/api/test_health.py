@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
-from notifications.models import SweepRun
+from notifications.models import SweepRun, Worker
 
 COUNTS = ("claimed", "sent", "rescheduled", "dead", "no_notifier", "released")
 
@@ -45,6 +45,38 @@ def test_ready_after_a_recent_sweep_of_either_kind(client: Client, settings: Any
     assert 239 <= readiness(client, 503)["sweep"]["seconds_ago"] <= 250
     swept(timedelta(minutes=1), kind="pending")
     assert all(check["ok"] for check in readiness(client, 200).values())
+
+
+def heard_of(age: timedelta, name: str = "host:1") -> None:
+    Worker.objects.create(name=name, started_at=timezone.now(), seen_at=timezone.now() - age)
+
+
+@pytest.mark.django_db
+def test_a_site_that_sweeps_by_cron_is_ready_without_workers(client: Client) -> None:
+    swept(timedelta(minutes=1))
+    assert readiness(client, 200)["workers"] == {"ok": True, "alive": 0, "seconds_ago": None}
+
+
+@pytest.mark.django_db
+def test_ready_while_a_worker_lives_and_not_when_the_last_one_fell_silent(client: Client) -> None:
+    swept(timedelta(minutes=3))
+    heard_of(timedelta(minutes=2))
+    found = readiness(client, 503)
+    assert (found["sweep"]["ok"], found["workers"]["ok"], found["workers"]["alive"]) == (True, False, 0)
+    assert 119 <= found["workers"]["seconds_ago"] <= 130
+    heard_of(timedelta(seconds=3), "host:2")
+    assert readiness(client, 200)["workers"]["alive"] == 1
+
+
+@pytest.mark.django_db
+def test_a_silent_worker_is_not_missed_where_another_sweeps_or_after_a_day(client: Client) -> None:
+    heard_of(timedelta(minutes=5))
+    swept(timedelta(minutes=1))
+    assert readiness(client, 200)["workers"]["ok"]
+    SweepRun.objects.update(ended_at=timezone.now() - timedelta(minutes=5, seconds=5))
+    assert not readiness(client, 503)["workers"]["ok"]
+    Worker.objects.update(seen_at=timezone.now() - timedelta(hours=25))
+    assert readiness(client, 200)["workers"] == {"ok": True, "alive": 0, "seconds_ago": None}
 
 
 @pytest.mark.django_db

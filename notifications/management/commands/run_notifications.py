@@ -7,7 +7,6 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from notifications import worker
 from notifications.management.cli import count, one_line_errors, stop_on_signals
-from notifications.sweeps import worker_name
 
 
 class Command(BaseCommand):
@@ -24,5 +23,4 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         grace = timedelta(seconds=options["grace"]) if options["grace"] else None
         with one_line_errors(), stop_on_signals() as stop:
-            self.stderr.write(f"{worker_name()} delivers; SIGTERM ends it in order")
             worker.run(stop=stop, grace=grace)
