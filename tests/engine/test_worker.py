@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sqlite3
@@ -15,10 +16,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 
 from notifications.lanes import START
-from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status, Worker
-from notifications.worker import connection_parameters
+from notifications.models import (
+    AttemptOutcome,
+    DeliveryAttempt,
+    NotificationEvent,
+    Status,
+    SweepRun,
+    Worker,
+)
+from notifications.worker import POLL_SECONDS, connection_parameters
 from tests import factories
 from tests.processes import Launcher, Process, eventually
 from tests.receiver import HELD, HttpReceiver, MailReceiver
@@ -217,6 +227,55 @@ def test_tells_systemd_and_the_table_that_it_lives(launcher: Launcher, tmp_path:
         assert told == b"STOPPING=1"
     assert worker.wait() == 0
     assert not Worker.objects.exists()
+
+
+def test_readyz_and_the_dashboard_show_its_heartbeat(launcher: Launcher, admin_client: Client) -> None:
+    url = reverse("admin:notifications_notificationevent_dashboard")
+    assert admin_client.get("/readyz").json()["checks"]["workers"]["alive"] == 0
+    worker = start(launcher)
+    eventually(lambda: admin_client.get("/readyz").status_code == 200, "ready: a worker that has swept")
+    assert admin_client.get("/readyz").json()["checks"]["workers"]["alive"] == 1
+    assert f"<b>{heartbeat(worker).name}</b>: heard of" in admin_client.get(url).content.decode()
+    assert worker.end() == 0
+    assert admin_client.get("/readyz").json()["checks"]["workers"] == {
+        "ok": True,
+        "alive": 0,
+        "seconds_ago": None,
+    }
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_logs_a_line_for_each_sweep_and_at_debug_for_each_attempt(
+    level: str, launcher: Launcher, receiver: HttpReceiver
+) -> None:
+    pks = {factories.pending(recipient=receiver.url()).pk for _ in range(3)}
+    worker = start(launcher, CERTCTL_LOG_FORMAT="json", CERTCTL_LOG_LEVEL=level)
+    eventually(lambda: unleased(Status.SENT) == len(pks), "sent")
+    assert worker.end() == 0
+    lines = [json.loads(line) for line in worker.said.splitlines()]
+    ours = [line for line in lines if line["name"] == "notifications.engine"]
+
+    swept = [line for line in ours if line["levelname"] == "INFO"]
+    assert sum(line["sent"] for line in swept) == len(pks)
+    assert {line["kind"] for line in swept} == {"pending", "retry"}
+    assert all(line["timestamp"] and line["message"].startswith(line["kind"]) for line in swept)
+
+    attempts = [line for line in ours if line["levelname"] == "DEBUG"]
+    assert {line["notification"] for line in attempts} == (pks if level == "DEBUG" else set())
+    assert len(attempts) == (len(pks) if level == "DEBUG" else 0)
+    for line in attempts:
+        assert (line["channel"], line["attempt"], line["outcome"]) == ("Webhook", 1, AttemptOutcome.SENT)
+        assert line["milliseconds"] >= 0
+
+
+def test_an_idle_worker_writes_no_sweep_every_second(launcher: Launcher, receiver: HttpReceiver) -> None:
+    """Where it has to look for new rows, looking is not sweeping."""
+    worker = start(launcher)
+    eventually(SweepRun.objects.count, "a first sweep")
+    swept = SweepRun.objects.count()
+    time.sleep(3 * POLL_SECONDS)
+    assert SweepRun.objects.count() <= swept + 2  # the other kind's first, and a call for what came before
+    assert worker.end() == 0
 
 
 def test_a_database_that_is_away_at_the_start_is_one_line_and_code_1(launcher: Launcher) -> None:
