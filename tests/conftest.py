@@ -39,6 +39,16 @@ def pytest_report_header() -> str:
     return f"database: {TEST_DATABASE}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the proofs counted, also when they pass: the fixture `report` of tests/reliability."""
+    ended = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    proved = [text for report in ended for name, text in report.user_properties if name == "proof"]
+    if proved:
+        terminalreporter.section("proofs")
+    for text in proved:
+        terminalreporter.line(text)
+
+
 def needs_server() -> bool:
     """Whether nobody has named a PostgreSQL server yet."""
     return os.environ["DATABASE_URL"] == PLACEHOLDERS["postgresql"]

@@ -10,7 +10,7 @@ from tests import postgres
 from tests.conftest import ROOT
 from tests.fixtures import receiver
 from tests.processes import Launcher
-from tests.reliability.support import SETTINGS, Account, Nursery, Site
+from tests.reliability.support import SETTINGS, Account, Nursery, Report, Site
 from tests.settings import TEST_DATABASE
 
 __all__ = ["receiver"]
@@ -74,24 +74,36 @@ def launcher(site: Site, tmp_path: Path) -> Iterator[Launcher]:
 
 
 @pytest.fixture
-def nursery(site: Site, tmp_path: Path) -> Iterator[Nursery]:
-    """Starts many management commands quickly."""
-    nursery = Nursery(site.environment, tmp_path)
+def nurseries(site: Site, tmp_path: Path) -> Iterator[Callable[..., Nursery]]:
+    """Each starts many management commands quickly, in the site's environment with these variables."""
+    made: list[Nursery] = []
+
+    def make(**environment: str) -> Nursery:
+        folder = tmp_path / f"nursery-{len(made) + 1}"
+        folder.mkdir()
+        made.append(Nursery(site.environment | environment, folder))
+        return made[-1]
+
     try:
-        yield nursery
+        yield make
     finally:
-        nursery.close()
-        for child in nursery.children[-6:]:
-            print(f"--- {child.log.name}\n{child.said[-3000:]}")
+        for nursery in made:
+            nursery.close()
+            for child in nursery.children[-6:]:
+                print(f"--- {nursery.folder.name} {child.log.name}\n{child.said[-3000:]}")
 
 
 @pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Account], None]:
-    """Say what came of it, also when the test passes."""
+def nursery(nurseries: Callable[..., Nursery]) -> Nursery:
+    return nurseries()
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Report:
+    """Say what came of it, in a section at the end of the run, also when the test passes."""
     since = time.monotonic()
 
     def say(what: str, account: Account) -> None:
-        with capsys.disabled():
-            print(f"\n{what}: {account} in {time.monotonic() - since:.0f} s")
+        record_property("proof", f"{what}: {account} in {time.monotonic() - since:.0f} s")
 
     return say

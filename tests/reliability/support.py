@@ -20,7 +20,7 @@ import psycopg
 from aiohttp import web
 
 from tests import postgres
-from tests.processes import ROOT, Launcher, Process, eventually
+from tests.processes import ROOT, Process, eventually
 from tests.receiver import HttpReceiver, Request
 
 # No answer takes so long here that it could be mistaken for none, nor an outcome to be recorded.
@@ -47,6 +47,10 @@ MISFORMED = """
      WHERE status NOT IN ('pending', 'sent', 'failed', 'dead', 'read')
         OR (status = 'failed') <> (next_retry_at IS NOT NULL)
         OR (status = 'sent') AND sent_at IS NULL
+"""
+UNKNOWN = """
+    SELECT notification_id, count(*) FROM notification_attempts
+     WHERE outcome IN ('unknown', 'interrupted') GROUP BY notification_id
 """
 
 
@@ -157,16 +161,6 @@ class Nursery:
         self._process.stdout.close()
 
 
-@dataclass
-class World:
-    """What a test has in hand."""
-
-    site: Site
-    launcher: Launcher
-    nursery: Callable[..., Nursery]
-    report: Callable[[str, Account], None]
-
-
 # What came of it
 
 
@@ -197,6 +191,9 @@ class Account:
         return {pk: pids for pk, pids in self.senders.items() if len(pids) > 1}
 
 
+Report = Callable[[str, Account], None]
+
+
 def settle_accounts(site: Site, receiver: HttpReceiver, ids: Collection[str]) -> Account:
     """Compare the table with what arrived. Whatever may happen more than once, this must be so:
 
@@ -218,6 +215,13 @@ def with_senders(account: Account, receiver: HttpReceiver) -> Account:
     for request in receiver.requests:
         account.senders.setdefault(request.id, []).append(sender(request))
     return account
+
+
+def only_the_unknown_repeat(site: Site, account: Account) -> None:
+    """A row arrives once, and once more at most for each attempt whose end its worker did not learn."""
+    unknown = dict(site.query(UNKNOWN))
+    for pk, arrived in account.arrivals.items():
+        assert arrived <= 1 + unknown.get(pk, 0), f"{pk} arrived {arrived} times"
 
 
 def only_the_dead_repeat(account: Account, dead: Iterable[int]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
 
 from tests.processes import Launcher, eventually
 from tests.receiver import HELD, HttpReceiver
 from tests.reliability.support import (
-    Account,
     Child,
     Nursery,
+    Report,
     Site,
     SlowReceiver,
     only_the_dead_repeat,
@@ -19,8 +18,6 @@ from tests.reliability.support import (
     settle_accounts,
     with_senders,
 )
-
-Report = Callable[[str, Account], None]
 
 SEED = 20260117
 WORKERS = 4
