@@ -1,0 +1,151 @@
+"""A database that is stopped, crashes, throws everybody out, is read-only, or has no room left."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes import eventually
+from tests.reliability.disks import Disk, small_disk
+from tests.reliability.support import (
+    Child,
+    Nursery,
+    Report,
+    Site,
+    SlowReceiver,
+    only_the_unknown_repeat,
+    patience,
+    settle_accounts,
+)
+
+SEED = 20260117
+WORKERS = 4
+ROWS = 250
+# So that a worker in whose hands the rows are records them when the database is back.
+LEASE = {"CERTCTL_NOTIFICATION_LEASE": "15s"}
+AWAY = "the database is away, next try in"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stops", "crashes"])
+def test_a_server_that_ends_and_starts_again(
+    how: signal.Signals, site: Site, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    chance, ids = random.Random(SEED), set[str]()
+    workers = several(nurseries(**LEASE))
+    with SlowReceiver(SEED) as receiver:
+        for _ in range(2):
+            ids |= site.insert(ROWS, receiver.url())
+            patience(chance.uniform(0.1, 0.5))
+            site.server.halt(how)
+            patience(chance.uniform(0.2, 1.0))
+            site.server.resume()
+        site.all_delivered()
+        account = settle_accounts(site, receiver, ids)
+    report(f"a server that ended by {how.name} and started again, twice", account)
+    assert account.lost == 0
+    assert all(AWAY in worker.said for worker in workers)
+    only_the_unknown_repeat(site, account)
+    assert account.duplicates == 0, "what was in hand could have been recorded once the server was back"
+    all_end_in_order(workers)
+
+
+def test_connections_that_are_terminated(
+    site: Site, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    chance, ids = random.Random(SEED), set[str]()
+    workers = several(nurseries(**LEASE))
+    with SlowReceiver(SEED) as receiver:
+        for _ in range(12):
+            ids |= site.insert(ROWS // 3, receiver.url())
+            patience(chance.uniform(0.0, 0.5))
+            site.disconnect_all()
+        site.all_delivered()
+        account = settle_accounts(site, receiver, ids)
+    report("connections terminated 12 times", account)
+    assert (account.lost, account.duplicates) == (0, 0)
+    assert all("terminating connection due to administrator command" in worker.said for worker in workers)
+    all_end_in_order(workers)
+
+
+def test_a_database_that_becomes_read_only(
+    site: Site, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    nursery = nurseries(**LEASE)
+    workers = several(nursery)
+    with SlowReceiver(SEED) as receiver:
+        ids = site.insert(ROWS, receiver.url())
+        receiver.wait_for(ROWS // 5)
+        with read_only(site):
+            eventually(lambda: all(AWAY in worker.said for worker in workers), "all workers say so")
+            once = nursery.start("send_notifications")
+            assert once.wait() == 1
+            assert len(once.said.splitlines()) == 1, once.said
+            assert "read-only transaction" in once.said
+            stood_still = len(receiver.ids)
+            patience(1.0)
+            assert len(receiver.ids) == stood_still, "sent what could not be recorded"
+        site.all_delivered()
+        account = settle_accounts(site, receiver, ids)
+    report("a database that was read-only for a while", account)
+    assert (account.lost, account.duplicates) == (0, 0)
+    assert all("read-only transaction" in worker.said for worker in workers)
+    all_end_in_order(workers)
+
+
+@contextmanager
+def read_only(site: Site) -> Iterator[None]:
+    """As after a failover, for all who connect from now on; those who are connected are thrown out."""
+    site.administer(f"ALTER DATABASE {site.name} SET default_transaction_read_only = on")
+    site.disconnect_all()
+    yield
+    site.administer(f"ALTER DATABASE {site.name} RESET default_transaction_read_only")
+
+
+@pytest.fixture
+def disk(site: Site, tmp_path: Path) -> Iterator[Disk]:
+    """A small one, on which the site's tables are."""
+    with small_disk(site.server, tmp_path) as disk:
+        site.administer(f"CREATE TABLESPACE {disk.name} LOCATION '{disk.path}'")
+        site.administer(f"ALTER DATABASE {site.name} SET TABLESPACE {disk.name}")
+        yield disk
+        site.administer(f"ALTER DATABASE {site.name} SET TABLESPACE pg_default")
+        site.administer(f"DROP TABLESPACE {disk.name}")
+
+
+def test_a_disk_without_room(
+    site: Site, disk: Disk, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    nursery = nurseries(**LEASE)
+    with SlowReceiver(SEED) as receiver:
+        ids = site.insert(ROWS, receiver.url())
+        workers = several(nursery)
+        receiver.wait_for(ROWS // 5)
+        with disk.full():
+            eventually(lambda: any("No space left on device" in w.said for w in workers), "a worker says so")
+            patience(1.0)
+        site.all_delivered()
+        account = settle_accounts(site, receiver, ids)
+    report("a disk that was full for a while", account)
+    assert (account.lost, account.duplicates) == (0, 0)
+    all_end_in_order(workers)
+
+
+def several(nursery: Nursery) -> list[Child]:
+    """Workers that listen to signals."""
+    workers = [nursery.start() for _ in range(WORKERS)]
+    eventually(lambda: all("SIGTERM ends it" in worker.said for worker in workers), "workers that listen")
+    return workers
+
+
+def all_end_in_order(workers: list[Child]) -> None:
+    for worker in workers:
+        assert worker.code() is None, worker.said
+        worker.send(signal.SIGTERM)
+    for worker in workers:
+        assert worker.wait() == 0
+        assert "Traceback" not in worker.said
