@@ -59,7 +59,7 @@ def site(server: postgres.Server, template: str, environment: dict[str, str]) ->
     site.administer(f"CREATE DATABASE {site.name} TEMPLATE {template}")
     site.environment["DATABASE_URL"] = site.url()
     yield site
-    site.administer(f"DROP DATABASE {site.name} WITH (FORCE)")
+    site.administer(f"DROP DATABASE IF EXISTS {site.name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.processes import eventually
-from tests.reliability.disks import Disk, small_disk
+from tests.receiver import HELD, HttpReceiver
+from tests.reliability.disks import DISKS, Disk
 from tests.reliability.support import (
     Child,
     Nursery,
@@ -28,6 +28,7 @@ WORKERS = 4
 ROWS = 250
 # So that a worker in whose hands the rows are records them when the database is back.
 LEASE = {"CERTCTL_NOTIFICATION_LEASE": "15s"}
+UNHURRIED = {"CERTCTL_NOTIFICATION_SEND_TIMEOUT": "20s", "CERTCTL_NOTIFICATION_LEASE": "40s"}
 AWAY = "the database is away, next try in"
 
 
@@ -106,33 +107,24 @@ def read_only(site: Site) -> Iterator[None]:
     site.administer(f"ALTER DATABASE {site.name} RESET default_transaction_read_only")
 
 
-@pytest.fixture
-def disk(site: Site, tmp_path: Path) -> Iterator[Disk]:
-    """A small one, on which the site's tables are."""
-    with small_disk(site.server, tmp_path) as disk:
-        site.administer(f"CREATE TABLESPACE {disk.name} LOCATION '{disk.path}'")
-        site.administer(f"ALTER DATABASE {site.name} SET TABLESPACE {disk.name}")
-        yield disk
-        site.administer(f"ALTER DATABASE {site.name} SET TABLESPACE pg_default")
-        site.administer(f"DROP TABLESPACE {disk.name}")
-
-
+@pytest.mark.parametrize("disk", DISKS)
 def test_a_disk_without_room(
-    site: Site, disk: Disk, nurseries: Callable[..., Nursery], report: Report
+    disk: Disk, site: Site, nurseries: Callable[..., Nursery], report: Report
 ) -> None:
-    nursery = nurseries(**LEASE)
-    with SlowReceiver(SEED) as receiver:
+    with HttpReceiver() as receiver, disk(site) as (without_room, words):
+        receiver.always(HELD)
         ids = site.insert(ROWS, receiver.url())
-        workers = several(nursery)
-        receiver.wait_for(ROWS // 5)
-        with disk.full():
-            eventually(lambda: any("No space left on device" in w.said for w in workers), "a worker says so")
+        workers = several(nurseries(**UNHURRIED))
+        receiver.wait_for(1)
+        with without_room():
+            receiver.let_go()
+            eventually(lambda: any(words in worker.said for worker in workers), "a worker says so")
             patience(1.0)
         site.all_delivered()
         account = settle_accounts(site, receiver, ids)
-    report("a disk that was full for a while", account)
+        all_end_in_order(workers)
+    report(f"a database that was told '{words}' for a while", account)
     assert (account.lost, account.duplicates) == (0, 0)
-    all_end_in_order(workers)
 
 
 def several(nursery: Nursery) -> list[Child]:
