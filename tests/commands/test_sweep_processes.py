@@ -124,3 +124,27 @@ def test_a_dry_run_does_not_count_what_another_worker_has(
     call_command(command, "--dry-run", "--json")
     assert json.loads(capsys.readouterr().out)["due"] == 1
     assert NotificationEvent.objects.count() == 2
+
+
+def test_a_database_file_that_is_read_only_is_one_line_and_nothing_is_lost(
+    receiver: HttpReceiver, environment: dict[str, str], certctl_command: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "site.sqlite3"
+    writable = environment | {"DATABASE_URL": f"sqlite:///{path}"}
+    read_only = environment | {"DATABASE_URL": f"sqlite:///file:{path}%3Fmode=ro"}
+    alert = {"type": "ExpirationWarning", "channel": "Webhook", "recipient": "#pki", "message": "expires"}
+    create = ["notifications", "create", *(f"--{name}={value}" for name, value in alert.items())]
+    assert run(certctl_command, writable, "migrate", "--verbosity", "0").returncode == 0
+    assert run(certctl_command, writable, *create).returncode == 0
+
+    for command in (create, ["send_notifications"], ["retry_notifications"], ["run_notifications"]):
+        ran = run(certctl_command, read_only, *command)
+        assert (ran.returncode, ran.stdout) == (1, ""), command
+        assert "readonly database" in ran.stderr.splitlines()[-1]
+        assert "Traceback" not in ran.stderr
+    assert receiver.ids == []
+    listed = run(certctl_command, read_only, "notifications", "list", "--json")
+    assert [row["status"] for row in json.loads(listed.stdout)] == ["pending"]
+
+    assert run(certctl_command, writable, "send_notifications").returncode == 0
+    assert len(receiver.ids) == 1
