@@ -27,6 +27,13 @@ def sweep(count: int, **options: Any) -> float:
     return seconds[0]
 
 
+def first_sweep(count: int) -> None:
+    """One sweep of the pending rows."""
+    result = delivery.send_pending(limit=count)
+    if result.sent != count:
+        raise RuntimeError(f"not everything was sent: {result}")
+
+
 def sweep_of(count: int, url: str) -> float:
     world.refill(count, url)
     return sweep(count)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Any, NamedTuple
 
 from . import world
+
+AHEAD = 5_000  # rows that wait while an always-on worker delivers
+SAMPLED = 0.5  # seconds
 
 
 class Swept(NamedTuple):
@@ -33,6 +37,41 @@ def sweeps(processes: int, count: int, in_flight: int) -> Swept:
     if sum(result["sent"] for result in results) != count:
         raise RuntimeError(f"not everything was sent: {results}")
     return Swept(seconds[0], results)
+
+
+class Sample(NamedTuple):
+    """The memory, in kB, that a worker held when it had delivered so many."""
+
+    delivered: int
+    memory: int
+
+
+def always_on(total: int, url: str) -> list[Sample]:
+    """Let one `run_notifications` deliver `total` rows, raised as it goes, and look at its memory."""
+    world.empty()
+    command = [sys.executable, "-m", "certctl", "run_notifications"]
+    worker = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    samples: list[Sample] = []
+    raised = 0
+    try:
+        while not samples or samples[-1].delivered < total:
+            waiting = world.count("pending")
+            samples.append(Sample(raised - waiting, resident(worker.pid)))
+            if waiting < AHEAD and raised < total:
+                more = min(AHEAD, total - raised)
+                world.raise_pending(more, url, f"soak-{raised}")
+                raised += more
+            time.sleep(SAMPLED)
+    finally:
+        worker.terminate()
+        worker.wait()
+    if world.count("sent") != total:
+        raise RuntimeError(f"{world.count('sent')} of {total} were sent")
+    return samples
+
+
+def resident(pid: int) -> int:
+    return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)]))
 
 
 def _line(worker: subprocess.Popen[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
@@ -52,6 +53,44 @@ def _record(events: list[NotificationEvent]) -> None:
     ]
     recorded = leases.record(outcomes, now=now, worker="benchmark:1", using=DEFAULT_DB_ALIAS)
     assert len(recorded) == BATCH
+
+
+class Written(NamedTuple):
+    """What PostgreSQL did for each of some rows: bytes of its log, rows written, statements, commits."""
+
+    log: float
+    rows: float
+    statements: float
+    commits: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.log:,.0f} bytes of WAL, {self.rows:.2f} rows written,"
+            f" {self.statements:.4f} statements and {self.commits:.4f} commits for each"
+        )
+
+
+def written(count: int, work: Callable[[], object]) -> Written:
+    """What `work` on `count` rows writes. Nobody else may write meanwhile."""
+    issued: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        issued.append(sql)
+        return execute(sql, *rest)
+
+    before = _counters()
+    with connection.execute_wrapper(note):
+        work()
+    log, rows, commits = (after - was for after, was in zip(_counters(), before, strict=True))
+    return Written(log / count, rows / count, len(issued) / count, commits / count)
+
+
+def _counters() -> tuple[int, int, int]:
+    world.execute("SELECT pg_stat_force_next_flush()")
+    tables = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
+    database = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    log = "SELECT pg_current_wal_lsn() - '0/0'"
+    return int(world.ask(log)), int(world.ask(tables)), int(world.ask(database))
 
 
 def issued(count: int, url: str) -> list[list[Statement]]:

@@ -98,6 +98,19 @@ def add_due(
         cursor.execute(statement, values)
 
 
+def raise_pending(count: int, url: str, name: str) -> None:
+    """Rows that nobody has tried yet; a worker that listens is called."""
+    execute(
+        """
+        INSERT INTO notification_events (id, type, certificate_id, channel, recipient, message)
+        SELECT %(name)s || '-' || n, 'ExpirationWarning', 'mc-' || mod(n, 500), 'Webhook', %(url)s,
+               %(message)s
+          FROM generate_series(1, %(count)s) AS n
+        """,
+        {"name": name, "url": url, "message": MESSAGE, "count": count},
+    )
+
+
 def settle() -> None:
     """Leave nothing of the preparation to do while the clock runs."""
     execute("VACUUM ANALYZE notification_events")
