@@ -139,7 +139,7 @@ def writes(size: Size) -> Iterator[Figure]:
     note(f"raising: {raised}")
     note(f"delivering: {sent}")
     yield Figure(
-        f"{size.due:,} rows delivered at the first attempt: the WAL that delivering takes over that of raising",
+        f"{size.due:,} rows delivered at once: the WAL that delivering takes over that of raising",
         [sent.log / raised.log],
     )
 
@@ -188,9 +188,8 @@ def memory(size: Size) -> Iterator[Figure]:
 
 
 def soak(size: Size) -> Iterator[Figure]:
-    with sinks.running(0) as [url]:
-        with world.stopwatch() as seconds:
-            samples = processes.always_on(size.soak, url)
+    with sinks.running(0) as [url], world.stopwatch() as seconds:
+        samples = processes.always_on(size.soak, url)
     note(f"{size.soak / seconds[0]:,.0f} a second, the worker's start included")
     warm, half = size.soak // 10, size.soak * 11 // 20
     first = max(sample.memory for sample in samples if warm <= sample.delivered < half)

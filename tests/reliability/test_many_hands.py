@@ -48,6 +48,9 @@ WITNESS = """
         WHEN (OLD.status <> NEW.status OR OLD.retry_count <> NEW.retry_count) EXECUTE FUNCTION witness();
     CREATE TRIGGER gone AFTER DELETE ON notification_events FOR EACH ROW EXECUTE FUNCTION witness();
 """
+CONNECTED = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 KINDS = "SELECT DISTINCT was, becomes FROM moves"
 
 
