@@ -55,7 +55,7 @@ KINDS = "SELECT DISTINCT was, becomes FROM moves"
 
 
 class Choosy(SlowReceiver):
-    """Refuses some rows at first, by their ids: one in ten for now, one in ten for good.
+    """Refuses some rows at first, by their ids: one in twenty for now, one in twenty for good.
 
     Few enough that an endpoint is not taken for one that is down.
     """
@@ -67,7 +67,7 @@ class Choosy(SlowReceiver):
         self.answer = self._choose
 
     def _choose(self, request: Request) -> Answer:
-        group = int(request.id[:8], 16) % 10
+        group = int(request.id[:8], 16) % 20
         if group < 2 and not self.refused[request.id]:
             self.refused[request.id] += 1
             return Answer(400 if group == 0 else 503)
