@@ -228,7 +228,7 @@ def test_the_page_of_a_notification_requeues_it(visit: Open) -> None:
 def test_the_page_of_a_notification_dismisses_it_after_asking(visit: Open) -> None:
     event = dead()
     page = visit(url("change", event), "reader")
-    page.get_by_role("button", name="Mark as read").click()
+    page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_role("heading", name="Mark as read: 1 notification?")).to_be_visible()
     page.get_by_role("button", name="Mark as read 1").click()
     expect(page.locator(".messagelist")).to_have_text("Marked as read: 1 notification.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from django.contrib.admin.models import LogEntry
 from playwright.sync_api import Page, expect
 
+from notifications.admin import bulk
 from notifications.models import BulkOperation, NotificationEvent, Requeue
-from tests.admin.browser import Open, box, expect_rows
+from tests.admin.browser import Open, box, expect_rows, wait_for_refresh
 from tests.admin.conftest import LIST, url
 from tests.factories import ago, dead, failed, sent
 from tests.fixtures import Configure
@@ -52,6 +54,28 @@ def test_filter_by_an_error_and_requeue_that_group(visit: Open) -> None:
     assert {(r.by, r.via, r.reason) for r in Requeue.objects.all()} == {
         ("superuser", "admin", "the hook is back")
     }
+
+
+def test_all_that_match_are_counted_before_they_are_requeued(
+    visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "DETAILED", 40)
+    many_dead(150)
+    many_dead(60, channel="Email", last_error="<b>SMTP 550</b>: mailbox unavailable", created_at=ago(days=4))
+    page = visit(LIST + "?status=dead")
+    page.locator("#action-toggle").check()
+    press(page, "Select all 210 notifications")
+    page.select_option("select[name=action]", label="Requeue selected notifications")
+    page.locator("button[name=index]").click()
+    expect(page.get_by_text("All 210 that match are counted.")).to_be_visible()
+    expect(page.locator(".nf-channels")).to_have_text("150 Webhook 60 Email", use_inner_text=True)
+    expect(page.locator(".nf-groups tbody tr")).to_have_text(
+        [
+            "150WebhookHTTP 404: no_service: request … was not taken",
+            "60Email<b>SMTP … mailbox unavailable",
+        ]
+    )
+    expect(page.locator("#nf-oldest")).to_contain_text("(4 days ago)")
 
 
 def test_requeue_two_thousand_with_progress(visit: Open) -> None:
@@ -171,6 +195,71 @@ def test_the_keys(visit: Open) -> None:
     assert NotificationEvent.objects.dead().count() == 2, "r asks first"
 
 
+def test_search_from_the_keyboard(visit: Open) -> None:
+    wanted = dead(recipient="needle@example.com")
+    dead()
+    page = visit(LIST + "?status=dead")
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    page.keyboard.press("Enter")
+    expect_rows(page, 1)
+    assert "q=needle" in page.url
+    assert "status=dead" in page.url, "a search stays on its tab"
+    expect(box(page, wanted)).to_be_visible()
+    expect(page.get_by_role("link", name="Dead letter 1")).to_be_visible()
+
+
+def test_oldest_first_and_back(visit: Open) -> None:
+    for hours in (3, 1, 2):
+        dead(recipient=f"raised {hours} h ago", created_at=ago(hours=hours))
+    page = visit(LIST + "?status=dead")
+    recipients = page.locator("td.field-recipient")
+    expect(recipients).to_have_text(["raised 1 h ago", "raised 2 h ago", "raised 3 h ago"])
+    page.get_by_text("Order: Newest first").click()
+    page.get_by_role("link", name="Oldest first").click()
+    expect(recipients).to_have_text(["raised 3 h ago", "raised 2 h ago", "raised 1 h ago"])
+    assert "status=dead" in page.url
+    page.get_by_role("columnheader", name="Age").get_by_role("link").first.click()
+    expect(recipients).to_have_text(["raised 1 h ago", "raised 2 h ago", "raised 3 h ago"])
+
+
+def test_with_the_keyboard_alone(visit: Open) -> None:
+    """From the list to the honest report by keys: a filter, a row, the question, the answer."""
+    event = dead(channel="Slack", certificate_id="mc-key")
+    dead(channel="Email")
+    page = visit(LIST + "?status=dead")
+    tab_to(page, "Channel: All")
+    page.keyboard.press("Enter")
+    tab_to(page, "Slack")
+    page.keyboard.press("Enter")
+    expect_rows(page, 1)
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(box(page, event)).to_be_checked()
+    page.keyboard.press("r")
+    expect(page.get_by_role("heading", name="Requeue: 1 notification?")).to_be_visible()
+    tab_to(page, "")
+    page.keyboard.type("a new hook")
+    tab_to(page, "Requeue 1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".messagelist")).to_have_text("Requeued: 1 notification.")
+    assert Requeue.objects.get().reason == "a new hook"
+
+
+def tab_to(page: Page, text: str) -> None:
+    """Tab until what has the focus says `text`; "" means the field for the reason."""
+    says = "document.activeElement.id === 'nf-reason' ? '' : document.activeElement.innerText.trim()"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(says) == text:
+            ring = page.evaluate(
+                "(style => [style.outlineStyle, style.boxShadow])(getComputedStyle(document.activeElement))"
+            )
+            assert ring != ["none", "none"], f"the focus on {text!r} cannot be seen"
+            return
+    raise AssertionError(f"no tab stop says {text!r}")
+
+
 def test_r_means_the_row_where_nothing_is_selected(visit: Open) -> None:
     dead()
     page = visit(LIST + "?status=dead")
@@ -178,6 +267,17 @@ def test_r_means_the_row_where_nothing_is_selected(visit: Open) -> None:
     page.keyboard.press("r")
     press(page, "Requeue 1")
     expect(page.locator(".messagelist")).to_have_text("Requeued: 1 notification.")
+
+
+def test_the_dashboard_refreshes_itself(visit: Open) -> None:
+    page = visit(LIST + "dashboard/")
+    expect(page.get_by_role("link", name="0 Dead")).to_be_visible()
+    dead()
+    wait_for_refresh(page)
+    expect(page.get_by_role("link", name="1 Dead")).to_be_visible()
+    expect(
+        page.get_by_role("navigation", name="Views").get_by_role("link", name="Dashboard")
+    ).to_have_attribute("aria-current", "page")
 
 
 def test_the_dashboard_from_the_index(visit: Open) -> None:
