@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import engines, history, processes, rivals, sinks, statements, world
+from . import console, engines, history, processes, rivals, sinks, statements, world
 from .figures import Figure, alternate, note, over
 
 PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
@@ -171,6 +171,22 @@ def memory(size: Size) -> Iterator[Figure]:
     )
 
 
+def pages(size: Size) -> Iterator[Figure]:
+    rows = size.past // 2
+    world.empty()
+    note(f"making {rows:,} rows to look at")
+    found = console.measured(rows, size.rounds)
+    for name, milliseconds in found.items():
+        note(f"{milliseconds:5.0f} ms  {name}")
+    yield Figure(
+        f"the console over {rows:,} notifications: the server time of its slowest page, of {len(found)},"
+        f" over {console.BUDGET:.0f} ms",
+        [max(found.values()) / console.BUDGET],
+        wants="<=",
+        target=1,
+    )
+
+
 MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "at-once": at_once,
     "20-ms": after_20_ms,
@@ -180,4 +196,5 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "memory": memory,
     "queues": queues,
     "history": past,
+    "console": pages,
 }
