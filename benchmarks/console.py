@@ -1,9 +1,10 @@
 """How long the operator's pages, a scrape and the API take over five million notifications, in milliseconds.
 
-    .venv/bin/python -m benchmarks.console [--rows 5000000] [--best-of 5] [--only TEXT]
+    .venv/bin/python -m benchmarks.console [--rows 5000000] [--rounds 5] [--only TEXT]
 
-It fills a PostgreSQL of its own, asks Django's test client for every page, and compares the best of n
+It fills a PostgreSQL of its own, asks Django's test client for every page, and compares the median of n
 with the budget. The numbers are the whole answer: queries, templates and middleware, without a network.
+`make bench ARGS=console` measures the same among the other figures.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 from tests import postgres
@@ -115,26 +117,26 @@ def fill(rows: int) -> None:
             cursor.execute(statement)
 
 
-def measure(ask: Callable[[], Any], best_of: int) -> float:
-    """Milliseconds of the fastest answer."""
+def measure(ask: Callable[[], Any], rounds: int) -> list[float]:
+    """Milliseconds of every answer."""
     times = []
-    for _ in range(best_of):
+    for _ in range(rounds):
         start = time.perf_counter()
         response = ask()
         times.append((time.perf_counter() - start) * 1000)
         if response.status_code != 200:
             raise SystemExit(f"{response.status_code} for {response.request['PATH_INFO']}")
-    return min(times)
+    return times
 
 
-def pages(best_of: int, only: str) -> dict[str, float]:
+def pages(rounds: int, only: str = "") -> dict[str, list[float]]:
     from django.contrib.auth.models import User
     from django.test import Client
 
     client = Client()
     client.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
     found = {
-        name: measure(lambda address=address: client.get(address), best_of)
+        name: measure(lambda address=address: client.get(address), rounds)
         for name, address in PAGES.items()
         if only in name
     }
@@ -142,25 +144,53 @@ def pages(best_of: int, only: str) -> dict[str, float]:
         return found
     asked = LIST + "?status=dead"
     found["asking before all dead letters are requeued"] = measure(
-        lambda: client.post(asked, ALL_DEAD), best_of
+        lambda: client.post(asked, ALL_DEAD), rounds
+    )
+    found["one batch of the count on that page (5,000 notifications)"] = measure(
+        lambda: client.post(asked, {**ALL_DEAD, "count": ""}), rounds
     )
     reply = client.post(asked, {**ALL_DEAD, "confirm": "1"})
     progress = reply.headers["Location"]
-    found["progress page"] = measure(lambda: client.get(progress), best_of)
-    step = {"Accept": "application/json"}
-    found["one step of it (500 notifications)"] = measure(
-        lambda: client.post(progress, headers=step), best_of
-    )
+    found["progress page"] = measure(lambda: client.get(progress), rounds)
+    steps = list(driven(lambda: client.post(progress, headers={"Accept": "application/json"})))
+    found[f"one of the {len(steps)} steps that requeue them all (500 notifications)"] = steps
     return found
 
 
-def report(found: dict[str, float]) -> int:
+def driven(step: Callable[[], Any]) -> Iterator[float]:
+    """Milliseconds of each step, until the operation has ended."""
+    ended = False
+    while not ended:
+        start = time.perf_counter()
+        ended = step().json()["ended"]
+        yield (time.perf_counter() - start) * 1000
+
+
+def line(name: str, times: list[float]) -> str:
+    """Median and least: far apart, they say that the machine had other work."""
+    over = "" if median(times) < BUDGET else "OVER  "
+    return f"{median(times):6.0f} ms, at least {min(times):4.0f}  {over}{name}"
+
+
+def report(found: dict[str, list[float]]) -> int:
     """The table, and 1 where a page is over the budget."""
-    for name, milliseconds in found.items():
-        print(f"{milliseconds:8.0f} ms  {'' if milliseconds < BUDGET else 'OVER  '}{name}")
-    over = sum(milliseconds >= BUDGET for milliseconds in found.values())
+    for name, times in found.items():
+        print(line(name, times))
+    over = sum(median(times) >= BUDGET for times in found.values())
     print(f"{len(found) - over} of {len(found)} answers within {BUDGET:.0f} ms")
     return 1 if over else 0
+
+
+def measured(rows: int, rounds: int, only: str = "") -> dict[str, list[float]]:
+    """On the database that is set up: the milliseconds of every page, in each round."""
+    from django.test.utils import setup_test_environment, teardown_test_environment
+
+    setup_test_environment()
+    try:
+        fill(rows)
+        return pages(rounds, only)
+    finally:
+        teardown_test_environment()
 
 
 def main() -> int:
@@ -168,7 +198,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--best-of", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", metavar="TEXT", default="", help="what has TEXT in its name")
     arguments = parser.parse_args()
     with postgres.running(durable=True, settings=SETTINGS) as server:
@@ -176,12 +206,9 @@ def main() -> int:
             DATABASE_URL=server.url, DJANGO_SETTINGS_MODULE="tests.settings", TEST_DATABASE="postgresql"
         )
         import django
-        from django.test.utils import setup_test_environment
 
         django.setup()
-        setup_test_environment()
-        fill(arguments.rows)
-        return report(pages(arguments.best_of, arguments.only))
+        return report(measured(arguments.rows, arguments.rounds, arguments.only))
 
 
 if __name__ == "__main__":

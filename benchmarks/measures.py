@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
-from . import engines, history, processes, rivals, sinks, statements, world
+from . import console, engines, history, processes, rivals, sinks, statements, world
 from .figures import Figure, alternate, note, over
 
 PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
@@ -204,6 +205,22 @@ def soak(size: Size) -> Iterator[Figure]:
     )
 
 
+def pages(size: Size) -> Iterator[Figure]:
+    rows = size.past // 2
+    world.empty()
+    note(f"making {rows:,} rows to look at")
+    found = console.measured(rows, size.rounds)
+    for name, times in found.items():
+        note(console.line(name, times))
+    yield Figure(
+        f"the console over {rows:,} notifications: the server time of its slowest page, of {len(found)},"
+        f" over {console.BUDGET:.0f} ms",
+        [max(map(median, found.values())) / console.BUDGET],
+        wants="<=",
+        target=1,
+    )
+
+
 MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "at-once": at_once,
     "20-ms": after_20_ms,
@@ -215,4 +232,5 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "soak": soak,
     "queues": queues,
     "history": past,
+    "console": pages,
 }

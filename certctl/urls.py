@@ -12,6 +12,8 @@ from django_prometheus.exports import ExportToDjangoView
 from notifications import health
 from notifications.api.views import Nowhere
 
+admin.site.site_header = admin.site.site_title = "certctl notifications"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

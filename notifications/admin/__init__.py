@@ -28,7 +28,8 @@ from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, Status
 from ..queryset import REQUEUEABLE, NotificationQuerySet
 from . import bulk, cells, dashboard, progress, sending
-from .changelist import FILTERS, NotificationChangeList
+from .changelist import TABS, NotificationChangeList, Tab
+from .filters import FILTERS
 from .narrowing import NARROWING, READ
 from .page import facts, related, timeline
 from .preview import previews
@@ -41,6 +42,7 @@ else:
 
 TEMPLATES = "admin/notifications/notificationevent"
 REFRESH_HEADER = "X-Notifications-Refresh"
+PLACES = {"Dashboard": "dashboard", "Operations": "operations"}  # beside the tabs: the names of our pages
 
 
 @admin.register(NotificationEvent)
@@ -100,6 +102,10 @@ class NotificationAdmin(NotificationModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NotificationChangeList]:
         return NotificationChangeList
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without stock's deletion of what is selected, which reads all of it, and its history, at once."""
+        return {name: action for name, action in super().get_actions(request).items() if name in self.actions}
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         buttons = ["requeue_button"] if self.has_requeue_permission(request) else []
         return [*self.list_display, *buttons]
@@ -110,7 +116,7 @@ class NotificationAdmin(NotificationModelAdmin):
         if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
         offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
-        context = {"is_nav_sidebar_enabled": False, "verbs": offered, **(extra_context or {})}
+        context = {**self._common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
             response.template_name = f"{TEMPLATES}/live.html"
@@ -178,7 +184,8 @@ class NotificationAdmin(NotificationModelAdmin):
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
-        return dashboard.page(self, request)
+        name = "dashboard_live" if REFRESH_HEADER in request.headers else "dashboard"
+        return dashboard.page(self, request, f"{TEMPLATES}/{name}.html")
 
     def operations_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
@@ -197,14 +204,26 @@ class NotificationAdmin(NotificationModelAdmin):
         request.current_app = self.admin_site.name
         common = {
             **self.admin_site.each_context(request),
+            **self._common(request),
             "opts": self.opts,
             "media": self.media,
-            "is_nav_sidebar_enabled": False,
-            "list_url": self.url("changelist"),
-            "dashboard_url": self.url("dashboard"),
             "operations_url": self.url("operations"),
         }
         return TemplateResponse(request, template, {**common, **context})
+
+    def _common(self, request: HttpRequest) -> dict[str, Any]:
+        """The tabs, without their numbers, and what stands beside them."""
+        here, beside = self.url("changelist"), {label: self.url(view) for label, view in PLACES.items()}
+        return {
+            "is_nav_sidebar_enabled": False,
+            "list_url": here,
+            "tabs": [
+                Tab(label, f"{here}?status={status}" if status else here)
+                for label, status in TABS.items()
+                if label != "Stranded"
+            ],
+            "places": [Tab(label, url, selected=url == request.path) for label, url in beside.items()],
+        }
 
     @method_decorator(require_POST)
     def requeue_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -282,16 +301,16 @@ class NotificationAdmin(NotificationModelAdmin):
         now = timezone.now()
         offered = [v for v in VERBS if event.status in v.statuses and v.allowed_to(request.user)]
         context |= {
+            **self._common(request),
             "title": event.type,
             "subtitle": None,
-            "is_nav_sidebar_enabled": False,
             "badge": cells.badge(event.status),
             "facts": facts(event, now, self._certificate_link(event)),
             "timeline": timeline(event, now),
             "history_url": self.url("history", quote(event.pk)),
             "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
+            "verbs": [(verb, verb.label_for(event.status), self._verb_url(verb, event)) for verb in offered],
             "send": self._send_button(request, event),
             "send_url": self.url("send", quote(event.pk)),
             "previews": previews(event),

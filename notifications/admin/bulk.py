@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.core import signing
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.module_loading import import_string
 
-from .. import conf
-from ..models import AttemptOutcome, BulkOperation, DeliveryAttempt, NotificationEvent, Status
+from ..models import BulkOperation, NotificationEvent, Status
 from ..queryset import UNDELIVERED, NotificationQuerySet, database_now, free
 from . import narrowing, operations, sending
-from .errors import Group, merged, with_problem
-from .narrowing import DETAILED, NEWEST, capped, many
+from .cells import apart, exact
+from .errors import with_problem
+from .narrowing import DETAILED, NEWEST, capped, many, moment
 from .operations import RUNNING, because, rule
+from .survey import Survey
 from .verbs import REQUEUE, Verb
+from .walking import Found, Walk
 
 if TYPE_CHECKING:
     from . import NotificationAdmin
@@ -42,6 +50,8 @@ def run(
     None sends the browser back to the list.
     """
     choice = Choice(request, rows, verb)
+    if "count" in request.POST:
+        return counting(choice)
     if "try" in request.POST and verb is REQUEUE and (first := choice.first):
         outcome = sending.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
         console.log_change(request, first, outcome.told)
@@ -56,7 +66,9 @@ def run(
         at_least=choice.total > MOST_COUNTED or choice.partly,
         refused=choice.refused,
     )
-    operation = operations.step(operation.pk)
+    for _ in verb.statuses:  # a small one ends here: a step leads from one status to the next
+        if operation.ended_at is None and operation.changed < operations.STEP:
+            operation = operations.step(operation.pk)
     if operation.ended_at is None:
         return HttpResponseRedirect(console.url("operation", operation.pk))
     log(request, operation)
@@ -87,21 +99,26 @@ class Choice:
         return str(self.request.META.get("QUERY_STRING", ""))
 
     @cached_property
-    def chosen(self) -> NotificationQuerySet:
-        """Those that the rules allow now."""
-        idle = free(database_now(self.rows.db)) | ~Q(status__in=UNDELIVERED)
-        return self.rows.filter(idle, status__in=self.verb.statuses)
+    def idle(self) -> Q:
+        """In nobody's hands."""
+        return free(database_now(self.rows.db)) | ~Q(status__in=UNDELIVERED)
 
     @cached_property
-    def sample(self) -> list[tuple[str, str, str | None, datetime]]:
-        """(id, channel, error, raised) of the newest DETAILED."""
+    def chosen(self) -> NotificationQuerySet:
+        """Those that the rules allow now."""
+        return self.rows.filter(self.idle, status__in=self.verb.statuses)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Of the newest DETAILED."""
         rows = with_problem(self.chosen).order_by(*NEWEST)
-        return list(rows.values_list("pk", "channel", "problem", "created_at")[:DETAILED])
+        return Survey([Found(*row) for row in rows.values_list(*Found._fields)[:DETAILED]])
 
     @cached_property
     def total(self) -> int:
         """MOST_COUNTED + 1 when there are more."""
-        return len(self.sample) if len(self.sample) < DETAILED else capped(self.chosen, MOST_COUNTED)
+        detailed = len(self.survey.found)
+        return detailed if detailed < DETAILED else capped(self.chosen, MOST_COUNTED)
 
     @property
     def first(self) -> NotificationEvent | None:
@@ -123,40 +140,29 @@ class Choice:
         others = [s for s in Status.values if s not in self.verb.statuses and named in (None, "", s)]
         return {status: capped(self.rows.filter(status=status)) for status in others}
 
-    @property
-    def channels(self) -> list[tuple[str, int]]:
-        """Old rows say `email`, new ones `Email`: one channel."""
-        names = {channel.casefold(): channel for _, channel, _, _ in reversed(self.sample)}
-        counts = Counter(channel.casefold() for _, channel, _, _ in self.sample)
-        return [(names[folded], count) for folded, count in counts.most_common()]
 
-    @cached_property
-    def groups(self) -> list[Group]:
-        return merged((channel, error, 1, at, at) for _, channel, error, at in self.sample)
-
-    @property
-    def oldest(self) -> datetime | None:
-        return self.sample[-1][3] if self.sample else None
-
-    @cached_property
-    def arrived(self) -> int:
-        """How many may have arrived already, where a repeat would be seen twice."""
-        repeats = {channel.casefold() for channel in self.repeating}
-        ids = [pk for pk, channel, _, _ in self.sample if channel.casefold() in repeats]
-        unsure = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
-        attempts = DeliveryAttempt.objects.filter(notification_id__in=ids, outcome__in=unsure)
-        found = attempts.aggregate(count=Count("notification_id", distinct=True)) if ids else {"count": 0}
-        return int(found["count"])
-
-    @property
-    def repeating(self) -> list[str]:
-        """The channels whose provider shows a repeated message again."""
-        found = []
-        for name, options in conf.current().channels.items():
-            notifier = import_string(str(options["NOTIFIER"]))
-            if not getattr(notifier, "folds_repeats", False):
-                found.append(name)
-        return found
+def counting(choice: Choice) -> HttpResponse:
+    """The survey of the next batch of all that match; the page that asks adds them up."""
+    try:
+        began, place = (
+            signing.loads(choice.request.POST["count"]) if choice.request.POST["count"] else ("", None)
+        )
+    except signing.BadSignature:
+        return HttpResponseBadRequest("count: not where an answer of ours ended")
+    at = moment(began) if began else timezone.now()
+    found, after = Walk(choice.verb, choice.filters, at).batch(place, DETAILED, choice.idle)
+    survey = Survey(found)
+    oldest = survey.oldest
+    return JsonResponse(
+        {
+            "count": len(found),
+            "channels": survey.channels,
+            "groups": [(group.channel, group.error, group.count) for group in survey.groups],
+            "oldest": f"{exact(oldest)} ({apart(oldest, timezone.now())} ago)" if oldest else None,
+            "arrived": survey.arrived,
+            "after": signing.dumps([at.isoformat(), after]) if after else None,
+        }
+    )
 
 
 def confirmation(
@@ -170,7 +176,8 @@ def confirmation(
     shown = many(total, MOST_COUNTED)
     if choice.partly and total <= MOST_COUNTED:
         shown += "+"
-    groups = choice.groups[:GROUPS_SHOWN]
+    survey = choice.survey
+    groups = survey.groups[:GROUPS_SHOWN]
     noun = "notification" if shown == "1" else "notifications"
     context: dict[str, Any] = {
         "title": f"{verb.label}: {shown} {noun}?" if total else f"{verb.label}: nothing to do",
@@ -178,9 +185,11 @@ def confirmation(
         "total": total,
         "shown": shown,
         "choice": choice,
-        "detailed": len(choice.sample) if total > len(choice.sample) or choice.partly else None,
+        "survey": survey,
+        "detailed": len(survey.found) if total > len(survey.found) or choice.partly else None,
         "groups": groups,
-        "others": len(choice.sample) - sum(group.count for group in groups),
+        "groups_shown": GROUPS_SHOWN,
+        "others": len(survey.found) - sum(group.count for group in groups),
         "refused": because(choice.refused),
         "rule": rule(verb),
         "reason": request.POST.get("reason", ""),

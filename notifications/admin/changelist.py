@@ -1,47 +1,43 @@
-"""The list's tabs, filters and pages. What a filter means is narrowing.py's to say."""
+"""The list's tabs, groups and pages. What a filter means is narrowing.py's to say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.contrib.admin.filters import ListFilter
-from django.contrib.admin.options import IncorrectLookupParameters, ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .. import conf
-from ..models import EventType, NotificationEvent, Status
+from ..models import NotificationEvent, Status
 from ..queryset import NotificationQuerySet
-from . import narrowing
+from . import dashboard, narrowing
 from .errors import Group, grouped
 from .narrowing import COUNTED, NEWEST, OLDEST, RARE, RETRYING, STRANDED
 
 if TYPE_CHECKING:
-    from django.contrib.admin.filters import _ListFilterChoices
-
     NotificationPaginator = Paginator[NotificationEvent]
 else:
     NotificationPaginator = Paginator
 
-FILTER_TEMPLATE = "admin/notifications/notificationevent/filter.html"
+STATUS = "status"
+TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING, "Stranded": STRANDED}
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
 
 
 class Tab(NamedTuple):
-    """One tab; number is None where nobody needs to know."""
+    """One tab; number is None on pages that are not the list."""
 
     label: str
     url: str
-    number: str | None
-    selected: bool
+    number: str | None = None
+    selected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +108,18 @@ class NotificationChangeList(ChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> NotificationQuerySet:
-        rows = super().get_queryset(request, [StatusFilter.parameter_name])
+        rows = super().get_queryset(request, [STATUS])
         assert isinstance(rows, NotificationQuerySet)  # noqa: S101  (for the type checker)
         self.any_status = narrowing.searched(rows, self.query, self.exact) if self.query else rows
         return shown(self._within(self.status))
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Only what an index has in order: by age, the newest or the oldest first."""
-        oldest_first = self.params.get(ORDER_VAR, "").split(".")[0].isdecimal()
-        return [*(OLDEST if oldest_first else NEWEST)]
+        return [*(OLDEST if self._oldest_first else NEWEST)]
+
+    @property
+    def _oldest_first(self) -> bool:
+        return str(self.params.get(ORDER_VAR, "")).split(".")[0].isdecimal()
 
     def get_results(self, request: HttpRequest) -> None:
         self.paginator = Pages(self.queryset, self.list_per_page, self.reads_texts)
@@ -136,7 +135,7 @@ class NotificationChangeList(ChangeList):
 
     @property
     def status(self) -> str:
-        return str(self.params.get(StatusFilter.parameter_name, ""))
+        return str(self.params.get(STATUS, ""))
 
     @cached_property
     def exact(self) -> Q | None:
@@ -153,7 +152,7 @@ class NotificationChangeList(ChangeList):
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
         horizon = self.horizon(status, most)
-        rows = _narrow(self.any_status, StatusFilter.parameter_name, status, self.now)
+        rows = narrow(self.any_status, STATUS, status, self.now)
         return rows.filter(created_at__gte=horizon) if horizon else rows
 
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
@@ -173,29 +172,32 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def tabs(self) -> list[Tab]:
-        """Every tab keeps the other filters and counts within them."""
-        tabs = [
-            self._tab("All", None),
-            self._tab("Dead letter", Status.DEAD),
-            self._tab("Retrying", RETRYING),
-            self._tab("Stranded", STRANDED),
-        ]
-        return [
-            tab for tab in tabs if tab.label != "Stranded" or tab.selected or tab.number not in ("0", None)
-        ]
+        """Every tab keeps the other filters and counts within them. Nobody needs an empty Stranded."""
+        tabs = [self._tab(label, status) for label, status in TABS.items()]
+        return [tab for tab in tabs if tab.label != "Stranded" or tab.selected or tab.number != "0"]
 
     def _tab(self, label: str, status: str | None) -> Tab:
-        name = StatusFilter.parameter_name
-        url = self.get_query_string({name: status})
-        return Tab(label, url, self._number(status), self.params.get(name) == status)
+        selected = self.params.get(STATUS) == status
+        if (status or "") == self.status:
+            number = self.count_text
+        else:
+            number = narrowing.many(narrowing.capped(self._within(status or "")))
+        return Tab(label, self.get_query_string({STATUS: status}), number, selected)
 
-    def _number(self, status: str | None) -> str | None:
-        """With filters that no index helps, rows are not walked for the tabs that nobody waits for."""
-        if status is None or (self.reach_rows and status not in (Status.DEAD, self.status)):
-            return None
-        if status == self.status:
-            return self.count_text
-        return narrowing.many(narrowing.capped(self._within(status)))
+    @cached_property
+    def orders(self) -> list[dict[str, Any]]:
+        """The two orders, as a filter shows its choices: a telephone has no column heads to press."""
+        oldest_first = self._oldest_first
+        age = str(self.list_display.index("age"))
+        choices = (("Newest first", None, not oldest_first), ("Oldest first", age, oldest_first))
+        return [
+            {"display": label, "query_string": self.get_query_string({ORDER_VAR: order}), "selected": chosen}
+            for label, order, chosen in choices
+        ]
+
+    @cached_property
+    def warning(self) -> str:
+        return dashboard.stalled(dashboard.last_ends(), self.now)
 
     @cached_property
     def reach(self) -> Reach | None:
@@ -214,15 +216,24 @@ class NotificationChangeList(ChangeList):
         if self.paginator.found <= COUNTED or not last_page:
             return ""
         *_, last = self.result_list
-        name = "until" if self.get_ordering(None, self.queryset)[0].startswith("-") else "since"  # type: ignore[arg-type]
+        name = "since" if self._oldest_first else "until"
         return self.get_query_string({name: last.created_at.isoformat()}, remove=["age"])
 
     @property
     def empty_text(self) -> str:
         """What an empty list means, which for a dead-letter queue is good news."""
-        narrowed = self.query or set(self.filter_params) - {StatusFilter.parameter_name}
         good_news = {Status.DEAD: "No dead letters.", RETRYING: "Nothing is waiting for a retry."}
-        return "Nothing matches." if narrowed else good_news.get(self.status, "No notifications here.")
+        return "Nothing matches." if self.narrowed else good_news.get(self.status, "No notifications here.")
+
+    @property
+    def narrowed(self) -> bool:
+        """By more than its tab."""
+        return bool(self.query or set(self.filter_params) - {STATUS})
+
+    @property
+    def whole_tab(self) -> str:
+        """The address of the same tab without the other filters."""
+        return f"?{STATUS}={self.status}" if self.status else "?"
 
     @cached_property
     def kinds(self) -> set[tuple[str, str]]:
@@ -261,159 +272,10 @@ class NotificationChangeList(ChangeList):
         return self.horizon(Status.DEAD, narrowing.DETAILED)
 
 
-def _narrow(rows: NotificationQuerySet, name: str, value: str, now: datetime) -> NotificationQuerySet:
+def narrow(rows: NotificationQuerySet, name: str, value: str, now: datetime) -> NotificationQuerySet:
     if not value:
         return rows
     try:
         return narrowing.NARROWING[name](rows, value, now)
     except narrowing.Meaningless as error:
         raise IncorrectLookupParameters(value) from error
-
-
-class NarrowingFilter(ListFilter):
-    """One name of the query string. Shown when it has options or a value."""
-
-    template = FILTER_TEMPLATE
-    parameter_name: str
-
-    def __init__(
-        self, request: HttpRequest, params: dict[str, Any], model: type[Model], model_admin: ModelAdmin[Any]
-    ) -> None:
-        super().__init__(request, params, model, model_admin)
-        given: list[str] = params.pop(self.parameter_name, [])
-        self.value = given[-1] if given else None
-
-    def has_output(self) -> bool:
-        return True
-
-    def expected_parameters(self) -> list[str | None]:
-        return [self.parameter_name]
-
-    def queryset(self, request: HttpRequest, rows: QuerySet[Model]) -> QuerySet[Model] | None:
-        assert isinstance(rows, NotificationQuerySet)  # noqa: S101  (for the type checker)
-        return _narrow(rows, self.parameter_name, self.value or "", timezone.now())
-
-    def choices(self, changelist: ChangeList) -> Iterator[_ListFilterChoices]:
-        assert isinstance(changelist, NotificationChangeList)  # noqa: S101  (for the type checker)
-        yield self._choice(changelist, "All", None)
-        for value, label in self.options(changelist):
-            yield self._choice(changelist, label, value)
-
-    def _choice(self, changelist: ChangeList, display: str, value: str | None) -> _ListFilterChoices:
-        query_string = changelist.get_query_string({self.parameter_name: value})
-        return {"selected": self.means(value), "query_string": query_string, "display": display}
-
-    def means(self, value: str | None) -> bool:
-        return (self.value or None) == value
-
-    def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        return ()
-
-
-class StatusFilter(NarrowingFilter):
-    """The five states, and the two kinds of failed that have tabs."""
-
-    title = "status"
-    parameter_name = "status"
-
-    def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        kinds = [(RETRYING, "Failed, retrying"), (STRANDED, "Failed, stranded")]
-        at = Status.values.index(Status.FAILED) + 1
-        choices = [(str(value), str(label)) for value, label in Status.choices]
-        return [*choices[:at], *kinds, *choices[at:]]
-
-
-class SeenFilter(NarrowingFilter):
-    """One column, whose options are those known beforehand and those lately seen.
-
-    The options of every row would mean reading the whole table each time. The others can be put into
-    the URL.
-    """
-
-    def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        found = {option.casefold(): option for option in self.seen(changelist.kinds)}
-        found |= {option.casefold(): option for option in self.known()}
-        if self.value:
-            found.setdefault(self.value.casefold(), self.value)
-        return [(option, option) for _, option in sorted(found.items())]
-
-    def means(self, value: str | None) -> bool:
-        return (self.value or "").casefold() == (value or "").casefold()
-
-    def known(self) -> Iterable[str]:
-        return ()
-
-    def seen(self, kinds: Iterable[tuple[str, str]]) -> Iterable[str]:
-        return ()
-
-
-class ChannelFilter(SeenFilter):
-    title = "channel"
-    parameter_name = "channel"
-
-    def known(self) -> Iterable[str]:
-        return conf.current().channels
-
-    def seen(self, kinds: Iterable[tuple[str, str]]) -> Iterable[str]:
-        return [channel for channel, _ in kinds]
-
-
-class TypeFilter(SeenFilter):
-    title = "type"
-    parameter_name = "type"
-
-    def known(self) -> Iterable[str]:
-        return EventType.values
-
-    def seen(self, kinds: Iterable[tuple[str, str]]) -> Iterable[str]:
-        return [type_ for _, type_ in kinds]
-
-
-class AgeFilter(NarrowingFilter):
-    title = "raised"
-    parameter_name = "age"
-
-    def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        return [(value, label) for value, (label, _) in narrowing.AGES.items()]
-
-
-class LinkedFilter(NarrowingFilter):
-    """Has no options of its own: it shows what a link asked for, and the way out."""
-
-    def has_output(self) -> bool:
-        return bool(self.value)
-
-    def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        return [(self.value, self.value)] if self.value else []
-
-
-class CertificateFilter(LinkedFilter):
-    title = "certificate"
-    parameter_name = "certificate_id"
-
-
-class ErrorFilter(LinkedFilter):
-    title = "error"
-    parameter_name = "error"
-
-
-class SinceFilter(LinkedFilter):
-    title = "raised since"
-    parameter_name = "since"
-
-
-class UntilFilter(LinkedFilter):
-    title = "raised until"
-    parameter_name = "until"
-
-
-FILTERS = (
-    StatusFilter,
-    ChannelFilter,
-    TypeFilter,
-    AgeFilter,
-    CertificateFilter,
-    ErrorFilter,
-    SinceFilter,
-    UntilFilter,
-)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 
 from .. import conf, stats
-from ..models import Hold
+from ..models import Hold, Status, SweepKind, SweepRun
 from ..worker import heartbeats
 from . import cells
 from .narrowing import RETRYING
@@ -19,8 +20,8 @@ from .narrowing import RETRYING
 if TYPE_CHECKING:
     from . import NotificationAdmin
 
-TEMPLATE = "admin/notifications/notificationevent/dashboard.html"
 MISSED_SWEEPS = 3
+ADVICE = "Start run_notifications, or look at the cron entries of the sweeps."
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
 WINDOWS = {"24h": "Last 24 hours", "7d": "Last 7 days"}
 STATUSES = {"pending": "pending", "failed": RETRYING, "dead": "dead", "sent": "sent", "read": "read"}
@@ -28,14 +29,14 @@ STATUSES = {"pending": "pending", "failed": RETRYING, "dead": "dead", "sent": "s
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One hour: failures stand on deliveries. y and heights in the chart's units."""
+    """One hour: failures stand on deliveries. Numbers as SVG writes them, in the chart's units."""
 
-    x: float
-    width: float
-    delivered_y: float
-    delivered_height: float
-    failed_y: float
-    failed_height: float
+    x: str
+    width: str
+    delivered_y: str
+    delivered_height: str
+    failed_y: str
+    failed_height: str
     title: str
 
 
@@ -57,6 +58,7 @@ class Health:
     """One channel now. delivered, failed: the exact time, else the hour that counts it, else None."""
 
     channel: str
+    configured: bool
     holds: list[Hold]
     delivered: datetime | None
     failed: datetime | None
@@ -64,43 +66,69 @@ class Health:
     dead: int | None
 
 
-def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
+def page(console: NotificationAdmin, request: HttpRequest, template: str) -> HttpResponse:
     now = timezone.now()
     snapshot = stats.snapshot()
     context = {
         "title": "Dashboard",
         "at": snapshot.at or now,
         "snapshot": snapshot,
-        "warning": warning(snapshot, now),
+        "warnings": warnings(snapshot, now),
         "counts": counts(snapshot),
         "oldest_due": duration(snapshot.oldest_due),
         "health": health(snapshot, now),
-        "sweeps": [
-            (kind, run, cells.age(run.ended_at) if run else None)
-            for kind, run in (snapshot.last_sweeps or {}).items()
-        ],
-        "workers": [(worker, cells.age(worker.seen_at)) for worker in heartbeats(snapshot.at)],
+        "sweeps": (snapshot.last_sweeps or {}).items(),
+        "workers": heartbeats(snapshot.at),
         "windows": windows(snapshot),
         "width": WIDTH,
         "height": HEIGHT,
     }
-    return console.respond(request, TEMPLATE, context)
+    return console.respond(request, template, context)
 
 
-def warning(snapshot: stats.Snapshot, now: datetime) -> str:
-    """Why nothing may be on its way, "" when all is well."""
+def warnings(snapshot: stats.Snapshot, now: datetime) -> list[str]:
+    """Why nothing, or nothing of one kind, may be on its way; empty when all is well."""
     if snapshot.last_sweeps is None:
-        return "The database did not say when a sweep ran last."
-    ends = [run.ended_at for run in snapshot.last_sweeps.values() if run]
+        return ["The database did not say when a sweep ran last."]
+    ends = {kind: run.ended_at for kind, run in snapshot.last_sweeps.items() if run}
+    if everything := stalled(ends.values(), now):
+        return [everything]
+    counts = snapshot.counts or {}
+    waiting = {
+        SweepKind.PENDING: counts.get(Status.PENDING, 0),
+        SweepKind.RETRY: counts.get(Status.FAILED, 0) - (snapshot.stranded or 0),
+    }
+    return [
+        late(kind, ends.get(kind), many, now)
+        for kind, many in waiting.items()
+        if many > 0 and is_late(ends.get(kind), now)
+    ]
+
+
+def stalled(ends: Iterable[datetime], now: datetime) -> str:
+    """What to say when no sweep of any kind has run lately, else ""."""
+    last = max(ends, default=None)
+    if not is_late(last, now):
+        return ""
+    what = f"the last sweep ended {cells.apart(last, now)} ago" if last else "no sweep has ever run"
+    return f"Nothing is being delivered: {what}. {ADVICE}"
+
+
+def late(kind: SweepKind, end: datetime | None, many: int, now: datetime) -> str:
+    what = f"ended {cells.apart(end, now)} ago" if end else "has never run"
+    waiting = "1 notification waits" if many == 1 else f"{many:,} notifications wait"
+    return f"The last {kind} sweep {what}, and {waiting} for the next one. {ADVICE}"
+
+
+def is_late(end: datetime | None, now: datetime) -> bool:
     settings = conf.current()
-    longest = MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
-    start = "Nothing is being delivered: "
-    advice = "Start run_notifications, or look at the cron entries of the sweeps."
-    if not ends:
-        return f"{start}no sweep has ever run. {advice}"
-    if now - max(ends) > longest:
-        return f"{start}the last sweep ended {cells.apart(max(ends), now)} ago. {advice}"
-    return ""
+    return end is None or now - end > MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
+
+
+def last_ends() -> list[datetime]:
+    """When the last sweep of each kind ended that ever swept."""
+    ends = SweepRun.objects.order_by("-ended_at").values_list("ended_at", flat=True)
+    return [end for kind in SweepKind if (end := ends.filter(kind=kind).first())]
 
 
 def counts(snapshot: stats.Snapshot) -> list[tuple[Any, str, str]]:
@@ -137,7 +165,8 @@ def health(snapshot: stats.Snapshot, now: datetime) -> list[Health]:
         holds = [hold for hold in snapshot.holds or () if same(hold.channel, name) and hold.until > now]
         delivered = known.delivered or last_hour(week, "delivered", name)
         failed = known.failed or last_hour(week, "failed", name)
-        found.append(Health(name, holds, delivered, failed, known.error, dead.get(name)))
+        configured = conf.current().channel(name) is not None
+        found.append(Health(name, configured, holds, delivered, failed, known.error, dead.get(name)))
     return found
 
 
@@ -146,9 +175,9 @@ def same(one: str, other: str) -> bool:
 
 
 def last_hour(week: stats.Traffic | None, what: str, channel: str) -> datetime | None:
-    if week is None:
+    numbers = getattr(week, what).get(channel) if week else None
+    if week is None or numbers is None:
         return None
-    numbers = getattr(week, what).get(channel, ())
     return next(
         (hour for hour, number in zip(reversed(week.hours), reversed(numbers), strict=True) if number), None
     )
@@ -191,13 +220,12 @@ def bar(x: float, slot: float, hour: datetime, delivered: int, failed: int, top:
     low, high = (HEIGHT * number / top if top else 0.0 for number in (delivered, failed))
     at = f"{timezone.localtime(hour):%Y-%m-%d %H:%M}"
     title = f"{at}: {delivered:,} delivered, {failed:,} failed attempts" if delivered or failed else ""
-    left, width = round(x + slot * 0.1, 2), round(slot * 0.8, 2)
     return Bar(
-        left,
-        width,
-        delivered_y=round(HEIGHT - low, 2),
-        delivered_height=round(low, 2),
-        failed_y=round(HEIGHT - low - high, 2),
-        failed_height=round(high, 2),
+        x=f"{x + slot * 0.1:.2f}",
+        width=f"{slot * 0.8:.2f}",
+        delivered_y=f"{HEIGHT - low:.2f}",
+        delivered_height=f"{low:.2f}",
+        failed_y=f"{HEIGHT - low - high:.2f}",
+        failed_height=f"{high:.2f}",
         title=title,
     )

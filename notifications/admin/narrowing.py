@@ -23,7 +23,7 @@ from .errors import alike
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
 DETAILED = 5_000  # how many of the newest are told apart by error
 READ = 10_000  # how many of the newest a text is looked for in
-WALKED = 50_000  # how many of the newest are looked through where no index helps
+WALKED = 25_000  # how many of the newest are looked through where no index helps
 
 NEWEST, OLDEST = ("-created_at", "-id"), ("created_at", "id")
 RETRYING, STRANDED = "retrying", "stranded"

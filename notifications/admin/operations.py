@@ -7,21 +7,19 @@ and changes the rows together, so that it can be left and gone on with at any ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Q
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.utils import timezone
 
-from ..models import BulkOperation, NotificationEvent, Status
+from ..models import BulkOperation, NotificationEvent
 from ..queryset import UNDELIVERED, NotificationQuerySet, database_now, free
-from .narrowing import COUNTED, NEWEST, RETRYING, STRANDED, many, moment, narrowed
+from .narrowing import COUNTED, many
 from .verbs import Verb, verb_of
+from .walking import Walk
 
 STEP = 500  # notifications that one step changes
-LOOKED_AT = 20_000  # notifications that one step looks at to find them
 RUNNING, MEANWHILE = "attempt running", "changed in the meantime"
 
 
@@ -84,51 +82,16 @@ def _change(operation: BulkOperation, verb: Verb, ids: Sequence[str]) -> None:
 
 def _next(operation: BulkOperation) -> list[str]:
     """The ids of the next batch; moves the cursor past them, and ends the operation after the last."""
+    verb = verb_of(operation.kind)
     if operation.ids is not None:
         operation.ended_at = timezone.now()
         rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
-        return list(rows.filter(status__in=verb_of(operation.kind).statuses).values_list("pk", flat=True))
-    statuses = _statuses(operation)
-    status, *place = operation.cursor or [statuses[0]]
-    ahead = _after(NotificationEvent.objects.filter(status=status), place)
-    ahead = ahead.filter(created_at__lte=operation.started_at).order_by(*NEWEST)
-    end = next(iter(ahead.values_list("created_at", "pk")[LOOKED_AT - 1 : LOOKED_AT]), None)
-    near = ahead.filter(_not_beyond(*end)) if end else ahead
-    matching = narrowed(near, operation.filters, operation.started_at)
-    found = list(matching.values_list("created_at", "pk")[:STEP])
-    if len(found) == STEP:
-        operation.cursor = _cursor(status, *found[-1])
-    elif end:
-        operation.cursor = _cursor(status, *end)
-    elif status != statuses[-1]:
-        operation.cursor = [statuses[statuses.index(status) + 1]]
-    else:
+        return list(rows.filter(status__in=verb.statuses).values_list("pk", flat=True))
+    walk = Walk(verb, operation.filters, operation.started_at)
+    found, operation.cursor = walk.batch(operation.cursor, STEP)
+    if operation.cursor is None:
         operation.ended_at = timezone.now()
-    return [pk for _, pk in found]
-
-
-def _statuses(operation: BulkOperation) -> Sequence[str]:
-    """Those that the verb takes, and of these the one that the filter names, one after the other."""
-    wanted = QueryDict(operation.filters).get("status") or ""
-    wanted = Status.FAILED if wanted in (RETRYING, STRANDED) else wanted
-    allowed = verb_of(operation.kind).statuses
-    return (wanted,) if wanted in allowed else allowed
-
-
-def _cursor(status: str, created_at: datetime, pk: str) -> list[str]:
-    return [status, created_at.isoformat(), pk]
-
-
-def _after(rows: NotificationQuerySet, place: Sequence[str]) -> NotificationQuerySet:
-    if not place:
-        return rows
-    at = moment(place[0])
-    # The first condition bounds the walk along the index, which the second alone would not.
-    return rows.filter(created_at__lte=at).exclude(created_at=at, pk__gte=place[1])
-
-
-def _not_beyond(created_at: datetime, pk: str) -> Q:
-    return Q(created_at__gte=created_at) & ~Q(created_at=created_at, pk__lt=pk)
+    return [row.pk for row in found]
 
 
 # In words
@@ -171,11 +134,12 @@ def scope(operation: BulkOperation) -> str:
 def progress(operation: BulkOperation) -> dict[str, Any]:
     """For the progress page and its script."""
     done = operation.changed + sum(operation.skips.get(why, 0) for why in (RUNNING, MEANWHILE))
+    finished = operation.ended_at is not None and not operation.stopped_by
     return {
         "ended": operation.ended_at is not None,
         "changed": operation.changed,
         "done": done,
-        "requested": max(operation.requested, done),
+        "most": done if finished else max(operation.requested, done, 1),
         "at_least": operation.at_least,
         "told": told(operation),
     }

@@ -35,6 +35,7 @@ def page(console: NotificationAdmin, request: HttpRequest, operation_id: int) ->
         "verb": verb,
         "may": may,
         "scope": operations.scope(operation),
+        "requested": f"{operation.requested:,}",
         "progress": operations.progress(operation),
         "back": console.url("changelist") + (f"?{operation.filters}" if operation.filters else ""),
     }

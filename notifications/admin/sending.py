@@ -46,16 +46,17 @@ def send(event: NotificationEvent) -> Outcome:
     due = NotificationEvent.objects.pending().filter(pk=event.pk)
     claimed = leases.claim(due, 1, now=now, lease=settings.lease)
     if not claimed:
-        return _ended(event, "Not sent from here: a worker has it in hand, or it is pending no more.")
+        return _untried(event, "Not sent from here: a worker has it in hand, or it is pending no more.")
     _end_holds_of(event)
     before = set(event.deliveryattempts.values_list("pk", flat=True))
     Engine(settings, Options(limit=1, log=False, using=using), [Source(BY_HAND, rows=claimed)]).run()
     attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
     if attempt is None:
-        return _ended(
+        return _untried(
             event, "Not sent now: its endpoint is held. It stays pending, and the next sweep sends it."
         )
-    return _ended(event, _told(attempt), attempt)
+    fresh: NotificationEvent = NotificationEvent.objects.get(pk=event.pk)
+    return Outcome(fresh, _told(attempt, fresh.status), attempt)
 
 
 def _end_holds_of(event: NotificationEvent) -> None:
@@ -66,16 +67,15 @@ def _end_holds_of(event: NotificationEvent) -> None:
             Hold.objects.filter(pk=hold.pk).update(until=database_now(Hold.objects.db))
 
 
-def _ended(event: NotificationEvent, told: str, attempt: DeliveryAttempt | None = None) -> Outcome:
-    fresh: NotificationEvent = NotificationEvent.objects.get(pk=event.pk)
-    return Outcome(fresh, told, attempt)
+def _untried(event: NotificationEvent, told: str) -> Outcome:
+    return Outcome(NotificationEvent.objects.get(pk=event.pk), told)
 
 
-def _told(attempt: DeliveryAttempt) -> str:
+def _told(attempt: DeliveryAttempt, status: str) -> str:
+    """status: what the notification has become."""
     code = f", provider status {attempt.status_code}" if attempt.status_code else ""
     how = f"in {attempt.duration_ms} ms{code}"
     if attempt.outcome == AttemptOutcome.SENT:
         return f"Sent {how}."
-    status = attempt.notification.status
     became = {"failed": "it is retried later", "dead": "it is dead again"}.get(status, f"it is {status}")
     return f"Not delivered {how}: {attempt.error or attempt.outcome}; {became}."

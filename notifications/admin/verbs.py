@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
-from ..models import BulkOperation, NotificationEvent, OperationKind
+from ..models import BulkOperation, NotificationEvent, OperationKind, Status
 from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
 
 
@@ -14,7 +14,7 @@ from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
 class Verb:
     """One verb of the QuerySet.
 
-    short      on a button in a row
+    short      on the button of a dead one, or of a group of them
     statuses   from which the rules allow it
     effect     what it does to a notification, for the page that asks first
     """
@@ -32,6 +32,10 @@ class Verb:
     def action(self) -> str:
         """The name of the list's action."""
         return f"{self.name}_selected"
+
+    def label_for(self, status: str) -> str:
+        """On the page of a notification: reading a dead one is dismissing it."""
+        return self.short if status == Status.DEAD else self.label
 
     def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
         return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]

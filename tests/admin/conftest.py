@@ -11,6 +11,10 @@ from django.test import Client
 from django.urls import reverse
 
 from notifications.models import NotificationEvent
+from tests.admin.browser import browser, live_server, visit
+from tests.fixtures import configure, receiver, script, webhook
+
+__all__ = ["browser", "configure", "live_server", "receiver", "script", "visit", "webhook"]
 
 PERMISSIONS: dict[str, tuple[str, ...]] = {
     "nobody": (),

@@ -37,8 +37,8 @@ def test_requeue_asks_first_with_counts_per_channel_and_error(client: Client) ->
     mail = [dead(channel="Email", last_error="SMTP 550"), dead(channel="email", last_error="SMTP 550")]
     others = [failed(channel="Slack", last_error=None, error="old"), sent(), leased()]
     response = act(client, REQUEUE, *slack, *mail, *others)
-    choice = response.context["choice"]
-    assert [(name.casefold(), count) for name, count in choice.channels] == [("slack", 4), ("email", 2)]
+    survey = response.context["survey"]
+    assert [(name.casefold(), count) for name, count in survey.channels] == [("slack", 4), ("email", 2)]
     groups = [(g.channel.casefold(), g.error, g.count) for g in response.context["groups"]]
     assert groups == [("slack", "HTTP 503", 3), ("email", "SMTP 550", 2), ("slack", "old", 1)]
     assert "Requeue: 6 notifications?" in text(response)
@@ -100,7 +100,7 @@ def test_all_that_match_the_filter_means_all_pages(client: Client) -> None:
     for name, value in fields:
         answer.setdefault(name, []).append(value)
     assert answer["select_across"] == ["1"]
-    action = re.findall(r'<form method="post" action="([^"]+)"', markup)[-1].replace("&amp;", "&")
+    action = re.findall(r'<form id="nf-ask" method="post" action="([^"]+)"', markup)[-1].replace("&amp;", "&")
     assert action == LIST + query
     response = client.post(action, answer, follow=True)
     assert said(response) == ["Requeued: 60 notifications."]

@@ -1,140 +1,14 @@
-"""The operator's page in a real browser, under a Content-Security-Policy that allows nothing inline.
-
-Without Chromium these are skipped on a developer's machine, and fail in CI. UPDATE_SCREENSHOTS=1 also
-writes the pictures in docs/images.
-"""
+"""The list in a real browser, and a notification's page (browser.py: how)."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-from django.conf import settings
-from django.test import Client
-from playwright.sync_api import (
-    Browser,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Playwright,
-    Route,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Route, expect
 from pytest_django.live_server_helper import LiveServer
 
 from notifications.models import NotificationEvent, Requeue
-from tests.admin.conftest import LIST, person, url
-from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
-
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-PICTURES = {
-    (1280, "light", "dead-letter"): "dead-letter.png",
-    (1280, "light", "notification"): "notification.png",
-    (375, "dark", "dead-letter"): "dead-letter-phone.png",
-}
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-Open = Callable[..., Page]
-REFRESH = 31_000
-
-
-def chromium(playwright: Playwright) -> str:
-    own = playwright.chromium.executable_path
-    found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
-    if found is None and Path(own).exists():
-        found = own
-    if found is None:
-        missing = f"needs Chromium: none of {', '.join(CHROMIUMS)} is on the PATH"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
-@pytest.fixture(scope="module")
-def live_server(django_db_setup: None, live_server: LiveServer) -> Iterator[LiveServer]:
-    """pytest-django's own, with the policy on every answer.
-
-    It starts after the database has its name: earlier it would take SQLite's for one in memory.
-    """
-    server = live_server.thread.httpd
-    application = server.get_app()
-
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            return start_response(status, [*headers, ("Content-Security-Policy", POLICY)], *error)
-
-        return application(environ, start)
-
-    server.set_app(guarded)
-    yield live_server
-    server.set_app(application)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, where Django refuses the database.
-        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        running = playwright.chromium.launch(executable_path=chromium(playwright), args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
-    """Open an address as the named person; any script error or breach of the policy fails the test."""
-    faults: list[str] = []
-    contexts = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "favicon" not in str(message.location.get("url")):
-            faults.append(message.text)
-
-    def go(address: str, who: str = "superuser", *, width: int = 1280, theme: str = "light") -> Page:
-        client = Client()
-        client.force_login(person(who))
-        context = browser.new_context(
-            base_url=live_server.url, viewport={"width": width, "height": 860}, color_scheme=theme
-        )
-        contexts.append(context)
-        session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies(
-            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
-        )
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", note)
-        page.clock.install()
-        page.goto(address)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def expect_rows(page: Page, count: int) -> None:
-    expect(page.locator("#result_list tbody tr")).to_have_count(count)
-
-
-def box(page: Page, event: NotificationEvent) -> Locator:
-    return page.locator(f'input.action-select[value="{event.pk}"]')
-
-
-def wait_for_refresh(page: Page) -> None:
-    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
-        page.clock.fast_forward(REFRESH)
+from tests.admin.browser import POLICY, REFRESH, Open, box, expect_rows, wait_for_refresh
+from tests.admin.conftest import LIST, url
+from tests.factories import attempt, dead, sent
 
 
 def test_see_the_dead_letters_and_requeue_one(visit: Open) -> None:
@@ -354,95 +228,9 @@ def test_the_page_of_a_notification_requeues_it(visit: Open) -> None:
 def test_the_page_of_a_notification_dismisses_it_after_asking(visit: Open) -> None:
     event = dead()
     page = visit(url("change", event), "reader")
-    page.get_by_role("button", name="Mark as read").click()
+    page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_role("heading", name="Mark as read: 1 notification?")).to_be_visible()
     page.get_by_role("button", name="Mark as read 1").click()
     expect(page.locator(".messagelist")).to_have_text("Marked as read: 1 notification.")
     event.refresh_from_db()
     assert event.status == "read"
-
-
-def an_ordinary_night() -> NotificationEvent:
-    """Some of everything, and one notification with a story."""
-    for minute in range(0, 60, 4):
-        sent(type="RenewalSuccess", channel="Email", created_at=ago(minutes=minute))
-    pending(channel="Slack", recipient="#pki", created_at=ago(seconds=20))
-    for n, due in enumerate((ago(seconds=5), ahead(minutes=3, seconds=20)), 1):
-        failed(due, channel="Teams", recipient="PKI team", retry_count=n, last_error="HTTP 429: slow down")
-    leased(channel="OpsGenie", recipient="pki-oncall", last_error="timed out after 30 s")
-    mailbox = "SMTP 550: mailbox unavailable: ops@old.example.com no longer exists; ask the postmaster"
-    for n in range(3):
-        certificate = f"mc-shop-{n}"
-        dead(
-            channel="Email",
-            retry_count=0,
-            last_error=mailbox,
-            certificate_id=certificate,
-            created_at=ago(hours=n + 1),
-        )
-    dead(channel="PagerDuty", recipient="pki-oncall", type="Revocation", created_at=ago(minutes=25))
-    event = dead(
-        channel="Slack",
-        recipient="#pki",
-        type="RenewalFailure",
-        created_at=ago(minutes=70),
-        certificate_id="mc-api-prod",
-        message="api.example.com: renewal failed, CAA forbids it.\nThe certificate expires in 3 days.",
-        last_error="HTTP 404: no_service: the webhook was deleted: create a new one and configure it",
-    )
-    attempt(event, number=1, started_at=ago(minutes=70), duration_ms=312, status_code=503, reason="server")
-    attempt(
-        event,
-        "unknown",
-        number=2,
-        started_at=ago(minutes=69),
-        duration_ms=30_000,
-        reason="unknown",
-        error="no answer within 30 s: it may have arrived",
-    )
-    attempt(
-        event,
-        "permanent",
-        number=3,
-        started_at=ago(minutes=67),
-        duration_ms=88,
-        status_code=404,
-        reason="gone",
-        error=event.last_error,
-    )
-    event.requeue(by="alice", via="cli")
-    Requeue.objects.update(at=ago(minutes=30))
-    NotificationEvent.objects.filter(pk=event.pk).update(
-        status="dead", last_error=event.deliveryattempts.last().error
-    )
-    attempt(
-        event,
-        "permanent",
-        number=1,
-        started_at=ago(minutes=29),
-        duration_ms=95,
-        status_code=404,
-        reason="gone",
-        error=event.deliveryattempts.last().error,
-    )
-    return event
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
-def test_no_page_is_wider_than_its_screen(visit: Open, width: int, theme: str) -> None:
-    event = an_ordinary_night()
-    page = visit(LIST + "?status=dead", width=width, theme=theme)
-    for name, address in (
-        ("dead-letter", LIST + "?status=dead"),
-        ("all", LIST),
-        ("notification", url("change", event)),
-    ):
-        page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        list_overflows = (
-            "(e => e !== null && e.scrollWidth > e.clientWidth)(document.querySelector('.results'))"
-        )
-        assert not page.evaluate(list_overflows), address
-        if os.environ.get("UPDATE_SCREENSHOTS") == "1" and (width, theme, name) in PICTURES:
-            page.screenshot(path=IMAGES / PICTURES[width, theme, name], full_page=width > 400)

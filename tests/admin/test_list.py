@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from notifications.models import BulkOperation
 from tests.admin.conftest import LIST, As, url
 from tests.factories import ago, ahead, dead, failed, leased, notification, pending, read, sent, stranded
 
@@ -55,7 +56,7 @@ def test_the_tabs_list_what_they_say(client: Client) -> None:
         assert listed(client, f"?status={status}") == ids
     assert listed(client) == set().union(*rows.values())
     assert listed(client, "?status=failed") == rows["retrying"] | rows["stranded"]
-    assert tabs(client) == {"All": None, "Dead letter": "2", "Retrying": "1", "Stranded": "1"}
+    assert tabs(client) == {"All": "5", "Dead letter": "2", "Retrying": "1", "Stranded": "1"}
 
 
 def test_the_stranded_tab_is_there_only_when_needed(client: Client) -> None:
@@ -122,6 +123,24 @@ def test_a_dead_row(client: Client) -> None:
     assert 'title="HTTP 503:\n  upstream\tis down"' in markup
     assert cell(markup, "requeue_button") == "Requeue"
     assert f'formaction="{url("requeue", event)}"' in markup
+
+
+def test_every_relative_time_has_the_exact_one_as_its_title(client: Client) -> None:
+    dead(created_at=ago(hours=3, minutes=5), last_error="SMTP 550: full")
+    event = dead(created_at=ago(days=2), last_error="SMTP 550: full")
+    BulkOperation.objects.create(
+        kind="requeue", by="alice", via="admin", requested=1, started_at=ago(hours=3), ended_at=ago(hours=3)
+    )
+    for address in (LIST + "?status=dead", url("change", event), LIST + "operations/"):
+        markup = client.get(address).content.decode()
+        times = re.findall(
+            r'<time datetime="\S+" title="\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC">(.*?)</time>', markup
+        )
+        assert {"3\xa0hours", "3\xa0hours ago"} & set(times), address
+    groups = client.get(LIST + "?status=dead").content.decode().split('id="nf-list"')[0]
+    assert ">3\xa0hours ago</time>" in groups
+    assert "first <time" in groups
+    assert ">2\xa0days ago</time>" in groups
 
 
 def test_a_row_that_died_on_its_first_attempt(client: Client) -> None:
@@ -212,16 +231,17 @@ def test_no_style_or_script_is_inline(client: Client) -> None:
 def test_the_list_costs_the_same_for_one_row_and_for_many(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # session, user, count, page, three tabs, the newest and the newest dead for the filters' options
+    # session, user, count, page, three tabs, the last sweep of each kind, and for the filters' options
+    # the newest and the newest dead
     dead()
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         page(client)
     for make in (dead, failed, sent, pending, read, stranded, leased) * 10:
         make()
-    with django_assert_num_queries(9) as queries:
+    with django_assert_num_queries(11) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(9):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 

@@ -230,7 +230,7 @@ def test_one_notification_is_logged_as_such(client: Client) -> None:
 
 def test_the_buttons_are_those_the_state_allows(client: Client) -> None:
     offered = {
-        make: [verb.name for verb, _ in client.get(url("change", make())).context["verbs"]]
+        make: [verb.name for verb, *_ in client.get(url("change", make())).context["verbs"]]
         for make in (dead, failed, sent, pending, read)
     }
     assert offered == {

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 
-from notifications.models import NotificationEvent
+from notifications.models import BulkOperation, NotificationEvent, OperationKind
 from tests.admin.conftest import LIST, As, act, url
 from tests.factories import dead
+from tests.receiver import HttpReceiver
 
 pytestmark = pytest.mark.django_db
 PEOPLE = ("anonymous", "nobody", "viewer", "reader", "requeuer", "superuser")
@@ -25,36 +27,65 @@ def answer(client: Client, method: str, address: str) -> str | int:
     ("method", "view", "expected"),
     [
         ("GET", "changelist", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("GET", "dashboard", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("GET", "operations", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("GET", "operation of requeueing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("POST", "operation of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
+        ("GET", "operation of dismissing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("POST", "operation of dismissing", (LOGIN, REFUSED, REFUSED, DONE, REFUSED, DONE)),
         ("GET", "change", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "change", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
         ("GET", "add", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
         ("POST", "add", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
         ("GET", "history", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("GET", "delete", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, SEEN)),
+        ("POST", "delete", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, SEEN)),
         ("GET", "requeue", (LOGIN, 405, 405, 405, 405, 405)),
         ("POST", "requeue", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
+        ("GET", "send", (LOGIN, 405, 405, 405, 405, 405)),
+        ("POST", "send", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
     ],
 )
-def test_addresses(signed_in: As, method: str, view: str, expected: tuple[str | int, ...]) -> None:
+def test_addresses(
+    signed_in: As, webhook: HttpReceiver, method: str, view: str, expected: tuple[str | int, ...]
+) -> None:
     for who, outcome in zip(PEOPLE, expected, strict=True):
         event = dead()
-        address = {"changelist": LIST, "add": LIST + "add/"}.get(view) or url(view, event)
-        assert answer(signed_in(who), method, address) == outcome, who
+        assert answer(signed_in(who), method, address_of(view, event)) == outcome, who
         event.refresh_from_db()
         assert (event.status != "dead") == (outcome == DONE), who
+        assert len(webhook.requests) == (1 if view == "send" and outcome == DONE else 0), who
+        webhook.requests.clear()
         User.objects.all().delete()
 
 
+def address_of(view: str, event: NotificationEvent) -> str:
+    lists = {"changelist": "", "add": "add/", "dashboard": "dashboard/", "operations": "operations/"}
+    if view in lists:
+        return LIST + lists[view]
+    if view.startswith("operation of"):
+        kind = OperationKind.REQUEUE if view.endswith("requeueing") else OperationKind.READ
+        about = {"kind": kind, "by": "alice", "via": "admin", "requested": 1, "filters": "status=dead"}
+        operation = BulkOperation.objects.create(started_at=timezone.now(), **about)
+        return f"{LIST}operations/{operation.pk}/"
+    return url(view, event)
+
+
+@pytest.mark.parametrize("data", [{"confirm": "1"}, {"try": "1"}, {"confirm": "1", "select_across": "1"}])
 @pytest.mark.parametrize(
     ("action", "allowed"),
     [("requeue_selected", ("requeuer", "superuser")), ("mark_read_selected", ("reader", "superuser"))],
 )
-def test_actions(signed_in: As, action: str, allowed: tuple[str, ...]) -> None:
+def test_actions(
+    signed_in: As, webhook: HttpReceiver, action: str, allowed: tuple[str, ...], data: dict[str, str]
+) -> None:
+    does = "confirm" in data or action == "requeue_selected"  # there is no trying to read
     for who in PEOPLE:
         event = dead()
-        act(signed_in(who), action, event, confirm="1")
+        act(signed_in(who), action, event, **data)
         event.refresh_from_db()
-        assert (event.status != "dead") == (who in allowed), who
+        assert (event.status != "dead") == (does and who in allowed), who
+        NotificationEvent.objects.all().delete()
 
 
 def test_buttons_and_actions_are_shown_to_those_who_may(signed_in: As) -> None:

@@ -1,9 +1,10 @@
 "use strict";
-// The list of notifications: row selection by delegation, so that it outlives the list's replacement
-// every 30 seconds; that replacement, which waits while somebody is in the middle of something; and
-// the keys. Last, what drives an operation on its progress page.
+// What refreshes itself every 30 seconds, the list of notifications and the dashboard: row selection by
+// delegation, so that it outlives the list's replacement; that replacement, which waits while somebody is
+// in the middle of something; and the keys. Then what counts all that match on the page that asks first,
+// and what drives an operation on its progress page.
 {
-    const list = document.getElementById("nf-list");
+    const list = document.querySelector("[data-refresh-seconds]");
 
     const boxes = () => [...list.querySelectorAll("input.action-select")];
     const across = () => list.querySelector("input.select-across");
@@ -86,7 +87,7 @@
     function replace(html) {
         const fresh = new DOMParser().parseFromString(html, "text/html");
         const parts = [...fresh.querySelectorAll("[data-live]")];
-        if (!parts.length) throw new Error("not a list");
+        if (!parts.length) throw new Error("another page");
         const held = document.activeElement;
         const place = here();
         for (const part of parts) {
@@ -101,8 +102,7 @@
     function restoreFocus(held) {
         for (const name of ["formaction", "href", "name"]) {
             const value = held.getAttribute(name);
-            const selector = `#nf-list [${name}="${CSS.escape(value ?? "")}"], #nf-tabs [${name}="${CSS.escape(value ?? "")}"]`;
-            const twin = value && document.querySelector(selector);
+            const twin = value && document.querySelector(`main [${name}="${CSS.escape(value)}"]`);
             if (twin) return twin.focus({ preventScroll: true });
         }
     }
@@ -167,8 +167,8 @@
     }
 
     const keys = {
-        "/": () => document.getElementById("searchbar").focus(),
-        "?": () => document.getElementById("nf-keys").showModal(),
+        "/": () => document.getElementById("searchbar")?.focus(),
+        "?": () => document.getElementById("nf-keys")?.showModal(),
         j: () => move(1),
         k: () => move(-1),
         x: toggle,
@@ -207,14 +207,103 @@
 }
 
 {
+    const survey = document.getElementById("nf-survey");
+    const found = { count: 0, channels: new Map(), groups: new Map(), oldest: "", arrived: 0 };
+
+    function add(map, key, kind, count) {
+        const entry = map.get(key) ?? { kind, count: 0 };
+        entry.count += count;
+        map.set(key, entry);
+    }
+
+    function gather(answer) {
+        found.count += answer.count;
+        found.arrived += answer.arrived;
+        found.oldest = [found.oldest, answer.oldest].filter(Boolean).sort()[0] ?? "";
+        for (const [channel, count] of answer.channels) add(found.channels, channel.toLowerCase(), [channel], count);
+        for (const [channel, error, count] of answer.groups) {
+            add(found.groups, JSON.stringify([channel.toLowerCase(), error]), [channel, error], count);
+        }
+    }
+
+    const many = (number) => number.toLocaleString("en-US");
+    const greatest = (map) => [...map.values()].sort((one, other) => other.count - one.count);
+
+    function element(name, text, attributes = {}) {
+        const made = document.createElement(name);
+        made.textContent = text;
+        for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+        return made;
+    }
+
+    function row(count, ...cells) {
+        const made = document.createElement("tr");
+        made.append(element("td", many(count), { class: "nf-number" }), ...cells);
+        return made;
+    }
+
+    function groupRows() {
+        const groups = greatest(found.groups);
+        const shown = groups.slice(0, Number(survey.dataset.groupsShown));
+        const made = shown.map(({ kind: [channel, error], count }) => {
+            const cell = document.createElement("td");
+            cell.append(element("span", error, { class: "nf-error", title: error }));
+            return row(count, element("td", channel), cell);
+        });
+        const others = found.count - shown.reduce((sum, group) => sum + group.count, 0);
+        return others ? [...made, row(others, element("td", "with other errors", { colspan: 2 }))] : made;
+    }
+
+    function tell(more) {
+        const channels = greatest(found.channels).map(({ kind: [channel], count }) => {
+            const made = element("li", ` ${channel}`);
+            made.prepend(element("b", many(count)));
+            return made;
+        });
+        survey.querySelector(".nf-channels").replaceChildren(...channels);
+        survey.querySelector("tbody").replaceChildren(...groupRows());
+        document.getElementById("nf-oldest").textContent = found.oldest;
+        const arrived = document.getElementById("nf-arrived");
+        if (arrived) {
+            arrived.hidden = !found.arrived;
+            arrived.querySelector("b").textContent = many(found.arrived);
+        }
+        const so = more ? `Counting: ${many(found.count)} so far.` : `All ${many(found.count)} that match are counted.`;
+        document.getElementById("nf-counted").textContent = so;
+    }
+
+    // A batch after the other, each as quick as a page; leaving the page ends it.
+    async function count() {
+        const form = document.getElementById("nf-ask");
+        for (let place = ""; place !== null; ) {
+            const body = new FormData(form);
+            body.set("count", place);
+            const response = await fetch(form.getAttribute("action"), { method: "POST", redirect: "manual", body });
+            if (!response.ok) throw new Error(response.statusText);
+            const answer = await response.json();
+            gather(answer);
+            place = answer.after;
+            tell(place !== null);
+        }
+    }
+
+    function stopped() {
+        const so = found.count ? `this is of the newest ${many(found.count)}` : "this is of the newest only";
+        document.getElementById("nf-counted").textContent = `Counting stopped, without an answer: ${so}.`;
+    }
+
+    if (survey && "count" in survey.dataset) count().catch(stopped);
+}
+
+{
     const operation = document.getElementById("nf-operation");
     const form = document.getElementById("nf-drive");
     const address = operation?.dataset.drive;
 
     function show(state) {
         const bar = document.getElementById("nf-progress");
-        bar.max = state.requested;
-        bar.value = state.ended ? state.requested : state.done;
+        bar.max = state.most;
+        bar.value = state.done;
         document.getElementById("nf-told").textContent = state.told;
     }
 
@@ -229,16 +318,16 @@
                 redirect: "manual",
                 body,
             });
-            if (!response.ok) throw new Error(response.status || "signed out");
+            if (!response.ok) throw new Error(response.statusText);
             const state = await response.json();
             show(state);
             if (state.ended) return window.location.replace(address);
         }
     }
 
-    function halt(error) {
+    function halt() {
         const trouble = document.getElementById("nf-trouble");
-        trouble.textContent = `It stopped (${error.message}). Nothing is lost: Continue goes on where it is.`;
+        trouble.textContent = `It stopped: no answer, or signed out. Nothing is lost: Continue goes on where it is.`;
         trouble.hidden = false;
     }
 

@@ -1,0 +1,142 @@
+"""A real browser under a Content-Security-Policy that allows nothing inline.
+
+Without Chromium its tests are skipped on a developer's machine, and fail in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from notifications.models import NotificationEvent
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+Open = Callable[..., Page]
+REFRESH = 31_000
+
+
+def chromium(playwright: Playwright) -> str:
+    own = playwright.chromium.executable_path
+    found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+    if found is None and Path(own).exists():
+        found = own
+    if found is None:
+        missing = f"needs Chromium: none of {', '.join(CHROMIUMS)} is on the PATH"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="module")
+def live_server(django_db_setup: None, live_server: LiveServer) -> Iterator[LiveServer]:
+    """pytest-django's own, with the policy on every answer.
+
+    It starts after the database has its name: earlier it would take SQLite's for one in memory.
+    """
+    server = live_server.thread.httpd
+    application = server.get_app()
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            return start_response(status, [*headers, ("Content-Security-Policy", POLICY)], *error)
+
+        return application(environ, start)
+
+    server.set_app(guarded)
+    yield live_server
+    server.set_app(application)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, where Django refuses the database.
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        running = playwright.chromium.launch(executable_path=chromium(playwright), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
+    """Open an address as the named person; any script error or breach of the policy fails the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and "favicon" not in str(message.location.get("url")):
+            faults.append(message.text)
+
+    def go(
+        address: str, who: str = "superuser", *, width: int = 1280, theme: str = "light", policy: bool = True
+    ) -> Page:
+        from tests.admin.conftest import person  # which takes the fixtures from here
+
+        client = Client()
+        client.force_login(person(who))
+        context = browser.new_context(
+            base_url=live_server.url,
+            viewport={"width": width, "height": 860},
+            color_scheme=theme,
+            bypass_csp=not policy,
+        )
+        contexts.append(context)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
+        )
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", note)
+        page.clock.install()
+        page.goto(address)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not faults, faults
+
+
+def expect_rows(page: Page, count: int) -> None:
+    expect(page.locator("#result_list tbody tr")).to_have_count(count)
+
+
+def box(page: Page, event: NotificationEvent) -> Locator:
+    return page.locator(f'input.action-select[value="{event.pk}"]')
+
+
+def wait_for_refresh(page: Page) -> None:
+    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
+        page.clock.fast_forward(REFRESH)
+
+
+def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious or critical. It needs a page opened with policy=False."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    grave = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    said = [f"{fault['id']}: {node['html'][:300]}" for fault in grave for node in fault["nodes"]]
+    assert not said, f"{page.url}: " + "\n".join(said)
+
+
+def assert_fits(page: Page, width: int) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    overflows = "(e => e !== null && e.scrollWidth > e.clientWidth)(document.querySelector('.results'))"
+    assert not page.evaluate(overflows), page.url

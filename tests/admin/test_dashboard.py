@@ -1,0 +1,227 @@
+"""How things stand: what the dashboard says, and when it and the list raise the alarm."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from notifications.models import Hold, SweepRun, Worker
+from tests.admin.conftest import LIST, As
+from tests.factories import ago, ahead, attempt, dead, failed, pending, sent, stranded
+from tests.fixtures import Configure
+from tests.stats.tallied import tally
+
+pytestmark = pytest.mark.django_db
+DASHBOARD = LIST + "dashboard/"
+SLACK = {
+    "NOTIFIER": "notifications.notifiers.slack.SlackNotifier",
+    "URL": "https://hooks.example.com/services/x",
+}
+
+
+@pytest.fixture
+def client(signed_in: As) -> Client:
+    return signed_in("viewer")
+
+
+@pytest.fixture(autouse=True)
+def two_channels(configure: Configure) -> None:
+    webhook = {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}
+    configure(CHANNELS={"Slack": SLACK, "Webhook": webhook})
+
+
+def context(client: Client) -> Any:
+    return client.get(DASHBOARD).context
+
+
+def words(client: Client, address: str = DASHBOARD) -> str:
+    markup = client.get(address).content.decode()
+    return " ".join(re.sub(r"<[^>]+>", " ", markup).split())
+
+
+def swept(kind: str, **span: float) -> SweepRun:
+    run: SweepRun = SweepRun.objects.create(
+        kind=kind,
+        started_at=ago(**span) - timedelta(seconds=2),
+        ended_at=ago(**span),
+        claimed=9,
+        sent=5,
+        rescheduled=3,
+        dead=1,
+        no_notifier=0,
+        released=0,
+        worker="pki-1:4711",
+    )
+    return run
+
+
+def test_the_counts_lead_to_their_lists(client: Client) -> None:
+    for make in (dead, dead, failed, stranded, pending, sent):
+        make()
+    counts = {query: count for _, count, query in context(client)["counts"]}
+    assert counts == {
+        "status=pending": "1",
+        "status=retrying": "2",
+        "status=dead": "2",
+        "status=sent": "1",
+        "status=read": "0",
+    }
+    assert "1 stranded" in words(client)
+
+
+def test_the_oldest_due_has_waited(client: Client) -> None:
+    assert "nothing is due now" in words(client)
+    failed(due_at=ago(minutes=7))
+    assert "7\xa0minutes" in context(client)["oldest_due"]
+
+
+def test_dead_letters_by_channel_lead_to_them(client: Client) -> None:
+    dead(channel="slack")
+    dead(channel="Slack")
+    dead(channel="Fax & co")
+    health = {channel.channel: channel for channel in context(client)["health"]}
+    assert {name: channel.dead for name, channel in health.items()} == {
+        "Slack": 2,
+        "Webhook": 0,
+        "Fax & co": 1,
+    }
+    assert f"{LIST}?status=dead&amp;channel=Fax%20%26%20co" in client.get(DASHBOARD).content.decode()
+
+
+def test_each_channels_health(client: Client) -> None:
+    event = dead(channel="Slack")
+    attempt(event, "sent", started_at=ago(hours=2))
+    attempt(event, error="HTTP 404: <gone>", started_at=ago(minutes=9))
+    dead(channel="Fax")
+    Hold.objects.create(
+        endpoint="slack hooks.example.com",
+        channel="slack",
+        reason="gone",
+        error="HTTP 404: no_service",
+        since=ago(minutes=9),
+        until=ahead(minutes=6),
+    )
+    slack, webhook, fax = context(client)["health"]
+    assert (slack.channel, [hold.reason for hold in slack.holds]) == ("Slack", ["gone"])
+    assert timezone.now() - slack.delivered > timedelta(minutes=119)
+    assert (slack.error, webhook.holds, webhook.delivered) == ("HTTP 404: <gone>", [], None)
+    assert (webhook.configured, fax.configured) == (True, False)
+    markup = client.get(DASHBOARD).content.decode()
+    assert "HTTP 404: &lt;gone&gt;" in markup
+    text = words(client)
+    assert "Slack ✕ Breaker open until" in text
+    assert "Webhook ✓ Breaker closed" in text
+    assert "Fax ✕ Not configured" in text
+
+
+def test_a_hold_that_has_run_out_is_no_open_breaker(client: Client) -> None:
+    Hold.objects.create(
+        endpoint="slack", channel="Slack", reason="gone", error="", since=ago(minutes=9), until=ago(seconds=1)
+    )
+    assert context(client)["health"][0].holds == []
+
+
+def test_the_hours_of_a_day_and_of_a_week(client: Client) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    tally("Slack", "sent", hour, attempts=30, age_1=28, age_4=2)
+    tally("Slack", "transient", hour - timedelta(hours=3), attempts=10)
+    tally("Slack", "sent", hour - timedelta(hours=50), attempts=60, age_1=60)
+    day, week = context(client)["windows"]
+    (chart,) = day["charts"]
+    assert (chart.channel, chart.delivered, chart.failed, chart.top) == ("Slack", 30, 10, 30)
+    assert [(bar.delivered_height, bar.failed_height) for bar in chart.bars] == [
+        ("0.00", "40.00"),
+        ("120.00", "0.00"),
+    ]
+    assert "30 delivered, 0 failed attempts" in chart.bars[-1].title
+    assert (day["quiet"], week["charts"][0].delivered, len(week["charts"][0].bars)) == (["Webhook"], 90, 3)
+    assert "half within" in words(client)
+    assert day["p95"] != day["median"] != "no deliveries"
+
+
+def test_no_deliveries_have_no_median(client: Client) -> None:
+    assert [window["median"] for window in context(client)["windows"]] == ["no deliveries"] * 2
+
+
+def test_the_last_sweep_of_each_kind_and_the_workers(client: Client) -> None:
+    swept("retry", minutes=1)
+    Worker.objects.create(name="pki-2:1", started_at=ago(hours=1), seen_at=ago(seconds=3), in_flight=4)
+    text = words(client)
+    assert "Retry : 1 minute ago , 9 claimed, 5 sent, 3 rescheduled, 1 dead, by pki-1:4711" in text
+    assert "Pending : never" in text
+    assert "pki-2:1 : heard of less than a minute ago , 4 in flight" in text
+
+
+def test_all_is_well(client: Client) -> None:
+    swept("retry", minutes=1)
+    swept("pending", seconds=9)
+    failed()
+    assert context(client)["warnings"] == []
+    assert 'role="alert"' not in client.get(LIST).content.decode()
+
+
+def test_a_site_that_runs_one_kind_of_sweep_only_is_not_warned(client: Client) -> None:
+    swept("retry", minutes=1)
+    sent()
+    assert context(client)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("age", "warning"), [(None, "no sweep has ever run"), (20, "the last sweep ended 20 minutes ago")]
+)
+def test_no_sweep_lately_is_told_on_the_dashboard_and_on_the_list(
+    client: Client, age: int | None, warning: str
+) -> None:
+    if age:
+        swept("retry", minutes=age)
+        swept("pending", minutes=age + 5)
+    said = f"Nothing is being delivered: {warning}."
+    assert said in words(client)
+    assert said in words(client, LIST)
+    refreshed = client.get(LIST, headers={"X-Notifications-Refresh": "1"}).content.decode()
+    assert "Nothing is being delivered" in refreshed
+
+
+def test_one_kind_that_stopped_is_told_when_something_waits_for_it(client: Client) -> None:
+    swept("retry", minutes=20)
+    swept("pending", seconds=9)
+    stranded()
+    assert context(client)["warnings"] == [], "what is stranded waits for no sweep"
+    failed()
+    (said,) = context(client)["warnings"]
+    assert said.startswith(
+        "The last retry sweep ended 20\xa0minutes ago, and 1 notification waits for the next one."
+    )
+
+
+def test_it_costs_the_same_for_few_and_for_many(
+    client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    # On PostgreSQL every part of the snapshot has a savepoint, and every status a count of its own.
+    for _ in range(2):
+        with django_assert_max_num_queries(45) as queries:
+            context(client)
+        first = len(queries)
+        for make in (dead, failed, sent, pending) * 10:
+            attempt(make())
+    assert len(queries) == first
+
+
+def test_a_refresh_is_the_dashboard_alone(client: Client) -> None:
+    markup = client.get(DASHBOARD, headers={"X-Notifications-Refresh": "1"}).content.decode()
+    assert 'data-live="nf-dashboard"' in markup
+    assert "<html" not in markup
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere(client: Client) -> None:
+    tally("Slack", "sent", timezone.now().replace(minute=0, second=0, microsecond=0), attempts=30, age_1=30)
+    markup = client.get(DASHBOARD).content.decode()
+    assert "<svg" in markup
+    assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", markup)
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", markup)

@@ -1,0 +1,82 @@
+"""Errors that say the same thing are one group, on every database."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from notifications.admin.errors import FOLD, NOTHING, alike, fingerprint, grouped, pattern
+from notifications.models import NotificationEvent
+from tests.factories import ago, dead
+
+WORDS = st.sampled_from(
+    "HTTP SMTP status [Errno 503 503: 111] 550; down ops@example.com 10.0.0.1 a.b (no error) é 5 https://h/x"
+    f" . \\d v1.2 * {'x' * 41} {'x' * 40} {FOLD}".split()
+)
+TEXTS = st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=20).flatmap(
+    lambda words: st.sampled_from([" ", "  ", "\n", "\t "]).map(lambda blank: blank.join(words))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("HTTP 503: upstream is down", "HTTP 503: upstream is down"),
+        ("HTTP 404: request 17 was lost", "HTTP 404: request … was lost"),
+        ("SMTP 550 mailbox ops@example.com unavailable", "SMTP 550 mailbox … unavailable"),
+        ("no answer from https://h.example.com/a in 30 s", "no answer from … in … s"),
+        ("connection to 10.0.0.7:443 refused", "connection to … refused"),
+        ("id 6f1c2a34-7a0e-4a59-9d0d-6a2d1f2b3c4d unknown", "id … unknown"),
+        ("timed   out\n\tafter 30 s", "timed out after … s"),
+        ("[Errno 111] Connection refused", "[Errno 111] Connection refused"),
+        ("", NOTHING),
+        (None, NOTHING),
+    ],
+)
+def test_numbers_ids_and_addresses_are_folded(text: str | None, folded: str) -> None:
+    assert fingerprint(text) == folded
+
+
+@given(TEXTS)
+@example("HTTP 503 HTTP 5x")
+def test_the_pattern_matches_whatever_has_the_fingerprint(text: str) -> None:
+    print_ = fingerprint(text)
+    if print_ != NOTHING:
+        assert re.search(pattern(print_), text)
+
+
+@given(TEXTS, TEXTS)
+def test_the_pattern_matches_nothing_else(one: str, other: str) -> None:
+    if fingerprint(one) != NOTHING and re.search(pattern(fingerprint(one)), other):
+        assert fingerprint(other) == fingerprint(one)
+
+
+@pytest.mark.django_db
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=6))
+def test_the_database_finds_the_rows_of_a_group(texts: list[str]) -> None:
+    NotificationEvent.objects.all().delete()
+    rows = [dead(last_error=text.replace("\x00", "")) for text in texts]
+    for row in rows:
+        wanted = {r.pk for r in rows if fingerprint(r.last_error) == fingerprint(row.last_error)}
+        found = alike(NotificationEvent.objects.all(), fingerprint(row.last_error))
+        assert {r.pk for r in found} == wanted
+
+
+@pytest.mark.django_db
+def test_groups_have_counts_channels_and_the_first_and_last() -> None:
+    first, last = ago(days=3), ago(minutes=1)
+    dead(channel="Email", last_error="HTTP 503: request 1 lost", created_at=last)
+    dead(channel="email", last_error="HTTP 503: request 22 lost", created_at=first)
+    dead(channel="Slack", last_error="HTTP 503: request 3 lost")
+    dead(channel="Slack", last_error=None, error="from certctl")
+    email, *others = grouped(NotificationEvent.objects.dead())
+    assert (email.channel.casefold(), email.error, email.count) == ("email", "HTTP 503: request … lost", 2)
+    assert (email.first, email.last) == (first, last)
+    assert [(g.channel, g.error) for g in others] == [
+        ("Slack", "HTTP 503: request … lost"),
+        ("Slack", "from certctl"),
+    ]

@@ -1,0 +1,192 @@
+"""Every page on a telephone and on a screen, in light and in dark: it fits, and axe-core accepts it.
+
+UPDATE_SCREENSHOTS=1 also writes the pictures in docs/images; SCREENSHOTS=<folder> writes all of them there.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from notifications.models import BulkOperation, Hold, NotificationEvent, Requeue, SweepRun, Tally, Worker
+from notifications.tallies import COUNTS
+from tests.admin.browser import Open, assert_accessible, assert_fits
+from tests.admin.conftest import LIST, url
+from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
+from tests.fixtures import Configure
+
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+PICTURES = {
+    (1280, "light", "dead-letter"): "dead-letter.png",
+    (1280, "light", "notification"): "notification.png",
+    (1280, "light", "confirmation"): "confirmation.png",
+    (1280, "light", "dashboard"): "dashboard.png",
+    (375, "dark", "dead-letter"): "dead-letter-phone.png",
+}
+NOTIFIERS = "notifications.notifiers"
+CHANNELS = {
+    "Slack": {
+        "NOTIFIER": f"{NOTIFIERS}.slack.SlackNotifier",
+        "URL": "https://hooks.example.com/T0/B0/secret",
+    },
+    "Email": {"NOTIFIER": f"{NOTIFIERS}.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"},
+    "PagerDuty": {"NOTIFIER": f"{NOTIFIERS}.pagerduty.PagerDutyNotifier", "ROUTING_KEY": "k" * 32},
+    "Teams": {"NOTIFIER": f"{NOTIFIERS}.teams.TeamsNotifier", "URL": "https://teams.example.com/secret"},
+}
+
+
+def an_ordinary_night() -> NotificationEvent:
+    """Some of everything, and one notification with a story."""
+    for minute in range(0, 60, 4):
+        sent(type="RenewalSuccess", channel="Email", created_at=ago(minutes=minute))
+    pending(channel="Slack", recipient="#pki", created_at=ago(seconds=20))
+    for n, due in enumerate((ago(seconds=5), ahead(minutes=3, seconds=20)), 1):
+        failed(due, channel="Teams", recipient="PKI team", retry_count=n, last_error="HTTP 429: slow down")
+    leased(channel="OpsGenie", recipient="pki-oncall", last_error="timed out after 30 s")
+    mailbox = "SMTP 550: mailbox unavailable: ops@old.example.com no longer exists; ask the postmaster"
+    for n in range(3):
+        certificate = f"mc-shop-{n}"
+        dead(
+            channel="Email",
+            retry_count=0,
+            last_error=mailbox,
+            certificate_id=certificate,
+            created_at=ago(hours=n + 1),
+        )
+    dead(channel="PagerDuty", recipient="pki-oncall", type="Revocation", created_at=ago(minutes=25))
+    event = dead(
+        channel="Slack",
+        recipient="#pki",
+        type="RenewalFailure",
+        created_at=ago(minutes=70),
+        certificate_id="mc-api-prod",
+        message="api.example.com: renewal failed, CAA forbids it.\nThe certificate expires in 3 days.",
+        last_error="HTTP 404: no_service: the webhook was deleted: create a new one and configure it",
+    )
+    attempt(event, number=1, started_at=ago(minutes=70), duration_ms=312, status_code=503, reason="server")
+    attempt(
+        event,
+        "unknown",
+        number=2,
+        started_at=ago(minutes=69),
+        duration_ms=30_000,
+        reason="unknown",
+        error="no answer within 30 s: it may have arrived",
+    )
+    attempt(
+        event,
+        "permanent",
+        number=3,
+        started_at=ago(minutes=67),
+        duration_ms=88,
+        status_code=404,
+        reason="gone",
+        error=event.last_error,
+    )
+    event.requeue(by="alice", via="cli")
+    Requeue.objects.update(at=ago(minutes=30))
+    NotificationEvent.objects.filter(pk=event.pk).update(
+        status="dead", last_error=event.deliveryattempts.last().error
+    )
+    attempt(
+        event,
+        "permanent",
+        number=1,
+        started_at=ago(minutes=29),
+        duration_ms=95,
+        status_code=404,
+        reason="gone",
+        error=event.deliveryattempts.last().error,
+    )
+    return event
+
+
+def a_week_of_work() -> None:
+    """What the dashboard draws: tallies, a hold, sweeps, a worker; and operations that were and are."""
+    now = timezone.now()
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    zeros = dict.fromkeys(COUNTS, 0)
+    for channel, size in (("Email", 40), ("Slack", 18), ("PagerDuty", 3)):
+        for n in range(168):
+            sent_now, lost = size + (n * 7) % size, (n % 24 == 5) * size // 2
+            at = this_hour - timedelta(hours=n)
+            counts = {"attempts": sent_now, "age_1": sent_now - 2, "age_4": 2, "milliseconds": 90 * sent_now}
+            Tally.objects.create(hour=at, channel=channel, outcome="sent", **{**zeros, **counts})
+            if lost:
+                Tally.objects.create(
+                    hour=at, channel=channel, outcome="transient", **{**zeros, "attempts": lost}
+                )
+    Hold.objects.create(
+        endpoint="slack hooks.example.com",
+        channel="Slack",
+        reason="gone",
+        error="HTTP 404: no_service: the webhook was deleted",
+        since=ago(minutes=9),
+        until=ahead(minutes=6),
+    )
+    counts = {"sent": 12, "rescheduled": 2, "dead": 1, "no_notifier": 0, "released": 0}
+    for kind in ("pending", "retry"):
+        SweepRun.objects.create(
+            kind=kind,
+            started_at=ago(seconds=25),
+            ended_at=ago(seconds=20),
+            claimed=15,
+            worker="pki-1:4711",
+            **counts,
+        )
+    Worker.objects.create(name="pki-1:4711", started_at=ago(hours=9), seen_at=ago(seconds=4), in_flight=3)
+    done = {"by": "alice", "via": "admin", "kind": "requeue", "requested": 2000, "filters": "status=dead"}
+    BulkOperation.objects.create(
+        **done,
+        changed=1998,
+        skips={"changed in the meantime": 2},
+        started_at=ago(hours=2),
+        ended_at=ago(hours=2),
+    )
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (375, "dark"), (1280, "dark"), (375, "light")])
+def test_every_page_fits_and_is_accessible(visit: Open, configure: Configure, width: int, theme: str) -> None:
+    configure(CHANNELS=CHANNELS)
+    event = an_ordinary_night()
+    a_week_of_work()
+    running = BulkOperation.objects.create(
+        by="bob",
+        via="admin",
+        kind="read",
+        requested=500,
+        changed=120,
+        started_at=ago(minutes=1),
+        stopped_by="bob",
+        ended_at=ago(seconds=20),
+        reason="the old webhook",
+        filters="status=dead",
+    )
+    audited = (width, theme) in ((1280, "light"), (375, "dark"))
+    page = visit(LIST, width=width, theme=theme, policy=not audited)
+    pages = {
+        "all": LIST,
+        "dead-letter": LIST + "?status=dead",
+        "notification": url("change", event),
+        "dashboard": LIST + "dashboard/",
+        "operations": LIST + "operations/",
+        "operation": LIST + f"operations/{running.pk}/",
+        "confirmation": LIST + "?status=dead",
+    }
+    for name, address in pages.items():
+        page.goto(address)
+        if name == "confirmation":
+            page.locator("#action-toggle").check()
+            page.keyboard.press("r")
+            page.get_by_role("heading", name="Requeue: 5 notifications?").wait_for()
+        assert_fits(page, width)
+        if audited:
+            assert_accessible(page)
+        if os.environ.get("UPDATE_SCREENSHOTS") == "1" and (width, theme, name) in PICTURES:
+            page.screenshot(path=IMAGES / PICTURES[width, theme, name], full_page=width > 400)
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
