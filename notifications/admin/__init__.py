@@ -102,9 +102,14 @@ class NotificationAdmin(NotificationModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NotificationChangeList]:
         return NotificationChangeList
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without stock's deletion of what is selected, which reads all of it, and its history, at once."""
-        return {name: action for name, action in super().get_actions(request).items() if name in self.actions}
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Without stock's deletion of what is selected, which reads all of it, and its history, at once.
+
+        Django 6.1 asks for a location; earlier ones know of none.
+        """
+        where = {} if action_location is None else {"action_location": action_location}
+        found = super().get_actions(request, **where)
+        return {name: action for name, action in found.items() if name in self.actions}
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         buttons = ["requeue_button"] if self.has_requeue_permission(request) else []
