@@ -46,6 +46,8 @@ class Conf:
     missing_notifier: str = "sent"
     hold_limit: timedelta = timedelta(hours=4)
     database_timeout: timedelta = timedelta(seconds=30)
+    recovery_rate: int = 20
+    redrive_on_recovery: bool = False
     dispatch: str = "inline"
     task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
@@ -81,7 +83,7 @@ DURATIONS = {
 LONGEST = timedelta(days=3653)
 LONGEST_RECIPIENT = 255
 HOW_TO_ADDRESS = "write it as Channel:recipient, such as 'Email:oncall@example.com'"
-COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH"}
+COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH", "RECOVERY_RATE"}
 
 
 def current() -> Conf:
@@ -122,6 +124,8 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be a whole number of 1 or more, not {value!r}"
     if name in DURATIONS and not _is_duration(value):
         return f"{where} must be a positive timedelta or number of seconds, at most ten years, not {value!r}"
+    if name == "REDRIVE_ON_RECOVERY" and not isinstance(value, bool):
+        return f"{where} must be True or False, not {value!r}"
     if name == "MISSING_NOTIFIER" and value not in MISSING_NOTIFIER_CHOICES:
         return f"{where} must be one of {', '.join(MISSING_NOTIFIER_CHOICES)}, not {value!r}"
     if name == "DISPATCH" and value not in DISPATCH_CHOICES:

@@ -24,7 +24,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import conf, digest, holds, leases
+from . import conf, digest, holds, leases, outages
 from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import Lane, Lanes, Rules
@@ -35,7 +35,7 @@ from .notifiers.base import Delivered, Endpoint, Notifier, load
 from .queryset import NotificationQuerySet
 from .reach import AWAY, cut
 from .sweeps import Clock, Options, Source, SweepResult, due, worker_name
-from .verdict import as_delivery_error, decide
+from .verdict import as_delivery_error, decide, spare
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +132,10 @@ class Engine:
         self.clock = self.options.clock or Clock(self.options.using)
         [source] = self.sources
         self._prepare(source)
-        closed = self.lanes.closed()
         while (left := self.options.limit - source.result.claimed) > 0 and not self.options.stop():
-            batch = self._claim(source, min(left, size), closed)
+            # Whoever gets a batch does the probes.
+            holds.apply(self.lanes.unused_probes(), now=self.clock(), using=self.options.using)
+            batch = self._claim(source, min(left, size), self.lanes.closed())
             if not batch:
                 break
             try:
@@ -144,6 +145,7 @@ class Engine:
                 raise
             source.result.claimed += len(batch)
             self.options.progress(source.result)
+            self._survey(self.clock())
         self._finish(source)
         return source.result
 
@@ -169,6 +171,8 @@ class Engine:
         self._survey(now)
         if source.rows is not None:
             return
+        if self.conf.redrive_on_recovery:
+            outages.redrive(now=now, using=self.options.using)
         _, source.result.dead = leases.reap(self.rows, now=now, max_attempts=budget, limit=limit)
         if source.kind == SweepKind.RETRY:
             if self.options.include_unscheduled:
@@ -176,17 +180,10 @@ class Engine:
             source.result.dead += leases.bury(self.rows, now=now, max_attempts=budget, limit=limit)
 
     def _survey(self, now: datetime) -> None:
-        known = holds.survey(
-            now=now, using=self.options.using, probe_for=self.conf.lease, limit=self.conf.hold_limit
-        )
-        self.lanes.reopen_except({hold.endpoint.key for hold in known})
-        for endpoint, failures, worn, ours in known:
-            if worn:
-                self.lanes.wear(endpoint)
-            elif ours:
-                self.lanes.probe(endpoint, failures)
-            else:
-                self.lanes.keep_held(endpoint)
+        using = self.options.using
+        known = holds.survey(now=now, using=using, probe_for=self.conf.lease, limit=self.conf.hold_limit)
+        self.lanes.know(known)
+        self.lanes.know_failures(outages.ongoing(now=now, using=using))
 
     def _claim_for(self, wish: Wish) -> None:
         wish.claimed = self._claim(wish.source, wish.room, wish.closed)
@@ -310,6 +307,7 @@ class Engine:
         for source in self.sources:
             if source.active and self._claimed_all(source) and not source.in_hand:
                 await self._database(self._finish, source)
+                self.lanes.tell_failures()
         if time.monotonic() > self.beaten + BEAT_SECONDS:
             self.beaten = time.monotonic()
             self.options.alive()
@@ -366,13 +364,14 @@ class Engine:
         refused = [event for event in claimed if not self.lanes.put(event, self._lane(event))]
         # What is refused is due again, so it is not the end.
         source.dry = wish.closed if len(claimed) < wish.room and not refused else None
+        taken = len(claimed) - len(refused)
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.
             source.rows += [event for event in refused if not self._lane(event).held]
             refused = [event for event in refused if self._lane(event).held]
             source.dry = None if source.rows else wish.closed
-        source.result.claimed += len(claimed) - len(refused)
-        source.in_hand += len(claimed) - len(refused)
+        source.result.claimed += taken
+        source.in_hand += taken
         if refused:
             await self._database(self._release, [(event, 0.0) for event in refused])
         # Many refused means that few endpoints own what is next: look for the others in small steps.
@@ -420,7 +419,7 @@ class Engine:
             return self.lanes.lane(Endpoint("no notifier", event.channel))
         notifier = self.notifiers[name]
         return self.lanes.lane(
-            notifier.endpoint(message_of(event, "")),
+            self.lanes.apart(name, event.recipient) or notifier.endpoint(message_of(event, "")),
             ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
             per_second=notifier.max_per_second,
         )
@@ -495,8 +494,13 @@ class Engine:
         self.stopped_at = min(self.stopped_at, time.monotonic())
         await asyncio.gather(*self.tasks)
         self.given_back += self.lanes.drain(everything=True)
-        self.given_back += [(event, 0.0) for source in self.sources for event in source.rows or ()]
+        for source in self.sources:
+            left = source.rows or []
+            source.result.claimed += len(left)
+            source.in_hand += len(left)
+            self.given_back += [(event, 0.0) for event in left]
         self.lanes.changes += self.lanes.unused_probes()
+        self.lanes.tell_failures()
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -514,6 +518,7 @@ class Engine:
 
     async def _attempt(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
         started_at, start = self.clock(), time.monotonic()
+        probing = lane.probing
         answer: Delivered | Exception | None
         task = asyncio.current_task()
         self.deadlines.begin(task)
@@ -525,8 +530,13 @@ class Engine:
             answer = as_delivery_error(error)
         self.deadlines.done(task)
         seconds = time.monotonic() - start
-        self._learn(lane, event, answer if isinstance(answer, DeliveryError) else None, seconds)
         outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
+        failure = answer if isinstance(answer, DeliveryError) else None
+        blamed = self._learn(lane, event, failure, seconds, started_at)
+        if failure and probing and blamed is lane and lane.held:
+            outcome = spare(outcome, lane.pause)
+        elif failure and blamed and outcome.status == Status.DEAD:
+            self.lanes.died(blamed, failure)
         self.done.append(outcome)
         log_attempt(outcome)
 
@@ -550,16 +560,19 @@ class Engine:
         event: NotificationEvent,
         error: DeliveryError | None,
         seconds: float,
-    ) -> None:
-        """Tell the lane; where a host serves many, a closed door is the recipient's alone."""
-        if error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane):
-            digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
-            channel = self.conf.channel(event.channel) or event.channel
-            door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
-            self.lanes.hold(door, error)
-            self.closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
-            error = None
-        self.lanes.ended(lane, error, seconds)
+        started_at: datetime,
+    ) -> Lane[NotificationEvent] | None:
+        """Tell the lane; answers the one to blame. Where a host serves many, a closed door is the
+        recipient's alone."""
+        if not (error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane)):
+            self.lanes.ended(lane, error, seconds, started_at)
+            return lane if error and error.blames_endpoint else None
+        digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
+        channel = self.conf.channel(event.channel) or event.channel
+        door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
+        self.closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
+        self.lanes.ended(lane, None, seconds, started_at)
+        return self.lanes.hold(door, error, started_at)
 
     async def _send(self, event: NotificationEvent) -> Delivered | None:
         """The provider's acceptance, or None where the channel has no notifier."""
@@ -593,7 +606,11 @@ def log_attempt(outcome: Outcome) -> None:
 
 
 def rules_of(settings: conf.Conf) -> Rules:
-    return Rules(ceiling=settings.endpoint_concurrency, longest_wish=settings.backoff_cap.total_seconds())
+    return Rules(
+        ceiling=settings.endpoint_concurrency,
+        longest_wish=settings.backoff_cap.total_seconds(),
+        recovery=settings.recovery_rate,
+    )
 
 
 def load_all(settings: conf.Conf) -> dict[str, Notifier]:

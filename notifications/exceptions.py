@@ -60,6 +60,12 @@ ENDPOINT_EFFECTS = {
     Reason.TIMEOUT: EndpointEffect.COUNTS,
     Reason.UNKNOWN: EndpointEffect.COUNTS,
 }
+# What a failure for one of these says: the endpoint is down, the row may be sound.
+BLAMING = tuple(
+    reason
+    for reason, effect in ENDPOINT_EFFECTS.items()
+    if effect in (EndpointEffect.COUNTS, EndpointEffect.HELD)
+)
 
 
 class DeliveryError(Exception):
@@ -97,6 +103,10 @@ class DeliveryError(Exception):
     @property
     def endpoint_effect(self) -> EndpointEffect:
         return ENDPOINT_EFFECTS[self.reason]
+
+    @property
+    def blames_endpoint(self) -> bool:
+        return self.reason in BLAMING
 
     def __str__(self) -> str:
         return f"{self.text}: {self.advice}" if self.advice else self.text

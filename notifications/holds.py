@@ -1,73 +1,164 @@
 """Endpoints that nobody sends to for now, shared by all workers through notification_holds.
 
 Rows of a held endpoint wait without spending attempts. When a hold runs out, one worker takes the
-probe: one attempt that decides whether the endpoint is open again or held for longer. An endpoint that
-has been held for longer than HOLD_LIMIT is worn: its rows spend their attempts again, because an alert
-must reach the dead-letter queue while it still matters.
+probe: one attempt, which costs its row nothing when it fails, that decides whether the endpoint is open
+again or held for longer. Once open, its backlog flows at a bounded rate for a while. An endpoint that has
+been held for longer than HOLD_LIMIT is worn: its rows spend their attempts again, because an alert must
+reach the dead-letter queue while it still matters. A pause is an operator's hold: it just ends.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from .lanes import HoldChange
-from .models import Hold
+from django.db.models import Case, F, Q, When
+
+from . import outages
+from .lanes import HoldChange, Standing
+from .models import Hold, NotificationEvent, Outage
 from .notifiers.base import Endpoint
-from .queryset import tidy
+from .queryset import UNDELIVERED, database_now, rows_of, tidy, wake_workers
+
+logger = logging.getLogger(__name__)
 
 FORGOTTEN = timedelta(days=1)  # a hold whose end is this long past had nothing to send since
+RECOVERY = timedelta(minutes=10)  # that an endpoint's backlog flows at a bounded rate
+PAUSED = "paused"  # the reason of an operator's hold
 
 
-class Surveyed(NamedTuple):
-    """A hold as one worker sees it; `ours`: it has run out, and this worker does the probe."""
-
-    endpoint: Endpoint
-    failures: int
-    worn: bool
-    ours: bool
-
-
-def survey(*, now: datetime, using: str, probe_for: timedelta, limit: timedelta) -> list[Surveyed]:
+def survey(*, now: datetime, using: str, probe_for: timedelta, limit: timedelta) -> list[Standing]:
     """All holds. Those that have run out are taken for a probe of at most `probe_for`, by one worker each."""
     rows = Hold.objects.using(using)
-    rows.filter(until__lt=now - FORGOTTEN).delete()
+    simply_end = Q(reason=PAUSED) | Q(reopened_at__isnull=False)
+    rows.filter(Q(until__lt=now - FORGOTTEN) | simply_end & Q(until__lte=now)).delete()
     return [
-        Surveyed(
-            Endpoint(hold.endpoint, hold.channel, hold.recipient_prefix or None, hold.exact),
+        Standing(
+            endpoint_of(hold),
             hold.failures,
             now - hold.since > limit,
             # Compare and set: of two workers that see the same end, one moves it.
             hold.until <= now
             and bool(rows.filter(pk=hold.pk, until=hold.until).update(until=now + probe_for)),
+            hold.reason == PAUSED,
+            hold.reopened_at is not None,
         )
         for hold in rows.all()
     ]
 
 
+def endpoint_of(hold: Hold) -> Endpoint:
+    return Endpoint(hold.endpoint, hold.channel, hold.recipient_prefix or None, hold.exact)
+
+
 def apply(changes: Iterable[HoldChange], *, now: datetime, using: str) -> None:
-    """Write what a sweep learned: endpoints to hold, endpoints that deliver again, probes not used."""
-    rows = Hold.objects.using(using)
+    """Write what a sweep learned: endpoints that fail, that are held or deliver again, unused probes."""
     for change in changes:
-        endpoint, error = change.endpoint, change.error
-        until = now + timedelta(seconds=change.seconds)
+        error = change.error
         if change.delivers:
-            rows.filter(endpoint=endpoint.key).delete()
+            reopen(Q(endpoint=change.endpoint.key), now=now, using=using)
         elif error is None:
-            rows.filter(endpoint=endpoint.key).update(until=until)
+            rows = Hold.objects.using(using).filter(endpoint=change.endpoint.key, reopened_at__isnull=True)
+            rows.update(until=now)
         else:
-            values = {
-                "reason": error.reason,
-                "error": tidy(str(error)),
-                "until": until,
-                "failures": change.holds,
-                "exact": endpoint.exact,
-            }
-            rows.update_or_create(
-                endpoint=endpoint.key,
-                channel=endpoint.channel,
-                recipient_prefix=endpoint.recipient_prefix or "",
-                defaults=values,
-                create_defaults=values | {"since": now},
-            )
+            outages.note(change.endpoint, change, error, now=now, using=using)
+            if change.holds:
+                _hold(change, {"reason": error.reason, "error": tidy(str(error))}, now, using)
+
+
+def _hold(change: HoldChange, why: dict[str, object], now: datetime, using: str) -> None:
+    endpoint, rows = change.endpoint, Hold.objects.using(using)
+    which = {
+        "endpoint": endpoint.key,
+        "channel": endpoint.channel,
+        "recipient_prefix": endpoint.recipient_prefix or "",
+    }
+    # One that had delivered meanwhile is held anew.
+    rows.filter(**which, reopened_at__isnull=False).update(since=now, reopened_at=None)
+    values = why | {
+        "until": now + timedelta(seconds=change.seconds),
+        "failures": change.holds,
+        "exact": endpoint.exact,
+    }
+    rows.update_or_create(**which, defaults=values, create_defaults=values | {"since": now})
+
+
+def reopen(which: Q, *, now: datetime, using: str) -> int:
+    """The endpoints deliver: their holds turn into recoveries, their outages end. How many holds ended."""
+    held = Hold.objects.using(using).filter(which, reopened_at__isnull=True).exclude(reason=PAUSED)
+    ended: int = held.update(reopened_at=now, until=now + RECOVERY)
+    outages.end(which, now=now, using=using)
+    return ended
+
+
+# What operators do
+
+
+def pause(
+    channel: str,
+    recipient: str = "",
+    *,
+    exact: bool = True,
+    span: timedelta,
+    limit: timedelta,
+    by: str,
+    why: str = "",
+    using: str,
+) -> Hold:
+    """Send nothing to a channel, or to one recipient of it, for a time of at most `limit`.
+
+    exact  just this recipient; else all that begin with it: a host
+    A second pause of the same moves the end, but never past `limit` from the first one's start.
+    Raises ValueError for a span that is none or too long.
+    """
+    if not timedelta(0) < span <= limit:
+        raise ValueError(f"a pause is at most HOLD_LIMIT long ({limit}), not {span}")
+    if len(recipient) > 255:
+        raise ValueError("a recipient is at most 255 characters long")
+    now, rows = database_now(using), Hold.objects.using(using)
+    rows.filter(reason=PAUSED, until__lte=now).delete()
+    digest = hashlib.sha256(f"{exact} {recipient}".encode()).hexdigest()[:12]
+    values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + span, "by": by, "failures": 0}
+    hold: Hold
+    hold, made = rows.update_or_create(
+        endpoint=f"{channel.casefold()} paused{f' {digest}' if recipient else ''}",
+        channel=channel,
+        recipient_prefix=recipient,
+        defaults=values,
+        create_defaults=values | {"since": now, "exact": exact and bool(recipient)},
+    )
+    if not made:
+        latest = F("since") + limit
+        rows.filter(pk=hold.pk).update(until=Case(When(until__gt=latest, then=latest), default=F("until")))
+        hold.refresh_from_db(using=using)
+    logger.info("%s paused by %s until %s", scope(hold), by, hold.until)
+    wake_workers(using)
+    return hold
+
+
+def lift(hold: Hold, *, by: str, using: str) -> bool:
+    """End a hold now, unless it has ended: a pause is over, and a held endpoint gets its probe at once."""
+    now, mine = database_now(using), Hold.objects.using(using).filter(pk=hold.pk, reason=hold.reason)
+    if hold.reason == PAUSED or hold.reopened_at:
+        done = bool(mine.filter(reopened_at=hold.reopened_at).delete()[0])
+    else:
+        done = bool(mine.filter(reopened_at__isnull=True).update(until=now))
+    if done:
+        logger.info("%s lifted by %s", scope(hold), by)
+        wake_workers(using)
+    return done
+
+
+def scope(hold: Hold | Outage) -> str:
+    """Which rows, in words."""
+    if not hold.recipient_prefix:
+        return hold.channel
+    return f"{hold.channel} to {hold.recipient_prefix}{'' if hold.exact else '…'}"
+
+
+def waiting(hold: Hold, most: int, using: str) -> int:
+    """How many notifications wait behind it; most + 1 when there are more."""
+    rows = NotificationEvent.objects.using(using).filter(rows_of(hold), status__in=UNDELIVERED)
+    return int(rows.order_by().values("pk")[: most + 1].count())

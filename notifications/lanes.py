@@ -3,14 +3,16 @@
 Pure scheduling in memory: no database, no network, and the time is an argument. A lane starts with
 few attempts in flight and earns one more with every answer, so an endpoint that never answers holds
 only the few that it started with; it loses half when it fails, and is held when it goes on failing.
+After that it delivers its backlog at a bounded rate.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .exceptions import DeliveryError, EndpointEffect
 from .notifiers.base import Endpoint
@@ -27,15 +29,21 @@ MOST_PER_SLOT = 10  # where attempts are so quick that these are done within a s
 class Rules:
     """ceiling: attempts in flight at one endpoint; failures: in a row, until it is held; hold: seconds.
 
+    few, over     this many are enough where they last so long: one row alone fails so seldom that its
+                  budget would be spent before it has failed often
     longest_wish  seconds that a provider's Retry-After can close its endpoint for
+    recovery      attempts a second at an endpoint that was held and delivers again
     """
 
     ceiling: int
     failures: int = 5
+    few: int = 3
+    over: timedelta = timedelta(minutes=2)
     hold: float = 30.0
     auth_hold: float = 900.0
     longest_hold: float = 300.0
     longest_wish: float = 3600.0
+    recovery: float = 20.0
 
 
 @dataclass(slots=True)
@@ -49,7 +57,11 @@ class Lane(Generic[Row]):
     endpoints: set[Endpoint] = field(default_factory=set)
     waiting: deque[Row] = field(default_factory=deque)
     running: int = 0
-    failures: int = 0
+    failures: int = 0  # in a row, in this sweep
+    streak: int = 0  # in a row, in all sweeps
+    since: datetime | None = None  # the first of these
+    error: DeliveryError | None = None  # the last of them
+    told: int = 0  # how many of them are on record
     not_before: float = 0.0
     seconds: float = 1.0  # that an attempt takes of late
     held: bool = False
@@ -57,6 +69,14 @@ class Lane(Generic[Row]):
     probing: bool = False
     worn: bool = False  # held for so long that its rows spend their attempts again
     holds: int = 0  # how often it was held since it last delivered
+    recovery: float | None = None  # attempts a second, while its backlog flows
+
+    @property
+    def pace(self) -> float | None:
+        """Attempts a second; None: no limit."""
+        if self.recovery is None:
+            return self.per_second
+        return min(self.recovery, self.per_second or self.recovery)
 
     @property
     def full(self) -> bool:
@@ -65,7 +85,8 @@ class Lane(Generic[Row]):
     @property
     def capacity(self) -> int:
         # A lane with a pace of its own can only use what it starts within the next seconds.
-        paced = self.per_second and max(1, round(self.per_second * START))
+        pace = self.pace
+        paced = pace and max(1, round(pace * START))
         return paced or self.limit * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
 
     def may_start(self, now: float) -> bool:
@@ -74,13 +95,38 @@ class Lane(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class HoldChange:
-    """An endpoint is held for `seconds` because of `error`, or delivers again, or its probe was not used."""
+    """What a sweep learned: an endpoint fails, or delivers again, or (neither) its probe was not used.
+
+    holds    how often it was held since it last delivered; 0: it fails, and is not held
+    seconds  that it is held for
+    since    its first failure in a row
+    died     notifications that its failure dead-lettered
+    """
 
     endpoint: Endpoint
     seconds: float = 0.0
     error: DeliveryError | None = None
     holds: int = 0
     delivers: bool = False
+    since: datetime | None = None
+    failures: int = 0
+    died: int = 0
+
+
+class Standing(NamedTuple):
+    """What all workers know of an endpoint that is not open to everything.
+
+    failures  how often it was held since it last delivered
+    worn      held for longer than rows may wait: they spend their attempts again
+    ours      the hold has run out, and this worker does the probe
+    """
+
+    endpoint: Endpoint
+    failures: int
+    worn: bool
+    ours: bool
+    paused: bool = False
+    recovering: bool = False
 
 
 class Lanes(Generic[Row]):
@@ -93,17 +139,31 @@ class Lanes(Generic[Row]):
         self.waiting = 0
         self.running = 0
         self.changes: list[HoldChange] = []
+        self.doors: dict[tuple[str, str], Endpoint] = {}  # by channel and recipient
+        self.paused: list[Endpoint] = []
 
     def lane(
         self, endpoint: Endpoint, *, ceiling: int | None = None, per_second: float | None = None
     ) -> Lane[Row]:
         lane = self.lanes.get(endpoint.key)
         if lane is None:
-            top = min(ceiling or self.rules.ceiling, self.rules.ceiling)
-            lane = Lane(endpoint.key, ceiling=top, per_second=per_second, limit=min(START, top))
+            top = self.rules.ceiling
+            lane = Lane(endpoint.key, ceiling=top, per_second=None, limit=min(START, top))
             self.lanes[endpoint.key] = lane
+        if ceiling and ceiling < lane.ceiling:  # who made the lane may not have known it
+            lane.ceiling, lane.limit = ceiling, min(lane.limit, ceiling)
+        lane.per_second = per_second or lane.per_second
         lane.endpoints.add(endpoint)
         return lane
+
+    def apart(self, channel: str, recipient: str) -> Endpoint | None:
+        """Where the row goes that does not wait with its endpoint's others: to a pause, or a closed door."""
+        for pause in self.paused:
+            prefix = pause.recipient_prefix or ""
+            within = recipient == prefix if pause.exact else recipient.startswith(prefix)
+            if within and pause.channel == channel:
+                return pause
+        return self.doors.get((channel, recipient))
 
     def put(self, row: Row, lane: Lane[Row]) -> bool:
         """Let a row wait for its turn; False when its endpoint has enough of them, or is held."""
@@ -132,8 +192,8 @@ class Lanes(Generic[Row]):
             self.waiting -= 1
             self.running += 1
             lane.running += 1
-            if lane.per_second:
-                lane.not_before = max(lane.not_before, now - 0.1) + 1 / lane.per_second
+            if pace := lane.pace:
+                lane.not_before = max(lane.not_before, now - 0.1) + 1 / pace
             return lane, row
         return None
 
@@ -142,7 +202,13 @@ class Lanes(Generic[Row]):
         self.running -= 1
         lane.running -= 1
 
-    def ended(self, lane: Lane[Row], error: DeliveryError | None, seconds: float = 1.0) -> None:
+    def ended(
+        self,
+        lane: Lane[Row],
+        error: DeliveryError | None,
+        seconds: float = 1.0,
+        started_at: datetime | None = None,
+    ) -> None:
         """Learn from an attempt's end. Rows of an endpoint that is held from now on are left to `drain`."""
         self.running -= 1
         lane.running -= 1
@@ -150,22 +216,35 @@ class Lanes(Generic[Row]):
         effect = error.endpoint_effect if error else EndpointEffect.HEALTHY
         if effect == EndpointEffect.HEALTHY:
             self._healthy(lane)
-        elif effect == EndpointEffect.HELD and error:
+        elif error and error.blames_endpoint:
+            self._failed(lane, error, started_at)
+
+    def _failed(self, lane: Lane[Row], error: DeliveryError, started_at: datetime | None) -> None:
+        lane.failures, lane.streak, lane.error = lane.failures + 1, lane.streak + 1, error
+        if started_at:
+            lane.since = min(lane.since or started_at, started_at)
+        if error.endpoint_effect == EndpointEffect.HELD:
             self._hold(lane, error, self._wish(error))
-        elif effect == EndpointEffect.COUNTS and error:
-            lane.failures += 1
-            lane.limit = max(1, lane.limit // 2)
-            if lane.probing or lane.failures >= self.rules.failures:
-                self._hold(lane, error, self._pause(lane))
+            return
+        lane.limit = max(1, lane.limit // 2)
+        lasting = lane.since and started_at and started_at - lane.since >= self.rules.over
+        down = lane.failures >= self.rules.failures or (lasting and lane.streak >= self.rules.few)
+        if lane.probing or down:
+            self._hold(lane, error, self._pause(lane))
 
     def _healthy(self, lane: Lane[Row]) -> None:
-        lane.failures = 0
         lane.limit = min(lane.limit + 1, lane.ceiling)
+        if lane.held:
+            return  # this attempt began before: it is the probe that decides
         if lane.probing or lane.worn:
             lane.probing = lane.worn = False
             lane.holds = 0
             lane.limit = min(START, lane.ceiling)
+            lane.recovery = self.rules.recovery
+            lane.told = max(lane.told, 1)
+        if lane.told:
             self.changes += [HoldChange(endpoint, delivers=True) for endpoint in lane.endpoints]
+        _forget_failures(lane)
 
     def _wish(self, error: DeliveryError) -> float:
         if error.retry_after is None:
@@ -181,7 +260,57 @@ class Lanes(Generic[Row]):
             return
         lane.held, lane.pause = True, seconds
         lane.holds += 1
-        self.changes += [HoldChange(e, seconds, error, lane.holds) for e in lane.endpoints]
+        self._tell(lane, error, seconds=seconds, holds=lane.holds)
+
+    def _tell(self, lane: Lane[Row], error: DeliveryError, **said: Any) -> None:
+        said |= {"since": lane.since, "failures": lane.streak}
+        self.changes += [HoldChange(endpoint, error=error, **said) for endpoint in lane.endpoints]
+        lane.told = max(lane.streak, 1)
+
+    def died(self, lane: Lane[Row], error: DeliveryError) -> None:
+        """A notification was dead-lettered because its endpoint failed."""
+        self._tell(lane, error, died=1)
+
+    def tell_failures(self) -> None:
+        """Put on record which endpoints fail at the moment: the next sweep may be another process."""
+        for lane in list(self.lanes.values()):
+            if lane.error and lane.streak > lane.told:
+                self._tell(lane, lane.error)
+
+    def know_failures(self, ongoing: Iterable[tuple[Endpoint, datetime, int]]) -> None:
+        """What all sweeps together know of endpoints that fail: since when, how often in a row."""
+        known = {change.endpoint.key for change in self.changes}
+        for endpoint, since, failures in ongoing:
+            self._know_door(endpoint)
+            lane = self.lane(endpoint)
+            lane.since = min(lane.since or since, since)
+            lane.streak = max(lane.streak, failures)
+            lane.told = max(lane.streak, 1)
+            known.add(endpoint.key)
+        for key, lane in list(self.lanes.items()):
+            if lane.told and key not in known:  # another worker delivered there
+                _forget_failures(lane)
+
+    def know(self, standings: Collection[Standing]) -> None:
+        """What all workers together know, at the beginning of a sweep."""
+        self.reopen_except({known.endpoint.key for known in standings if not known.recovering})
+        self.paused = [known.endpoint for known in standings if known.paused]
+        self.doors = {}
+        for known in standings:
+            endpoint = known.endpoint
+            self._know_door(endpoint)
+            if known.recovering:
+                self.lane(endpoint).recovery = self.rules.recovery
+            elif known.worn and not known.paused:
+                self.wear(endpoint)
+            elif known.ours:
+                self.probe(endpoint, known.failures)
+            else:
+                self.keep_held(endpoint)
+
+    def _know_door(self, endpoint: Endpoint) -> None:
+        if endpoint.exact and endpoint.recipient_prefix:
+            self.doors.setdefault((endpoint.channel, endpoint.recipient_prefix), endpoint)
 
     def keep_held(self, endpoint: Endpoint) -> None:
         """Another worker found this endpoint down, and its hold is not over."""
@@ -191,7 +320,10 @@ class Lanes(Generic[Row]):
         """Open what nobody holds any more: an operator lifted it, or another worker's probe came through."""
         ours = {change.endpoint.key for change in self.changes}
         for key, lane in list(self.lanes.items()):
-            if (lane.held or lane.worn) and key not in held and key not in ours:
+            if key in ours:
+                continue
+            lane.recovery = None
+            if (lane.held or lane.worn) and key not in held:
                 lane.held, lane.worn, lane.failures = False, False, 0
             if len(self.lanes) > MANY and not (lane.held or lane.waiting or lane.running):
                 del self.lanes[key]
@@ -207,9 +339,11 @@ class Lanes(Generic[Row]):
         lane = self.lane(endpoint)
         lane.held, lane.probing, lane.limit, lane.holds = False, True, 1, holds
 
-    def hold(self, endpoint: Endpoint, error: DeliveryError) -> None:
+    def hold(self, endpoint: Endpoint, error: DeliveryError, started_at: datetime | None = None) -> Lane[Row]:
         """Hold one destination, where the rest of its endpoint's rows may go on."""
-        self._hold(self.lane(endpoint), error, self._wish(error))
+        lane = self.lane(endpoint)
+        self._failed(lane, error, started_at)
+        return lane
 
     def drain(self, everything: bool = False) -> list[tuple[Row, float]]:
         """Take out the rows whose endpoint is held, each with the seconds that it is; or all rows."""
@@ -235,3 +369,7 @@ class Lanes(Generic[Row]):
         for lane in self.lanes.values():
             if lane.held or len(lane.waiting) > lane.capacity // 2:
                 yield from lane.endpoints
+
+
+def _forget_failures(lane: Lane[Any]) -> None:
+    lane.failures, lane.streak, lane.told, lane.since, lane.error = 0, 0, 0, None, None

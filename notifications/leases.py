@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
     delay     until the next attempt, where status is failed
     error     the attempt's error, None where it succeeded
     duration  of the attempt, in milliseconds
+    spent     whether it counts towards the budget; a probe that fails does not
     """
 
     event: NotificationEvent
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
     error: str | None = None
     reason: str = ""
     status_code: int | None = None
+    spent: bool = True
 
 
 def claim(
@@ -124,6 +126,7 @@ RECORDED = (
     ("reason", "text"),
     ("status_code", "integer"),
     ("error", "text"),
+    ("spared", "boolean"),
 )
 
 
@@ -151,7 +154,8 @@ def _carry(outcomes: Sequence[Outcome], now: datetime, using: str) -> str:
 
 def _failure(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict[str, Any]:
     due = connection.ops.adapt_datetimefield_value(now + o.delay) if o.delay is not None else None
-    return {"reason": o.reason, "error": tidy(o.error), "next_retry_at": due}
+    said = {"reason": o.reason, "error": tidy(o.error), "next_retry_at": due}
+    return said if o.spent else {**said, "spared": True}
 
 
 def _settle(batch: str, now: datetime, using: str) -> set[str]:
@@ -164,7 +168,8 @@ def _settle(batch: str, now: datetime, using: str) -> set[str]:
     statement = f"""
         UPDATE notification_events SET leased_until = NULL,
                status = o.status,
-               retry_count = retry_count + CASE WHEN o.status = 'failed' THEN 1 ELSE 0 END,
+               retry_count = retry_count
+                             + CASE WHEN o.status = 'failed' AND o.spared IS NULL THEN 1 ELSE 0 END,
                next_retry_at = o.next_retry_at,
                sent_at = CASE WHEN o.status = 'sent' THEN %s ELSE sent_at END,
                last_error = CASE WHEN o.status <> 'sent' THEN o.error ELSE last_error END,

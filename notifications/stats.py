@@ -342,7 +342,8 @@ def quantile(q: float, counts: Sequence[int], total: int, bounds: Sequence[float
 
 
 def _holds(moment: Moment) -> dict[str, Any]:
-    return {"holds": tuple(Hold.objects.using(moment.using).order_by("endpoint", "pk")[:MOST_HOLDS])}
+    held = Hold.objects.using(moment.using).filter(reopened_at__isnull=True)
+    return {"holds": tuple(held.order_by("endpoint", "pk")[:MOST_HOLDS])}
 
 
 def _latest(moment: Moment) -> dict[str, Any]:
@@ -409,5 +410,5 @@ def _deliveries(traffic: Traffic) -> dict[str, Any]:
 
 def _hold(hold: Hold) -> dict[str, Any]:
     """Without its recipients: their addresses can be secrets."""
-    names = ("endpoint", "channel", "reason", "error", "since", "until", "failures")
+    names = ("endpoint", "channel", "reason", "error", "since", "until", "failures", "by")
     return {name: getattr(hold, name) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from . import backoff
@@ -60,6 +60,11 @@ def decide(
         jitter=jitter(),
     )
     return failure(status=Status.FAILED, delay=wait)
+
+
+def spare(outcome: Outcome, seconds: float) -> Outcome:
+    """A probe of a held endpoint failed: its row waits on with the others, and nothing is spent."""
+    return outcome._replace(status=Status.FAILED, delay=timedelta(seconds=seconds), spent=False)
 
 
 def as_delivery_error(error: BaseException) -> DeliveryError:

@@ -151,6 +151,8 @@ def test_defaults_of_the_app() -> None:
         "LEASE": "0:02:00",
         "HOLD_LIMIT": "4:00:00",
         "DATABASE_TIMEOUT": "0:00:30",
+        "RECOVERY_RATE": 20,
+        "REDRIVE_ON_RECOVERY": False,
         "MAX_ATTEMPTS": 5,
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,

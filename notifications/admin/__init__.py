@@ -27,7 +27,7 @@ from django.views.decorators.http import require_POST
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, Status
 from ..queryset import REQUEUEABLE, NotificationQuerySet
-from . import bulk, cells, dashboard, progress, sending
+from . import bulk, cells, dashboard, endpoints, progress, sending
 from .changelist import TABS, NotificationChangeList, Tab
 from .filters import FILTERS
 from .narrowing import NARROWING, READ
@@ -42,7 +42,8 @@ else:
 
 TEMPLATES = "admin/notifications/notificationevent"
 REFRESH_HEADER = "X-Notifications-Refresh"
-PLACES = {"Dashboard": "dashboard", "Operations": "operations"}  # beside the tabs: the names of our pages
+# Beside the tabs: the names of our pages.
+PLACES = {"Dashboard": "dashboard", "Endpoints": "endpoints", "Operations": "operations"}
 
 
 @admin.register(NotificationEvent)
@@ -176,6 +177,7 @@ class NotificationAdmin(NotificationModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
             "dashboard": ("dashboard/", self.dashboard_view),
+            "endpoints": ("endpoints/", self.endpoints_view),
             "operations": ("operations/", self.operations_view),
             "operation": ("operations/<int:operation_id>/", self.operation_view),
             "requeue": ("<path:object_id>/requeue/", self.requeue_view),
@@ -191,6 +193,10 @@ class NotificationAdmin(NotificationModelAdmin):
         self._require_view(request)
         name = "dashboard_live" if REFRESH_HEADER in request.headers else "dashboard"
         return dashboard.page(self, request, f"{TEMPLATES}/{name}.html")
+
+    def endpoints_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return endpoints.page(self, request)
 
     def operations_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
@@ -212,6 +218,7 @@ class NotificationAdmin(NotificationModelAdmin):
             **self._common(request),
             "opts": self.opts,
             "media": self.media,
+            "endpoints_url": self.url("endpoints"),
             "operations_url": self.url("operations"),
         }
         return TemplateResponse(request, template, {**common, **context})

@@ -162,6 +162,16 @@ class UntilFilter(LinkedFilter):
     parameter_name = "until"
 
 
+class OutageFilter(LinkedFilter):
+    title = "outage"
+    parameter_name = "outage"
+
+
+class RedrivenFilter(LinkedFilter):
+    title = "redriven"
+    parameter_name = "redriven"
+
+
 FILTERS = (
     StatusFilter,
     ChannelFilter,
@@ -171,4 +181,6 @@ FILTERS = (
     ErrorFilter,
     SinceFilter,
     UntilFilter,
+    OutageFilter,
+    RedrivenFilter,
 )

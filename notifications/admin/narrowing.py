@@ -16,7 +16,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.text import smart_split, unescape_string_literal
 
-from ..models import NotificationEvent, Status
+from .. import outages
+from ..models import NotificationEvent, Outage, Status
 from ..queryset import NotificationQuerySet
 from .errors import alike
 
@@ -78,6 +79,14 @@ def moment(value: str) -> datetime:
     return at if timezone.is_aware(at) else timezone.make_aware(at)
 
 
+def by_outage(rows: NotificationQuerySet, value: str, now: datetime) -> NotificationQuerySet:
+    """What died of it and was not requeued since."""
+    outage = Outage.objects.filter(pk=value).first() if value.isascii() and value.isdecimal() else None
+    if outage is None:
+        raise Meaningless(value)
+    return outages.died_of(rows, outage)
+
+
 def by_words(rows: NotificationQuerySet, value: str, now: datetime) -> NotificationQuerySet:
     return searched(rows, value, exactly(value))
 
@@ -116,6 +125,8 @@ NARROWING: Mapping[str, Callable[[NotificationQuerySet, str, datetime], Notifica
     "age": by_age,
     "since": by_time("gte"),
     "until": by_time("lte"),
+    "outage": by_outage,
+    "redriven": lambda rows, value, now: outages.not_redriven(rows),
     "q": by_words,
 }
 
@@ -137,7 +148,7 @@ def reach(params: Mapping[str, Any], exact: bool) -> int | None:
 
     exact  the search means an id or a certificate
     """
-    if params.get("error") or (params.get("q") and not exact):
+    if params.get("error") or params.get("outage") or (params.get("q") and not exact):
         return READ
     if exact or params.get("certificate_id"):
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .. import conf, leases
 from ..engine import Engine
 from ..exceptions import TransitionRefused
+from ..holds import PAUSED
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
 from ..queryset import REQUEUEABLE, database_now
 from ..sweeps import Options, Source
@@ -53,15 +54,20 @@ def send(event: NotificationEvent) -> Outcome:
     attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
     if attempt is None:
         return _untried(
-            event, "Not sent now: its endpoint is held. It stays pending, and the next sweep sends it."
+            event,
+            "Not sent now: its endpoint is held or paused. It stays pending, and a later sweep sends it.",
         )
     fresh: NotificationEvent = NotificationEvent.objects.get(pk=event.pk)
     return Outcome(fresh, _told(attempt, fresh.status), attempt)
 
 
 def _end_holds_of(event: NotificationEvent) -> None:
-    """Whoever waits for one delivery wants it tried: its holds run out, so this attempt is their probe."""
-    for hold in Hold.objects.filter(channel__iexact=event.channel):
+    """Whoever waits for one delivery wants it tried: its holds run out, so this attempt is their probe.
+
+    A pause is somebody's decision, and stands.
+    """
+    held = Hold.objects.filter(channel__iexact=event.channel, reopened_at__isnull=True)
+    for hold in held.exclude(reason=PAUSED):
         exactly = event.recipient == hold.recipient_prefix
         if exactly or (not hold.exact and event.recipient.startswith(hold.recipient_prefix)):
             Hold.objects.filter(pk=hold.pk).update(until=database_now(Hold.objects.db))

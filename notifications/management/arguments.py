@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -27,6 +27,14 @@ def text(given: str) -> str:
     if "\x00" in given:
         raise argparse.ArgumentTypeError("the text has a NUL character in it")
     return given
+
+
+def span(given: str) -> timedelta:
+    """How long: 30m, 1h."""
+    try:
+        return durations.parse(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def moment(given: str) -> datetime:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.utils import timezone
 
-from notifications import conf
+from notifications import conf, holds
 from notifications.exceptions import DeliveryError, UnknownOutcome
 from notifications.models import Hold
 from notifications.notifiers.base import Delivered, Message, Notifier, load
+from notifications.queryset import database_now, wake_workers
 from notifications.verdict import as_delivery_error
 
 
@@ -66,9 +67,14 @@ async def _answer(notifier: Notifier, message: Message, within: float) -> Delive
 
 
 def lift_holds(trial: Trial) -> int:
-    """The endpoint delivers, so nothing need wait for it any more: how many holds that ended."""
+    """The endpoint delivers, so nothing need wait for it any more: how many holds that ended.
+
+    An operator's pause stays: it says nothing about the endpoint's health.
+    """
     endpoint = trial.notifier.endpoint(trial.message)
     same = Q(endpoint=endpoint.key)
     same |= Q(channel=endpoint.channel, recipient_prefix=trial.message.recipient, exact=True)
-    ended, _ = Hold.objects.filter(same).delete()
-    return int(ended)
+    using = Hold.objects.db
+    ended = holds.reopen(same, now=database_now(using), using=using)
+    wake_workers(using)
+    return ended

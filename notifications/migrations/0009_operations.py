@@ -6,28 +6,10 @@ from typing import Any
 
 import django.db.models.deletion
 from django.db import migrations, models
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.state import ProjectState
 
 import notifications.models
 
-from ._adopt import CreateTable, cascade
-
-
-class AddColumn(migrations.AddField):
-    """A column of a table of our own, unless an earlier run has made it."""
-
-    def database_forwards(
-        self, app_label: str, editor: BaseDatabaseSchemaEditor, old: ProjectState, new: ProjectState
-    ) -> None:
-        model: Any = new.apps.get_model(app_label, self.model_name)
-        if not self.allow_migrate_model(editor.connection.alias, model):
-            return
-        field = model._meta.get_field(self.name)
-        with editor.connection.cursor() as cursor:
-            known = editor.connection.introspection.get_table_description(cursor, model._meta.db_table)
-        if field.column not in {column.name for column in known}:
-            super().database_forwards(app_label, editor, old, new)
+from ._adopt import AddColumn, CreateTable, cascade
 
 
 def reason() -> models.TextField[str, str]:

@@ -15,7 +15,7 @@ def key() -> models.BigAutoField[int, int]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("notifications", "0009_operations")]
+    dependencies = [("notifications", "0010_outages")]
 
     operations = [
         CreateTable(

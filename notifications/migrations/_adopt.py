@@ -138,6 +138,20 @@ class CreateTable(migrations.CreateModel):
             super().database_forwards(app_label, editor, *states)
 
 
+class AddColumn(migrations.AddField):
+    """A column of a table of our own, unless an earlier run has made it."""
+
+    def database_forwards(self, app_label: str, editor: Editor, old: ProjectState, new: ProjectState) -> None:
+        model: Any = new.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(editor.connection.alias, model):
+            return
+        field = model._meta.get_field(self.name)
+        with editor.connection.cursor() as cursor:
+            known = editor.connection.introspection.get_table_description(cursor, model._meta.db_table)
+        if field.column not in {column.name for column in known}:
+            super().database_forwards(app_label, editor, old, new)
+
+
 def cascade(table: str) -> migrations.RunPython:
     """Rows of `table` go with their notification, also when certctl deletes it behind Django's back."""
     name = f"fk_{table}_notification"

@@ -15,7 +15,7 @@ from .history import (
     Reading,
     Requeue,
 )
-from .state import AGES, DURATIONS, Death, Hold, SweepKind, SweepRun, Tally, Worker
+from .state import AGES, DURATIONS, Death, Hold, Outage, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
     "AGES",
@@ -31,6 +31,7 @@ __all__ = [
     "Index",
     "NotificationEvent",
     "OperationKind",
+    "Outage",
     "Reading",
     "Requeue",
     "Status",

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from .events import Index
+from .history import belongs_to_operation
 
 
 class SweepKind(models.TextChoices):
@@ -120,6 +121,9 @@ class Hold(models.Model):
 
     A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
     (or is just it, where `exact`); "" means all of the channel's rows. One endpoint can have several.
+
+    by           the operator who paused it; "" where a worker found it down
+    reopened_at  when it delivered again: until `until` its backlog flows at a bounded rate
     """
 
     endpoint = models.TextField()
@@ -131,6 +135,8 @@ class Hold(models.Model):
     since = models.DateTimeField()
     until = models.DateTimeField()
     failures = models.PositiveIntegerField(default=1)
+    by = models.CharField(max_length=255, blank=True, default="")
+    reopened_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar = models.Manager()
 
@@ -145,6 +151,48 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
+
+
+class Outage(models.Model):
+    """From the first failure in a row of one endpoint until it delivered again. Rows as for Hold.
+
+    An outage that killed nothing is forgotten when it ends.
+
+    failures     in a row that were seen
+    died         how many notifications were dead-lettered by it, about
+    redriven_by  who had them requeued; "system" where REDRIVE_ON_RECOVERY did
+    """
+
+    endpoint = models.TextField()
+    channel = models.CharField(max_length=255)
+    recipient_prefix = models.CharField(max_length=255, blank=True, default="")
+    exact = models.BooleanField(default=False)
+    reason = models.CharField(max_length=20)
+    error = models.TextField()
+    since = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0)
+    died = models.PositiveIntegerField(default=0)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    redriven_at = models.DateTimeField(null=True, blank=True)
+    redriven_by = models.CharField(max_length=255, blank=True, default="")
+    operation = belongs_to_operation()
+
+    objects: ClassVar = models.Manager()
+
+    class Meta:
+        db_table = "notification_outages"
+        ordering = ("-since", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["endpoint", "channel", "recipient_prefix"],
+                name="uniq_notification_outages_open",
+                condition=models.Q(ended_at__isnull=True),
+            ),
+        )
+
+    def __str__(self) -> str:
+        end = f"{self.ended_at:%Y-%m-%d %H:%M:%S}" if self.ended_at else "now"
+        return f"{self.endpoint} from {self.since:%Y-%m-%d %H:%M:%S} to {end}"
 
 
 class Worker(models.Model):

@@ -178,7 +178,8 @@ def test_a_test_that_arrives_opens_the_endpoint_again(run: Run, webhook: HttpRec
     ]
     ran = run("test", "Webhook", recipient)
     assert (ran.code, ran.err) == (0, "2 held endpoints opened again\n")
-    assert list(Hold.objects.order_by("pk").values_list("pk", flat=True)) == sorted(others)
+    still_held = Hold.objects.filter(reopened_at=None).order_by("pk")
+    assert list(still_held.values_list("pk", flat=True)) == sorted(others)
 
 
 def test_a_test_that_fails_leaves_the_hold(run: Run, webhook: HttpReceiver) -> None:

@@ -51,10 +51,11 @@ def test_one_probe_opens_the_endpoint_again(script: Script) -> None:
     script.otherwise = Script().otherwise
     expire()
     assert delivery.send_pending().sent == 25
-    assert not Hold.objects.exists()
+    hold = Hold.objects.get()
+    assert (hold.reopened_at is not None, hold.until > ahead(minutes=9)) == (True, True)
 
 
-def test_a_probe_that_fails_costs_one_attempt_and_doubles_the_hold(script: Script) -> None:
+def test_a_probe_that_fails_costs_no_attempt_and_doubles_the_hold(script: Script) -> None:
     script.otherwise = DOWN
     for _ in range(30):
         factories.pending()
@@ -63,6 +64,10 @@ def test_a_probe_that_fails_costs_one_attempt_and_doubles_the_hold(script: Scrip
     assert delivery.send_pending().rescheduled == 1
     hold = Hold.objects.get()
     assert hold.failures == 2
+    [probed] = NotificationEvent.objects.failed().filter(retry_count=0)
+    assert probed.last_error == "no connection"
+    assert hold.until - timedelta(seconds=1) < probed.next_retry_at <= hold.until
+    assert [attempt.number for attempt in probed.deliveryattempts.all()] == [1]
     assert hold.until > ahead(seconds=50)
 
 

@@ -9,7 +9,10 @@ import django
 import pytest
 
 from notifications import conf, delivery, leases
-from notifications.models import NotificationEvent, Status, SweepRun
+from notifications.engine import Engine
+from notifications.models import Hold, NotificationEvent, Status, SweepRun
+from notifications.queryset import database_now
+from notifications.sweeps import Options, Source
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
@@ -84,3 +87,24 @@ def conf_now() -> Any:
     from notifications.queryset import database_now
 
     return database_now("default")
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_batch_that_waits_for_one_probe_comes_to_its_end(script: Script) -> None:
+    """One slot takes in few rows: the others wait where the batch is, and are counted once."""
+    for _ in range(10):
+        factories.pending()
+    Hold.objects.create(
+        endpoint="webhook",
+        channel="Webhook",
+        reason="server",
+        error="e",
+        since=ago(minutes=1),
+        until=ago(seconds=1),
+    )
+    claimed = leases.claim(
+        NotificationEvent.objects.pending(), 10, now=database_now("default"), lease=timedelta(minutes=2)
+    )
+    source = Source("batch", rows=claimed)
+    Engine(conf.current(), Options(limit=10, log=False), [source]).run()
+    assert (source.result.claimed, source.result.sent, source.in_hand) == (10, 10, 0)

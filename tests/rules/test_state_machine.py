@@ -55,6 +55,7 @@ ANSWERS: dict[str, Any] = {
     "permanent": PermanentError("malformed"),
     "auth": PermanentError("key revoked", reason=Reason.AUTH),
 }
+BLAMES_ENDPOINT = {"transient", "unknown", "crash", "later", "auth"}
 OUTCOMES = {"ok": "sent", "crash": "transient", "later": "transient", "auth": "permanent"}
 
 
@@ -76,6 +77,7 @@ class Row:
     # Since the last requeue: where `attempts` goes on, and the retry_count that it began with.
     first_attempt: int = 0
     born_with: int = 0
+    spared: int = 0  # attempts that were probes of a held endpoint, and failed
 
     @property
     def undelivered(self) -> bool:
@@ -108,6 +110,13 @@ class Row:
         else:
             wait = timedelta(minutes=2**retry_count)
             self.fail(now + min(CAP, max(wait, timedelta(minutes=30)) if answer == "later" else wait))
+
+    def spare(self, answer: str, next_retry_at: datetime) -> None:
+        """A held endpoint's probe failed: it costs nothing."""
+        self.log(OUTCOMES.get(answer, answer), self.retry_count)
+        self.fail(next_retry_at)
+        self.retry_count -= 1
+        self.spared += 1
 
     def conclude_without_notifier(self, then: str, now: datetime) -> None:
         """Rule 6."""
@@ -215,7 +224,7 @@ class Life(RuleBasedStateMachine):
     def sweep(self, kind: str, answers: list[str], budget: int, missing: str, unscheduled: bool) -> None:
         said = {pk: answers[n % len(answers)] for n, pk in enumerate(self.rows)}
         script = Script({pk: ANSWERS[answer] for pk, answer in said.items()})
-        closed = held_channels()
+        closed, probed = held_channels(), channels_to_probe(self.now)
         with configured(script, missing):
             result = delivery.sweep(
                 kind, max_attempts=budget, include_unscheduled=unscheduled, clock=lambda: self.now
@@ -226,10 +235,17 @@ class Life(RuleBasedStateMachine):
         assert max(Counter(script.ids).values(), default=0) <= 1, "sent twice by one sweep"
         closed |= held_channels()
         self.any_held = bool(closed)
+        order: dict[str, list[str]] = {}
+        for pk in script.ids:
+            order.setdefault(self.rows[pk].channel.casefold(), []).append(pk)
+        probes = {order[name][0] for name in probed if name in order}
         for pk in eligible:
             row = self.rows[pk]
             if row.channel == "Gone":
                 row.conclude_without_notifier(missing, self.now)
+            elif pk in probes and said[pk] in BLAMES_ENDPOINT:
+                row.spare(said[pk], self.now)
+                self.allow_wait(pk)
             elif pk in script.ids:
                 row.conclude(said[pk], row.retry_count, self.now, budget)
                 self.allow_jitter(pk, said[pk])
@@ -354,7 +370,7 @@ class Life(RuleBasedStateMachine):
         row.status, row.retry_count, row.next_retry_at = "pending", 0, None
         row.leased_until, row.last_error = None, None
         row.requeues += 1
-        row.first_attempt, row.born_with = len(row.attempts), 0
+        row.first_attempt, row.born_with, row.spared = len(row.attempts), 0, 0
         row.buried = row.foreign = False
 
     @precondition(lambda self: self.rows)
@@ -434,9 +450,12 @@ class Life(RuleBasedStateMachine):
         row = self.rows[event.pk]
         since = [number for number, _ in attempts[row.first_attempt :]]
         ended = event.status in ("sent", "dead", "read") and not row.buried
-        assert since == list(range(row.born_with + 1, row.born_with + len(since) + 1))
-        assert event.retry_count == row.born_with + len(since) - ended
-        assert row.born_with + len(since) <= BUDGET
+        # A probe that failed has the number that the next attempt has again.
+        counted = len(since) - row.spared
+        assert sorted(set(since)) == list(range(row.born_with + 1, max([row.born_with, *since]) + 1))
+        assert since == sorted(since)
+        assert event.retry_count == row.born_with + counted - ended
+        assert row.born_with + counted <= BUDGET
 
     def check_holders(self, stored: dict[str, NotificationEvent]) -> None:
         """Nobody holds what another holds."""
@@ -465,7 +484,14 @@ def said(answer: Any) -> Any:
 
 
 def held_channels() -> set[str]:
-    return {name.casefold() for name in Hold.objects.values_list("channel", flat=True)}
+    held = Hold.objects.filter(reopened_at=None)
+    return {name.casefold() for name in held.values_list("channel", flat=True)}
+
+
+def channels_to_probe(now: datetime) -> set[str]:
+    """Those whose hold is over, but for the worn ones, whose rows spend their attempts."""
+    held = Hold.objects.filter(reopened_at=None, until__lte=now, since__gte=now - conf.Conf().hold_limit)
+    return {name.casefold() for name in held.values_list("channel", flat=True)}
 
 
 def configured(script: Script, missing: str) -> Any:

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from notifications import conf, stats
-from notifications.management import arguments, changing, display, pruning, trial
+from notifications.management import arguments, changing, display, holding, pruning, trial
 from notifications.management.cli import Progress, count, one_line_errors, stop_on_signals, terminal
 from notifications.models import NotificationEvent, Status
 from notifications.queryset import READABLE, REQUEUEABLE, NotificationQuerySet
@@ -29,6 +29,9 @@ VERBS = {
     "read": "mark as seen (sent) or dismissed (dead)",
     "stats": "how things stand",
     "test": "send one test alert through a channel, and say what the provider answered",
+    "holds": "endpoints that are held, paused or on their way back",
+    "pause": "send nothing to a channel or a recipient for a time",
+    "lift": "end a hold or a pause now",
     "prune": "delete old notifications that are sent or read, a batch at a time",
 }
 
@@ -93,6 +96,15 @@ class Command(BaseCommand):
         verb.add_argument("recipient", metavar="RECIPIENT", type=arguments.text)
         verb.add_argument("--type", default="ExpirationWarning", type=arguments.text)
         verb.add_argument("--message", type=arguments.text, default="This is a test. Nothing is wrong.")
+
+    def add_holds_arguments(self, verb: CommandParser) -> None:
+        pass
+
+    def add_pause_arguments(self, verb: CommandParser) -> None:
+        holding.add_pause_arguments(verb)
+
+    def add_lift_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("number", metavar="NUMBER", type=count, help="as `holds` lists it")
 
     def add_prune_arguments(self, verb: CommandParser) -> None:
         verb.add_argument(
@@ -189,6 +201,15 @@ class Command(BaseCommand):
             raise CommandError(f"not delivered: {display.printable(tried.error)}")
         if lifted := trial.lift_holds(tried):
             self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
+
+    def do_holds(self, options: dict[str, Any]) -> None:
+        holding.show(self.screen(options), as_one_line=options["json"])
+
+    def do_pause(self, options: dict[str, Any]) -> None:
+        holding.pause(self.screen(options), options, by=operator())
+
+    def do_lift(self, options: dict[str, Any]) -> None:
+        holding.lift(self.screen(options), options, by=operator())
 
     def do_prune(self, options: dict[str, Any]) -> None:
         before, statuses = options["older_than"], options["status"]

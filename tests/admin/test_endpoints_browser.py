@@ -1,0 +1,80 @@
+"""Pausing, lifting and redriving in a real browser."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from notifications.models import NotificationEvent, Outage
+from tests.admin.browser import Open, assert_accessible, assert_fits
+from tests.admin.conftest import LIST
+from tests.admin.test_endpoints import hold, outage
+from tests.factories import ago, ahead, pending
+from tests.scripted import Script
+
+PAGE = LIST + "endpoints/"
+
+
+def test_an_operators_night(visit: Open, script: Script) -> None:
+    """A pause is made and ended, a hold is lifted, and what an outage killed goes out again."""
+    held, over = hold(), outage()
+    pending(recipient="https://hooks.example.com/1")
+    page = visit(LIST)
+    page.get_by_role("link", name="Endpoints").click()
+    expect(page.get_by_role("row", name="hooks.example.com")).to_contain_text("held")
+
+    page.get_by_label("Channel").select_option("Webhook")
+    page.get_by_label("For how long").fill("30m")
+    page.get_by_label("Why").fill("<b>they move</b>")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("Paused Webhook until")
+    expect(page.get_by_text("by superuser <b>they move</b>")).to_be_visible()
+
+    page.get_by_role("button", name="End the pause: Webhook").click()
+    expect(page.locator(".messagelist")).to_have_text("Lifted: Webhook is not paused any more.")
+    page.get_by_role("button", name="Try now: Webhook to https://hooks.example.com/…").click()
+    expect(page.locator(".messagelist")).to_contain_text("gets one probe with the next sweep")
+    held.refresh_from_db()
+    assert held.until <= ahead()
+
+    page.get_by_role("button", name="Requeue these: dead of the outage of Webhook").click()
+    expect(page.locator(".messagelist")).to_contain_text("Requeued: 3 notifications.")
+    assert not NotificationEvent.objects.dead().exists()
+    page.get_by_role("link", name="by superuser").click()
+    expect(page.get_by_text(f"all that match “status=dead&outage={over.pk}”")).to_be_visible()
+
+
+def test_how_it_looks(visit: Open, script: Script, tmp_path: Path) -> None:
+    """On a desk and on a phone, light and dark: nothing is wider than the screen."""
+    hold()
+    hold(
+        endpoint="slack",
+        recipient_prefix="",
+        reopened_at=ago(minutes=1),
+        until=ahead(minutes=9),
+        channel="Slack",
+    )
+    hold(
+        endpoint="webhook paused",
+        recipient_prefix="",
+        reason="paused",
+        by="ada",
+        error="they move their host",
+    )
+    outage()
+    Outage.objects.create(
+        endpoint="email",
+        channel="Email",
+        reason="auth",
+        error="SMTP 535: refused",
+        since=ago(hours=1),
+        died=2,
+    )
+    folder = os.environ.get("SCREENSHOTS") or str(tmp_path)
+    for who, width, theme in (("superuser", 1280, "light"), ("requeuer", 375, "dark")):
+        page = visit(PAGE, who, width=width, theme=theme, policy=False)
+        page.screenshot(path=f"{folder}/endpoints-{width}-{theme}.png", full_page=True)
+        assert_fits(page, width)
+        assert_accessible(page)
