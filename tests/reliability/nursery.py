@@ -31,11 +31,11 @@ def main() -> None:
 
 def preload() -> None:
     """What every child would otherwise import for itself."""
-    from notifications import conf, engine, worker
+    from notifications import attempts, conf, worker
     from notifications.management.commands import notifications, retry_notifications, run_notifications
 
     assert all((worker, notifications, retry_notifications, run_notifications))
-    engine.load_all(conf.current())
+    attempts.load_all(conf.current())
 
 
 def obey(order: dict[str, Any], children: set[int]) -> int | None:
