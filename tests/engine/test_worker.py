@@ -253,7 +253,7 @@ def test_logs_a_line_for_each_sweep_and_at_debug_for_each_attempt(
     eventually(lambda: unleased(Status.SENT) == len(pks), "sent")
     assert worker.end() == 0
     lines = [json.loads(line) for line in worker.said.splitlines()]
-    ours = [line for line in lines if line["name"] == "notifications.engine"]
+    ours = [line for line in lines if line["name"] in ("notifications.engine", "notifications.attempts")]
 
     swept = [line for line in ours if line["levelname"] == "INFO"]
     assert sum(line["sent"] for line in swept) == len(pks)
