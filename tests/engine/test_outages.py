@@ -535,8 +535,11 @@ def test_workers_that_redrive_at_once_share_the_work(script: Script, monkeypatch
         factories.attempt(factories.dead(created_at=ago(hours=3)), started_at=ago(hours=1))
 
     def work(_: int) -> int:
+        requeued = 0
         try:
-            return sum(outages.redrive(now=now, using="default") for _ in range(12))
+            while EVENTS.dead().exists():  # who finds the outage locked goes on, as the next sweep does
+                requeued += outages.redrive(now=now, using="default")
+            return requeued
         finally:
             connection.close()
 
