@@ -21,13 +21,14 @@ from asgiref.sync import async_to_sync
 
 from . import conf, digest, holds, leases, outages
 from .attempts import Attempts
-from .lanes import Lanes, Rules
+from .lanes import HoldChange, Lanes, Rules
+from .leases import Outcome
 from .models import NotificationEvent, Status, SweepKind, SweepRun
 from .notifiers.base import Endpoint
 from .queryset import NotificationQuerySet
 from .reach import AWAY
 from .sweeps import Clock, Options, Source, SweepResult, due, worker_name
-from .trips import Trips, no_trip
+from .trips import Trips
 
 logger = logging.getLogger(__name__)
 
@@ -152,25 +153,10 @@ class Engine:
         eligible = due(source.kind, self.rows, now, self.conf.max_attempts).outside(closed)
         return leases.claim(eligible, count, now=now, lease=self.conf.lease)
 
-    def _record(self, ended: int) -> None:
-        """What could not be recorded stays where it is, for the next try."""
-        outcomes, changes = self.attempts.done[:ended], self.lanes.changes[:]
-        recorded = leases.record(outcomes, now=self.clock(), worker=self.worker, using=self.options.using)
-        for outcome in outcomes:
-            source = self._source_of(outcome.event)
-            source.in_hand -= 1
-            if outcome.event.pk in recorded:
-                source.result.count(outcome)
-                continue
-            source.result.released += 1
-            logger.warning(
-                "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
-                outcome.event.pk,
-                outcome.outcome,
-            )
+    def _record(self, outcomes: list[Outcome], changes: list[HoldChange], recorded: set[str]) -> None:
+        recorded |= leases.record(outcomes, now=self.clock(), worker=self.worker, using=self.options.using)
         if changes:
             holds.apply(changes, now=self.clock(), using=self.options.using)
-        del self.attempts.done[:ended], self.lanes.changes[: len(changes)]
 
     def _release(self, rows: list[tuple[NotificationEvent, float]]) -> None:
         now, by_wait = self.clock(), itemgetter(1)
@@ -272,23 +258,53 @@ class Engine:
         ended, age = len(self.attempts.done), time.monotonic() - self.flushed
         if not (everything or wish or ended >= FLUSH_ROWS or age >= FLUSH_SECONDS or not self.attempts.tasks):
             return True
-        record = ended or self.lanes.changes
         # Side by side, on two connections: what is recorded and what is claimed have no row in common.
         made = await asyncio.gather(
-            self.trips.make(self._record, ended, at=self.trips.beside) if record else no_trip(),
-            self.trips.make(self._claim_for, wish) if wish else no_trip(),
-            return_exceptions=True,
+            self._record_ended(ended, age), self._claim_wished(wish), return_exceptions=True
         )
-        if ended and made[0] is True:
-            self.pace, self.flushed = ended / max(age, 0.001), time.monotonic()
-            for source in self.sources:
-                self.options.progress(source.result)
-        if wish and made[1] is True:
-            await self._take_in(wish)
         for fault in made:
             if isinstance(fault, BaseException):
                 raise fault
         return all(made)
+
+    async def _record_ended(self, ended: int, age: float) -> bool:
+        """What could not be recorded stays where it is, for the next try."""
+        outcomes, changes = self.attempts.done[:ended], self.lanes.changes[:]
+        if not (outcomes or changes):
+            return True
+        recorded: set[str] = set()
+        if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
+            return False
+        del self.attempts.done[:ended], self.lanes.changes[: len(changes)]
+        for outcome in outcomes:
+            self._count(outcome, outcome.event.pk in recorded)
+        if outcomes:
+            self.pace, self.flushed = ended / max(age, 0.001), time.monotonic()
+            for source in self.sources:
+                self.options.progress(source.result)
+        return True
+
+    def _count(self, outcome: Outcome, recorded: bool) -> None:
+        source = self._source_of(outcome.event)
+        source.in_hand -= 1
+        if recorded:
+            source.result.count(outcome)
+            return
+        source.result.released += 1
+        logger.warning(
+            "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
+            outcome.event.pk,
+            outcome.outcome,
+        )
+
+    async def _claim_wished(self, wish: Wish | None) -> bool:
+        if wish is None:
+            return True
+        made = await self.trips.make(self._claim_for, wish)
+        if made:
+            await self._take_in(wish)
+            self.attempts.start()  # what is recorded beside this may take longer
+        return made
 
     def _wish(self) -> Wish | None:
         """Keep a stride of rows waiting: enough to never idle, few enough to start within their lease."""

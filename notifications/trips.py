@@ -105,7 +105,3 @@ def cut_off(used: list[BaseDatabaseWrapper]) -> None:
     """The database has not answered for too long: whoever waits for it is told so."""
     for connection in used:
         cut(connection.connection)
-
-
-async def no_trip() -> bool:
-    return True
