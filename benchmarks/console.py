@@ -65,6 +65,20 @@ AFTER = (
       FROM generate_series(0, 167) AS h, unnest(ARRAY['Webhook','Email','Slack','Teams','PagerDuty']) AS c,
            unnest(ARRAY['sent', 'transient']) AS o
     """,
+    """
+    INSERT INTO notification_holds (endpoint, channel, recipient_prefix, exact, reason, error, since, until,
+                                    failures, by)
+    SELECT lower(c), c, '', false, 'server', 'HTTP 503: upstream is down', now() - interval '1 hour',
+           now() + interval '1 hour', 3, ''
+      FROM unnest(ARRAY['Webhook','Email','Slack','Teams','PagerDuty']) AS c
+    """,
+    """
+    INSERT INTO notification_outages (id, endpoint, channel, recipient_prefix, exact, reason, error, since,
+                                      failures, died, ended_at, redriven_by)
+    SELECT n, lower(c), c, '', false, 'server', 'HTTP 503: upstream is down', now() - interval '1 year',
+           9, 20000, now(), ''
+      FROM unnest(ARRAY['Slack','Email','Webhook','Teams','PagerDuty']) WITH ORDINALITY AS which(c, n)
+    """,
     "VACUUM ANALYZE",
 )
 PAGES = {
@@ -96,7 +110,9 @@ PAGES = {
     "stranded": LIST + "?status=stranded",
     "a notification": LIST + "row-50/change/",
     "dashboard": LIST + "dashboard/",
+    "dead letters, of one outage": LIST + "?status=dead&outage=1",
     "operations": LIST + "operations/",
+    "endpoints": LIST + "endpoints/",
     "metrics: one scrape": "/metrics",
     "API: summary": "/api/v1/stats/summary",
     "API: by cursor, from the newest": "/api/v1/notifications?cursor=",

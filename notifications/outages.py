@@ -25,7 +25,7 @@ RECENT = timedelta(days=1)  # an outage that ended earlier is not redriven by it
 MOST = 10  # outages that one sweep redrives
 STEP = 500  # notifications that it requeues for one outage
 LOOKED_AT = 5_000  # dead letters that it looks at to find them
-COUNTED = 5_000  # dead letters that are looked at to say how many died of an outage
+COUNTED = 2_000  # dead letters that are looked at to say how many died of some outages
 SYSTEM, REDRIVE = "system", "redrive"
 
 
@@ -104,12 +104,12 @@ def not_redriven(rows: NotificationQuerySet) -> NotificationQuerySet:
     return rows.exclude(Exists(before))
 
 
-def count(outage: Outage, using: str) -> tuple[int, bool]:
-    """How many died of it and are still dead, among the newest COUNTED; whether there may be more."""
+def count(outage: Outage, using: str, most: int = COUNTED) -> tuple[int, bool]:
+    """How many died of it and are still dead, among the newest `most`; whether there may be more."""
     newest = _dead_before(outage, using)
-    ids = newest.order_by("-created_at", "-id").values("pk")[:COUNTED]
+    ids = newest.order_by("-created_at", "-id").values("pk")[:most]
     some: NotificationQuerySet = NotificationEvent.objects.using(using).filter(pk__in=ids)
-    return died_of(some, outage).count(), newest.values("pk")[COUNTED : COUNTED + 1].exists()
+    return died_of(some, outage).count(), newest.values("pk")[most : most + 1].exists()
 
 
 def take_over(

@@ -21,7 +21,7 @@ from .. import conf, durations, holds, outages
 from ..models import Hold, NotificationEvent, Outage
 from ..queryset import database_now
 from . import bulk, operations
-from .narrowing import COUNTED, many
+from .narrowing import many
 from .verbs import REQUEUE
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "admin/notifications/notificationevent/endpoints.html"
 HOLDS_SHOWN, OUTAGES_SHOWN = 50, 10
+WAITING_COUNTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,15 @@ def _row(hold: Hold, now: datetime, settings: conf.Conf, using: str) -> Row:
         lift = "Full speed now"
     elif now - hold.since > settings.hold_limit:
         state, until = "held past the limit", "attempts are spent again"
-    waiting = many(holds.waiting(hold, COUNTED, using), COUNTED)
+    waiting = many(holds.waiting(hold, WAITING_COUNTED, using), WAITING_COUNTED)
     return Row(hold, holds.scope(hold), state, tone, until, waiting, lift)
 
 
 def _offers(using: str) -> list[Offer]:
-    found = []
-    for outage in Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN]:
-        count, more = outages.count(outage, using)
-        text = f"{count:,}{'+' if more else ''}" if count else ""
+    found, shown = [], list(Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN])
+    for outage in shown:
+        count, more = outages.count(outage, using, outages.COUNTED // len(shown))
+        text = f"{count:,}{'+' if more else ''}" if count or more else ""
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
     return found
