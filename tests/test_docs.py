@@ -18,7 +18,7 @@ LINE = re.compile(r"(?:^|[#$] |\$\(|[;|&] )certctl (?=([a-z_]+.*)$)", re.MULTILI
 INLINE = re.compile(r"`certctl ([a-z_]+(?: [^`]*)?)`")
 PLACEHOLDER = re.compile(r"…|\b[A-Z]{2,}\b")
 # Named in a sentence, not to be typed as they stand.
-UNFINISHED = {("notifications", verb) for verb in ("requeue", "read", "test")}
+UNFINISHED = {("notifications", verb) for verb in ("requeue", "read", "test", "prune")}
 
 
 def commands(page: Path) -> set[tuple[str, ...]]:
@@ -30,10 +30,11 @@ def commands(page: Path) -> set[tuple[str, ...]]:
 
 
 def words(line: str) -> tuple[str, ...]:
-    """As a shell reads them, up to a pipe, another command or a comment."""
+    """As a shell reads them, up to a pipe, another command or a comment; a variable holds a number."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
-    return tuple(takewhile(lambda word: not set(word) <= set("();<>|&"), lexer))
+    found = takewhile(lambda word: not set(word) <= set("();<>|&"), lexer)
+    return tuple("1" if word.startswith("$") else word for word in found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -89,7 +89,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
     (Path(places["purelib"]) / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     assert site.run("python", "-m", "django", "startproject", "theirs", ".").returncode == 0
     with (folder / "theirs" / "settings.py").open("a") as settings:
-        settings.write('INSTALLED_APPS += ["notifications"]\n')
+        settings.write('INSTALLED_APPS = ["notifications", *INSTALLED_APPS]\n')
     migrated = site.run("python", "manage.py", "migrate", "--verbosity=0")
     assert migrated.returncode == 0, migrated.stderr
     return site

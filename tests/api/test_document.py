@@ -19,7 +19,7 @@ from notifications.api import shapes
 from notifications.api.models import ApiToken
 from notifications.models import Hold
 from tests import factories
-from tests.admin.test_browser import FLAGS, chromium
+from tests.admin.browser import FLAGS, chromium
 from tests.api.conftest import PERMISSIONS, make_user
 from tests.stats.tallied import tally
 from tests.stats.test_snapshot import swept
