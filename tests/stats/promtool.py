@@ -1,4 +1,4 @@
-"""Prometheus' own tool, which knows what Prometheus will make of a page or a file."""
+"""Programs of others that know what will become of a page or a file: Prometheus' and systemd's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from pathlib import Path
 
 import pytest
 
-PROMTOOL = shutil.which("promtool")
-
 
 def promtool(*arguments: str, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return asked("promtool", "prometheus", *arguments, given=given, cwd=cwd)
+
+
+def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return asked("systemd-analyze", "systemd", *arguments)
+
+
+def asked(
+    program: str, package: str, *arguments: str, given: str = "", cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run it. CI must have it; elsewhere a test without it is skipped."""
-    if PROMTOOL is None:
+    found = shutil.which(program)
+    if found is None:
+        missing = f"{program} is not installed (the package `{package}` has it)"
         if os.environ.get("CI"):
-            pytest.fail("promtool is missing: CI installs the package `prometheus`")
-        pytest.skip("promtool is not installed (the package `prometheus` has it)")
+            pytest.fail(missing)
+        pytest.skip(missing)
     return subprocess.run(
-        [PROMTOOL, *arguments], input=given, cwd=cwd, capture_output=True, text=True, check=False
+        [found, *arguments], input=given, cwd=cwd, capture_output=True, text=True, check=False
     )
