@@ -13,7 +13,6 @@ import httptools
 
 ANSWER_LIMIT = 64 * 1024
 HEAD_LIMIT = 64 * 1024
-INFORMATIONAL = range(102, 200)
 
 
 class Reply(NamedTuple):
@@ -121,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
-        self.status = 0 if status == 100 or status in INFORMATIONAL else status
+        self.status = status if status >= 200 or status == 101 else 0  # else the answer is still to come
 
     def on_body(self, part: bytes) -> None:
         self.body += part
