@@ -115,7 +115,9 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
 
 
 def expect_rows(page: Page, count: int) -> None:
+    """Also wait for the page's script: the rows are there before it, and a key pressed between is lost."""
     expect(page.locator("#result_list tbody tr")).to_have_count(count)
+    page.wait_for_load_state()
 
 
 def box(page: Page, event: NotificationEvent) -> Locator:

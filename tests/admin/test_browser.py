@@ -16,11 +16,11 @@ def test_see_the_dead_letters_and_requeue_one(visit: Open) -> None:
     sent()
     page = visit(LIST)
     page.get_by_role("link", name="Dead letter 1").click()
-    assert page.url.endswith("?status=dead")
+    expect(page).to_have_url(LIST + "?status=dead")
     expect_rows(page, 1)
     page.get_by_role("button", name="Requeue ExpirationWarning to #pki on Webhook").click()
     expect(page.locator(".messagelist")).to_have_text("Requeued: ExpirationWarning to #pki on Webhook.")
-    assert page.url.endswith("?status=dead"), "back on the same tab"
+    expect(page, "back on the same tab").to_have_url(LIST + "?status=dead")
     expect(page.get_by_text("No dead letters.")).to_be_visible()
     event.refresh_from_db()
     assert (event.status, Requeue.objects.get().by) == ("pending", "superuser")
@@ -213,7 +213,7 @@ def test_filters_open_and_close(visit: Open) -> None:
     expect(page.get_by_role("link", name="Webhook")).to_be_hidden()
     page.get_by_text("Channel: All").click()
     page.get_by_role("link", name="Slack").click()
-    assert page.url.endswith("?channel=Slack")
+    expect(page).to_have_url(LIST + "?channel=Slack")
 
 
 def test_the_page_of_a_notification_requeues_it(visit: Open) -> None:

@@ -169,7 +169,7 @@ def test_related_notifications_lead_to_each_other(visit: Open) -> None:
     event, other = dead(certificate_id="mc-7"), sent(certificate_id="mc-7", type="RenewalSuccess")
     page = visit(url("change", event))
     page.get_by_role("link", name="RenewalSuccess to").click()
-    assert page.url.endswith(url("change", other))
+    expect(page).to_have_url(url("change", other))
 
 
 def test_the_keys(visit: Open) -> None:
@@ -287,4 +287,4 @@ def test_the_dashboard_from_the_index(visit: Open) -> None:
     page.get_by_role("link", name="Notifications: how things stand").click()
     expect(page.get_by_role("alert")).to_contain_text("no sweep has ever run")
     page.get_by_role("link", name="1 Dead").click()
-    assert page.url.endswith("?status=dead")
+    expect(page).to_have_url(LIST + "?status=dead")
