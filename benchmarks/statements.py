@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from notifications import leases
 from notifications.delivery import due
-from notifications.leases import Outcome
+from notifications.leases import Claimed, Outcome
 from notifications.models import NotificationEvent, SweepKind
 from notifications.queryset import database_now
 
@@ -31,13 +31,13 @@ def claim_and_record(count: int, url: str) -> float:
     return seconds[0]
 
 
-def _claim() -> list[NotificationEvent]:
+def _claim() -> list[Claimed]:
     now = database_now(DEFAULT_DB_ALIAS)
     eligible = due(SweepKind.RETRY, NotificationEvent.objects.all(), now, 5)
     return leases.claim(eligible, BATCH, now=now, lease=timedelta(minutes=2))
 
 
-def _record(events: list[NotificationEvent]) -> None:
+def _record(events: list[Claimed]) -> None:
     now = database_now(DEFAULT_DB_ALIAS)
     outcomes = [
         Outcome(

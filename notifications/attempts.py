@@ -17,9 +17,9 @@ from . import conf
 from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import Lane, Lanes
-from .leases import Outcome
+from .leases import Claimed, Outcome
 from .messages import message_of
-from .models import AttemptOutcome, NotificationEvent, Status
+from .models import AttemptOutcome, Status
 from .notifiers.base import Delivered, Endpoint, Notifier, load
 from .verdict import as_delivery_error, decide, spare
 
@@ -39,7 +39,7 @@ class Attempts:
     def __init__(
         self,
         settings: conf.Conf,
-        lanes: Lanes[NotificationEvent],
+        lanes: Lanes[Claimed],
         *,
         clock: Callable[[], datetime],
         may_start: Callable[[], bool],
@@ -50,7 +50,7 @@ class Attempts:
         self.clock = clock
         self.tasks: set[asyncio.Task[None]] = set()
         self.done: list[Outcome] = []
-        self.given_back: list[tuple[NotificationEvent, float]] = []
+        self.given_back: list[tuple[Claimed, float]] = []
         self._may_start = may_start
         self._one_more = one_more
         self._notifiers: dict[str, Notifier] = {}
@@ -68,7 +68,7 @@ class Attempts:
             await notifier.close()
             await notifier.http.close()
 
-    def lane_of(self, event: NotificationEvent) -> Lane[NotificationEvent]:
+    def lane_of(self, event: Claimed) -> Lane[Claimed]:
         name = self.conf.channel(event.channel)
         if name is None:
             return self.lanes.lane(Endpoint("no notifier", event.channel))
@@ -86,7 +86,7 @@ class Attempts:
             self.tasks.add(task)
             task.add_done_callback(self._ended)
 
-    def _turn(self) -> tuple[Lane[NotificationEvent], NotificationEvent] | None:
+    def _turn(self) -> tuple[Lane[Claimed], Claimed] | None:
         """The next row to attempt, if there is one."""
         if not self._may_start():
             return None
@@ -97,18 +97,18 @@ class Attempts:
             self.lanes.unstarted(lane)
         return None
 
-    def _may_go(self, event: NotificationEvent) -> bool:
+    def _may_go(self, event: Claimed) -> bool:
         """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
         now = self.clock()
         pause = self._closed_recipients.get((event.channel, event.recipient), 0.0)
-        if pause or now + self.conf.send_timeout > (event.leased_until or now):
+        if pause or now + self.conf.send_timeout > event.leased_until:
             self.given_back.append((event, pause))
             return False
         return True
 
-    async def _go_on(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
+    async def _go_on(self, lane: Lane[Claimed], event: Claimed) -> None:
         """One attempt after the other, as long as there is a turn: a task for each would cost more."""
-        turn: tuple[Lane[NotificationEvent], NotificationEvent] | None = (lane, event)
+        turn: tuple[Lane[Claimed], Claimed] | None = (lane, event)
         while turn:
             await self._attempt(*turn)
             self._one_more()
@@ -120,7 +120,7 @@ class Attempts:
         if not self.tasks:
             self._one_more()
 
-    async def _attempt(self, lane: Lane[NotificationEvent], event: NotificationEvent) -> None:
+    async def _attempt(self, lane: Lane[Claimed], event: Claimed) -> None:
         started_at, start = self.clock(), time.monotonic()
         probing = lane.probing
         answer: Delivered | Exception | None
@@ -160,12 +160,12 @@ class Attempts:
 
     def _learn(
         self,
-        lane: Lane[NotificationEvent],
-        event: NotificationEvent,
+        lane: Lane[Claimed],
+        event: Claimed,
         error: DeliveryError | None,
         seconds: float,
         started_at: datetime,
-    ) -> Lane[NotificationEvent] | None:
+    ) -> Lane[Claimed] | None:
         """Tell the lane; answers the one to blame. Where a host serves many, a closed door is the
         recipient's alone."""
         if not (error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane)):
@@ -178,7 +178,7 @@ class Attempts:
         self.lanes.ended(lane, None, seconds, started_at)
         return self.lanes.hold(door, error, started_at)
 
-    async def _send(self, event: NotificationEvent) -> Delivered | None:
+    async def _send(self, event: Claimed) -> Delivered | None:
         """The provider's acceptance, or None where the channel has no notifier."""
         name = self.conf.channel(event.channel)
         if name is None:
@@ -189,7 +189,7 @@ class Attempts:
         return answer
 
 
-def serves_many(lane: Lane[NotificationEvent]) -> bool:
+def serves_many(lane: Lane[Claimed]) -> bool:
     """Whether the endpoint is a host, where every recipient has a door of its own."""
     return any(endpoint.recipient_prefix and not endpoint.exact for endpoint in lane.endpoints)
 
@@ -197,10 +197,10 @@ def serves_many(lane: Lane[NotificationEvent]) -> bool:
 def log_attempt(outcome: Outcome) -> None:
     event = outcome.event
     if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
-        logger.warning("notification %s: %s", event.pk, outcome.error)
+        logger.warning("notification %s: %s", event.id, outcome.error)
     if logger.isEnabledFor(logging.DEBUG):
         facts = {
-            "notification": event.pk,
+            "notification": event.id,
             "channel": outcome.channel,
             "attempt": event.retry_count + 1,
             "outcome": outcome.outcome,

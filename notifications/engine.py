@@ -22,7 +22,7 @@ from asgiref.sync import async_to_sync
 from . import conf, digest, holds, leases, outages
 from .attempts import Attempts
 from .lanes import HoldChange, Lanes, Rules
-from .leases import Outcome
+from .leases import Claimed, Outcome
 from .models import NotificationEvent, Status, SweepKind, SweepRun
 from .notifiers.base import Endpoint
 from .queryset import NotificationQuerySet
@@ -49,7 +49,7 @@ class Wish:
     source: Source
     room: int
     closed: frozenset[Endpoint]
-    claimed: list[NotificationEvent] = field(default_factory=list)
+    claimed: list[Claimed] = field(default_factory=list)
 
 
 class Engine:
@@ -60,7 +60,7 @@ class Engine:
         self.options = options
         self.sources = sources
         self.worker = worker_name()
-        self.lanes: Lanes[NotificationEvent] = Lanes(rules_of(settings))
+        self.lanes: Lanes[Claimed] = Lanes(rules_of(settings))
         self.stride = FIRST_CLAIM
         self.pace = 0.0  # attempts that ended within a second, of late
         self.attempts = Attempts(
@@ -84,7 +84,7 @@ class Engine:
         with self.trips.two_connections():
             async_to_sync(self._run)()
 
-    def dispatch(self, hand_over: Callable[[list[NotificationEvent]], None], size: int) -> SweepResult:
+    def dispatch(self, hand_over: Callable[[list[Claimed]], None], size: int) -> SweepResult:
         """Claim batches of `size` and hand them over, under their lease, instead of delivering them."""
         self.clock = self.options.clock or Clock(self.options.using)
         [source] = self.sources
@@ -145,7 +145,7 @@ class Engine:
     def _claim_for(self, wish: Wish) -> None:
         wish.claimed = self._claim(wish.source, wish.room, wish.closed)
 
-    def _claim(self, source: Source, count: int, closed: frozenset[Endpoint]) -> list[NotificationEvent]:
+    def _claim(self, source: Source, count: int, closed: frozenset[Endpoint]) -> list[Claimed]:
         if source.rows is not None:
             claimed, source.rows = source.rows[:count], source.rows[count:]
             return claimed
@@ -158,7 +158,7 @@ class Engine:
         if changes:
             holds.apply(changes, now=self.clock(), using=self.options.using)
 
-    def _release(self, rows: list[tuple[NotificationEvent, float]]) -> None:
+    def _release(self, rows: list[tuple[Claimed, float]]) -> None:
         now, by_wait = self.clock(), itemgetter(1)
         for wait, group in groupby(sorted(rows, key=by_wait), by_wait):
             events = [event for event, _ in group]
@@ -277,7 +277,7 @@ class Engine:
             return False
         del self.attempts.done[:ended], self.lanes.changes[: len(changes)]
         for outcome in outcomes:
-            self._count(outcome, outcome.event.pk in recorded)
+            self._count(outcome, outcome.event.id in recorded)
         if outcomes:
             self.pace, self.flushed = ended / max(age, 0.001), time.monotonic()
             for source in self.sources:
@@ -293,7 +293,7 @@ class Engine:
         source.result.released += 1
         logger.warning(
             "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
-            outcome.event.pk,
+            outcome.event.id,
             outcome.outcome,
         )
 
@@ -342,7 +342,7 @@ class Engine:
         most = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
         self.stride = max(FIRST_CLAIM, min(grown, most))
 
-    def _source_of(self, event: NotificationEvent) -> Source:
+    def _source_of(self, event: Claimed) -> Source:
         kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
         return next((source for source in self.sources if source.kind == kind), self.sources[0])
 

@@ -6,8 +6,8 @@ records compares it, so a worker that comes back after its lease was taken away 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connections, transaction
@@ -17,9 +17,31 @@ from django.db.models import F
 from . import deaths, tallies
 from .batches import carried, dump
 from .exceptions import status_code
-from .models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, Status
+from .models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, Status, attempt_number
 from .queryset import UNDELIVERED, NotificationQuerySet, tidy
 from .tallies import Counted
+
+
+class Claimed(NamedTuple):
+    """A notification in a worker's hands: what an attempt needs to know of it, and no more.
+
+    Not a model: making one and reading its times took as long as all else in a claim.
+    """
+
+    id: str
+    type: str
+    certificate_id: str | None
+    channel: str
+    recipient: str
+    message: str
+    status: str
+    retry_count: int
+    created_at: datetime
+    leased_until: datetime
+
+    @property
+    def attempt_number(self) -> int:
+        return attempt_number(self.retry_count)
 
 
 class Outcome(NamedTuple):
@@ -33,7 +55,7 @@ class Outcome(NamedTuple):
     spent     whether it counts towards the budget; a probe that fails does not
     """
 
-    event: NotificationEvent
+    event: Claimed
     channel: str
     status: str
     outcome: str
@@ -46,9 +68,7 @@ class Outcome(NamedTuple):
     spent: bool = True
 
 
-def claim(
-    due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta
-) -> list[NotificationEvent]:
+def claim(due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta) -> list[Claimed]:
     """Take up to `count` of the notifications in `due`, in its order, for oneself until now + lease.
 
     Rows that another worker is claiming at this moment are passed over. Between looking and taking
@@ -58,36 +78,54 @@ def claim(
     with transaction.atomic(using=due.db, durable=True):
         chosen = _skip_locked(due.filter(leased_until__isnull=True))
         ids = list(chosen.values_list("pk", flat=True)[:count])
-        taken = {event.pk: event for event in _take(ids, now + lease, due.db)} if ids else {}
+        taken = {row.id: row for row in _take(ids, now + lease, due.db)} if ids else {}
     return [taken[pk] for pk in ids if pk in taken]
 
 
-# What an attempt needs to know of its notification, and no more: reading a time takes as long as all else.
-NEEDED = (
-    "id",
-    "type",
-    "certificate_id",
-    "channel",
-    "recipient",
-    "message",
-    "status",
-    "retry_count",
-    "created_at",
-)
+def still_held(ids: Sequence[str], lease: datetime, using: str) -> list[Claimed]:
+    """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
+    rows = NotificationEvent.objects.using(using).filter(
+        pk__in=ids, leased_until=lease, status__in=UNDELIVERED
+    )
+    names = [name for name in Claimed._fields if name != "leased_until"]
+    return [Claimed._make((*row, lease)) for row in rows.order_by("created_at").values_list(*names)]
 
 
-def _take(ids: Sequence[str], until: datetime, using: str) -> Iterator[NotificationEvent]:
-    lease = connections[using].ops.adapt_datetimefield_value(until)
+# A time as a number, where the database has a quick one: reading its text takes as long as all else.
+HELD = [
+    f"id, type, certificate_id, channel, recipient, message, status, retry_count, {created_at}"
+    for created_at in ("CAST(created_at AS text)", "CAST(EXTRACT(EPOCH FROM created_at) AS double precision)")
+]
+
+
+def _take(ids: Sequence[str], until: datetime, using: str) -> list[Claimed]:
+    connection = connections[using]
+    lease = connection.ops.adapt_datetimefield_value(until)
     statement = f"""
         UPDATE notification_events SET leased_until = %s,
                next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
          WHERE id IN (SELECT id FROM {carried(("id", "text"), using=using)}) AND leased_until IS NULL
-        RETURNING {", ".join(NEEDED)}
+        RETURNING {HELD[connection.vendor == "postgresql"]}
     """  # noqa: S608  (constants and placeholders only)
-    values = [lease, lease, dump({"id": pk} for pk in ids)]
-    for event in NotificationEvent.objects.using(using).raw(statement, values):
-        event.leased_until = until
-        yield event
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [lease, lease, dump({"id": pk} for pk in ids)])
+        return [_claimed(row, until) for row in cursor.fetchall()]
+
+
+def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
+    *values, created_at = row
+    return Claimed._make((*values, moment(created_at), until))
+
+
+def moment(at: float | str) -> datetime:
+    """A time that Python's calendar does not reach (PostgreSQL's infinity) becomes its end: such a row
+    must not keep the others from going out."""
+    try:
+        if isinstance(at, str):
+            return datetime.fromisoformat(at).replace(tzinfo=UTC)
+        return datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: str) -> set[str]:
@@ -101,9 +139,9 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
     with transaction.atomic(using=using, durable=True):
         batch = _carry(outcomes, now, using)
         recorded = _settle(batch, now, using)
-        written = [o for o in outcomes if o.event.pk in recorded]
+        written = [o for o in outcomes if o.event.id in recorded]
         _log(batch if len(written) == len(outcomes) else _carry(written, now, using), worker, using)
-        deaths.follow([o.event.pk for o in written if o.status == Status.DEAD], now=now, using=using)
+        deaths.follow([o.event.id for o in written if o.status == Status.DEAD], now=now, using=using)
         counted = [
             Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
             for o in written
@@ -137,7 +175,7 @@ def _carry(outcomes: Sequence[Outcome], now: datetime, using: str) -> str:
     leases = {o.event.leased_until: adapt(o.event.leased_until) for o in outcomes}
     return dump(
         {
-            "id": o.event.pk,
+            "id": o.event.id,
             "lease": leases[o.event.leased_until],
             "status": o.status,
             "number": o.event.attempt_number,
@@ -199,11 +237,11 @@ def _log(batch: str, worker: str, using: str) -> None:
         cursor.execute(statement, [worker, batch])
 
 
-def release(events: Iterable[NotificationEvent], *, due_at: datetime, using: str) -> int:
+def release(events: Iterable[Claimed], *, due_at: datetime, using: str) -> int:
     """Give claimed rows back unattempted: due again at `due_at`, with nothing spent."""
     leases: dict[datetime | None, list[str]] = {}
     for event in events:
-        leases.setdefault(event.leased_until, []).append(event.pk)
+        leases.setdefault(event.leased_until, []).append(event.id)
     rows = NotificationEvent.objects.using(using).filter(status__in=UNDELIVERED)
     with transaction.atomic(using=using, durable=True):
         return sum(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch, reverse
 
+from .leases import Claimed
 from .models import NotificationEvent, Status
 from .notifiers.base import Message
 
 
-def message_of(event: NotificationEvent, base_url: str) -> Message:
+def message_of(event: NotificationEvent | Claimed, base_url: str) -> Message:
     """The notification as its notifier sees it."""
     return Message(
-        id=event.pk,
+        id=event.id,
         type=event.type,
         channel=event.channel,
         recipient=event.recipient,
@@ -20,7 +21,7 @@ def message_of(event: NotificationEvent, base_url: str) -> Message:
         certificate_id=event.certificate_id,
         created_at=event.created_at,
         attempt=event.retry_count + 1,
-        url=link(event.pk, base_url),
+        url=link(event.id, base_url),
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
-from .leases import Outcome
-from .models import AttemptOutcome, NotificationEvent, Status, SweepKind
+from .leases import Claimed, Outcome
+from .models import AttemptOutcome, Status, SweepKind
 from .notifiers.base import Endpoint
 from .queryset import NotificationQuerySet, database_now, free
 
@@ -101,7 +101,7 @@ class Source:
 
     kind: str
     interval: float = math.inf
-    rows: list[NotificationEvent] | None = None
+    rows: list[Claimed] | None = None
     result: SweepResult = field(default_factory=lambda: SweepResult(""))
     active: bool = False
     started_at: datetime | None = None

@@ -13,10 +13,9 @@ from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 
-from . import conf
+from . import conf, leases
 from .engine import Engine
-from .models import NotificationEvent
-from .queryset import UNDELIVERED
+from .leases import Claimed
 from .sweeps import Options, Source, SweepResult
 
 try:  # Django 6; before, its backport
@@ -40,12 +39,9 @@ def deliver_batch(ids: list[str], leased_until: str, using: str) -> dict[str, fl
     leased_until  ISO 8601, as the claim wrote it
     Answers the counts of a sweep.
     """
-    lease = datetime.fromisoformat(leased_until)
-    mine = NotificationEvent.objects.using(using).filter(
-        pk__in=ids, leased_until=lease, status__in=UNDELIVERED
-    )
+    mine = leases.still_held(ids, datetime.fromisoformat(leased_until), using)
     settings = conf.current()
-    source = Source("batch", rows=list(mine.order_by("created_at")))
+    source = Source("batch", rows=mine)
     Engine(settings, Options(limit=len(ids), log=False, using=using), [source]).run()
     return source.result.as_dict()
 
@@ -59,7 +55,5 @@ def dispatch(kind: str, settings: conf.Conf, options: Options) -> SweepResult:
     return engine.dispatch(partial(enqueue, using=options.using), settings.task_batch)
 
 
-def enqueue(batch: Sequence[NotificationEvent], using: str) -> None:
-    leased_until = batch[0].leased_until
-    if leased_until:
-        deliver_batch.enqueue([event.pk for event in batch], leased_until.isoformat(), using)
+def enqueue(batch: Sequence[Claimed], using: str) -> None:
+    deliver_batch.enqueue([event.id for event in batch], batch[0].leased_until.isoformat(), using)

@@ -11,15 +11,15 @@ from functools import partial
 from . import backoff
 from .conf import Conf
 from .exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
-from .leases import Outcome
-from .models import AttemptOutcome, NotificationEvent, Status
+from .leases import Claimed, Outcome
+from .models import AttemptOutcome, Status
 from .notifiers.base import Delivered
 
 logger = logging.getLogger(__name__)
 
 
 def decide(
-    event: NotificationEvent,
+    event: Claimed,
     answer: Delivered | Exception | None,
     settings: Conf,
     started_at: datetime,

@@ -4,7 +4,7 @@ The verbs live on the QuerySet (queryset.py: producers and operators; leases.py:
 """
 
 from ..queryset import Status
-from .events import EventType, Index, NotificationEvent, new_id
+from .events import EventType, Index, NotificationEvent, attempt_number, new_id
 from .history import (
     INTERRUPTED_ERROR,
     AttemptOutcome,
@@ -39,5 +39,6 @@ __all__ = [
     "SweepRun",
     "Tally",
     "Worker",
+    "attempt_number",
     "new_id",
 ]

@@ -42,6 +42,11 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def attempt_number(retry_count: int) -> int:
+    """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
+    return min(max(retry_count, 0), MOST_ATTEMPTS - 1) + 1
+
+
 class NotificationEvent(models.Model):
     """One alert owed to one recipient on one channel."""
 
@@ -125,8 +130,7 @@ class NotificationEvent(models.Model):
 
     @property
     def attempt_number(self) -> int:
-        """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
-        return min(max(self.retry_count, 0), MOST_ATTEMPTS - 1) + 1
+        return attempt_number(self.retry_count)
 
     def requeue(self, *, by: str, via: str = "python") -> None:
         """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""

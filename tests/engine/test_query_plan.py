@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from notifications import leases
 from notifications.delivery import due
-from notifications.leases import Outcome
+from notifications.leases import Claimed, Outcome
 from notifications.models import NotificationEvent, SweepKind
 from notifications.notifiers.base import Endpoint
 
@@ -111,7 +111,7 @@ def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from below(child)
 
 
-def claim(kind: str, count: int, *closed: Endpoint) -> list[NotificationEvent]:
+def claim(kind: str, count: int, *closed: Endpoint) -> list[Claimed]:
     eligible = due(kind, NotificationEvent.objects.all(), NOW, 5).outside(closed)
     return leases.claim(eligible, count, now=NOW, lease=LEASE)
 
@@ -141,8 +141,8 @@ def test_a_claim_around_held_endpoints_does_too(kind: str, index: str) -> None:
 
 @pytest.mark.parametrize(("kind", "prefix"), [(SweepKind.RETRY, "due"), (SweepKind.PENDING, "pending")])
 def test_a_claim_finds_what_is_due_in_the_crowd_oldest_first(kind: str, prefix: str) -> None:
-    assert [event.pk for event in claim(kind, 200)] == [f"{prefix}-{n}" for n in range(1000, 800, -1)]
-    assert [event.pk for event in claim(kind, 5000)] == [f"{prefix}-{n}" for n in range(800, 0, -1)]
+    assert [event.id for event in claim(kind, 200)] == [f"{prefix}-{n}" for n in range(1000, 800, -1)]
+    assert [event.id for event in claim(kind, 5000)] == [f"{prefix}-{n}" for n in range(800, 0, -1)]
 
 
 def test_ending_lost_leases_reads_the_index_of_leases() -> None:

@@ -49,7 +49,6 @@ def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
     now = ago(minutes=10)
     claimed = leases.claim(NotificationEvent.objects.pending(), 10, now=now, lease=timedelta(minutes=2))
     leased_until = claimed[0].leased_until
-    assert leased_until is not None
     leases.reap(NotificationEvent.objects.all(), now=ago(minutes=1), max_attempts=5, limit=100)
     answer = deliver_batch.func([event.pk for event in events], leased_until.isoformat(), "default")
     assert (answer["claimed"], script.messages) == (0, [])
@@ -63,9 +62,8 @@ def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -
         factories.pending()
     now = conf_now()
     claimed = leases.claim(NotificationEvent.objects.pending(), 300, now=now, lease=conf.current().lease)
-    leased_until = claimed[0].leased_until
-    assert leased_until is not None
-    answer = deliver_batch.func([event.pk for event in claimed], leased_until.isoformat(), "default")
+    leased_until = claimed[0].leased_until.isoformat()
+    answer = deliver_batch.func([event.id for event in claimed], leased_until, "default")
     assert answer["sent"] == len(script.messages) == 300
 
 

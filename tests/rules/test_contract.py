@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from notifications import conf, delivery, leases, verdict
 from notifications.exceptions import PermanentError, TransientError, TransitionRefused, UnknownOutcome
-from notifications.leases import Outcome
+from notifications.leases import Claimed, Outcome
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue, Status, SweepRun
 from notifications.notifiers.base import Delivered
 from notifications.queryset import database_now
@@ -381,7 +381,7 @@ def test_rule_09_a_stranded_row_that_fails_again_is_scheduled(script: Script) ->
 
 def claim(
     now: datetime | None = None, kind: str = "retry", count: int = 10, lease: timedelta = LEASE
-) -> list[NotificationEvent]:
+) -> list[Claimed]:
     """What a worker does first."""
     now = now or database_now("default")
     return leases.claim(
@@ -389,7 +389,7 @@ def claim(
     )
 
 
-def record(event: NotificationEvent, answer: Any, now: datetime | None = None, worker: str = "b:2") -> bool:
+def record(event: Claimed, answer: Any, now: datetime | None = None, worker: str = "b:2") -> bool:
     """What a worker does last: whether its outcome was taken."""
     now = now or database_now("default")
     outcome: Outcome = verdict.decide(event, answer, conf.current(), now, 1, jitter=lambda: 0.0)
@@ -428,6 +428,28 @@ def test_rule_10_a_claimed_pending_row_stays_pending_and_unscheduled() -> None:
     claim(kind="pending")
     assert (fresh(event).status, event.next_retry_at) == (Status.PENDING, None)
     assert claim(kind="pending") == []
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 499_999, 999_999])
+def test_rule_10_what_is_claimed_is_what_the_table_says(microsecond: int) -> None:
+    event = factories.failed(
+        created_at=NOW.replace(microsecond=microsecond),
+        message="\N{SNOWMAN} {\"a\": \\0}",
+        certificate_id=None,
+        retry_count=3,
+    )
+    [held] = claim()
+    fresh(event)
+    assert held._asdict() == {name: getattr(event, name) for name in held._fields}
+
+
+def test_rule_10_a_time_beyond_the_calendar_does_not_keep_the_others_back() -> None:
+    odd, event = factories.failed(), factories.failed()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE notification_events SET created_at = 'infinity' WHERE id = %s", [odd.pk])
+    held = claim()
+    assert {row.id for row in held} == {odd.pk, event.pk}
+    assert all(record(row, Delivered()) for row in held)
 
 
 def test_rule_10_recording_clears_the_lease() -> None:

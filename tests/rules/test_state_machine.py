@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 
 from notifications import conf, delivery, leases, verdict
 from notifications.exceptions import PermanentError, Reason, TransientError, UnknownOutcome
+from notifications.leases import Claimed
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue
 from notifications.notifiers.base import Delivered
 from tests import factories
@@ -145,15 +146,15 @@ class Row:
 class Held:
     """What a worker believes that it has."""
 
-    event: NotificationEvent
+    event: Claimed
 
     @property
     def pk(self) -> str:
-        return self.event.pk
+        return self.event.id
 
     def stands(self, stored: NotificationEvent, now: datetime) -> bool:
         until = self.event.leased_until
-        return until is not None and until == stored.leased_until and until > now
+        return until == stored.leased_until and until > now
 
 
 class Life(RuleBasedStateMachine):
@@ -306,7 +307,7 @@ class Life(RuleBasedStateMachine):
         eligible = self.eligible(kind)
         due = delivery.due(kind, EVENTS.all(), self.now, BUDGET)
         claimed = leases.claim(due, count, now=self.now, lease=LEASE)
-        taken = [event.pk for event in claimed]
+        taken = [event.id for event in claimed]
         assert set(taken) <= set(eligible)
         assert len(taken) == min(count, len(eligible))
         if kind == "retry":
