@@ -10,12 +10,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 from asgiref.sync import async_to_sync
 
@@ -75,6 +76,8 @@ class Engine:
         )
         self.flushed = self.beaten = time.monotonic()
         self.stopped_at = math.inf
+        self.claiming: asyncio.Task[bool] | None = None
+        self.recording: asyncio.Task[bool] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.nudged = False
 
@@ -187,13 +190,14 @@ class Engine:
         try:
             while await self._has_work():
                 await self._begin_sweeps()
-                await self._trade()
+                self._trade()
                 await self._end_sweeps()
                 self.attempts.start()
                 await self._wait()
         finally:
             await self._drain()
             await self.attempts.close()
+        self._raise_faults()
         for source in self.sources:
             if source.active:
                 await self.trips.make(self._finish, source)
@@ -237,8 +241,9 @@ class Engine:
                 await self.trips.make(self._prepare, source)
 
     async def _end_sweeps(self) -> None:
+        claiming = _runs(self.claiming)
         for source in self.sources:
-            if source.active and self._claimed_all(source) and not source.in_hand:
+            if source.active and self._claimed_all(source) and not (source.in_hand or claiming):
                 await self.trips.make(self._finish, source)
                 self.lanes.tell_failures()
         if time.monotonic() > self.beaten + BEAT_SECONDS:
@@ -252,34 +257,48 @@ class Engine:
         used = source.result.claimed - source.result.released
         return used >= self.options.limit or (source.dry is not None and self.lanes.closed() >= source.dry)
 
-    async def _trade(self, everything: bool = False) -> bool:
-        """One trip to the database: record what has ended, and claim what can start. Whether it was made."""
-        wish = None if everything else self._wish()
-        ended, age = len(self.attempts.done), time.monotonic() - self.flushed
-        if not (everything or wish or ended >= FLUSH_ROWS or age >= FLUSH_SECONDS or not self.attempts.tasks):
-            return True
-        # Side by side, on two connections: what is recorded and what is claimed have no row in common.
-        made = await asyncio.gather(
-            self._record_ended(ended, age), self._claim_wished(wish), return_exceptions=True
-        )
-        for fault in made:
-            if isinstance(fault, BaseException):
-                raise fault
-        return all(made)
+    def _trade(self) -> None:
+        """Send for more rows and let what has ended be recorded, where that is wanted and not under way.
 
-    async def _record_ended(self, ended: int, age: float) -> bool:
+        Neither waits for the other: they are made on two connections, and have no row in common.
+        """
+        self._raise_faults()
+        if self.trips.away:
+            return
+        if not _runs(self.recording) and self._flush_due():
+            self.recording = self._begin(self._record_ended())
+        if not _runs(self.claiming) and (wish := self._wish()):
+            self.claiming = self._begin(self._claim_wished(wish))
+
+    def _begin(self, trip: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+        task = asyncio.get_running_loop().create_task(trip)
+        task.add_done_callback(lambda _: self.wake.set())
+        return task
+
+    def _raise_faults(self) -> None:
+        for trip in (self.claiming, self.recording):
+            if trip and trip.done():
+                trip.result()
+
+    def _flush_due(self) -> bool:
+        if not (self.attempts.done or self.lanes.changes):
+            return False
+        late = time.monotonic() >= self.flushed + FLUSH_SECONDS
+        return late or len(self.attempts.done) >= FLUSH_ROWS or not self.attempts.tasks
+
+    async def _record_ended(self) -> bool:
         """What could not be recorded stays where it is, for the next try."""
-        outcomes, changes = self.attempts.done[:ended], self.lanes.changes[:]
+        outcomes, changes = self.attempts.done[:], self.lanes.changes[:]
         if not (outcomes or changes):
             return True
-        recorded: set[str] = set()
+        begun, recorded = time.monotonic(), set[str]()
         if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
             return False
-        del self.attempts.done[:ended], self.lanes.changes[: len(changes)]
+        del self.attempts.done[: len(outcomes)], self.lanes.changes[: len(changes)]
         for outcome in outcomes:
             self._count(outcome, outcome.event.id in recorded)
         if outcomes:
-            self.pace, self.flushed = ended / max(age, 0.001), time.monotonic()
+            self.pace, self.flushed = len(outcomes) / max(begun - self.flushed, 0.001), begun
             for source in self.sources:
                 self.options.progress(source.result)
         return True
@@ -297,13 +316,11 @@ class Engine:
             outcome.outcome,
         )
 
-    async def _claim_wished(self, wish: Wish | None) -> bool:
-        if wish is None:
-            return True
+    async def _claim_wished(self, wish: Wish) -> bool:
         made = await self.trips.make(self._claim_for, wish)
         if made:
             await self._take_in(wish)
-            self.attempts.start()  # what is recorded beside this may take longer
+            self.attempts.start()
         return made
 
     def _wish(self) -> Wish | None:
@@ -347,7 +364,8 @@ class Engine:
         return next((source for source in self.sources if source.kind == kind), self.sources[0])
 
     def _one_more(self) -> None:
-        if len(self.attempts.done) >= FLUSH_ROWS or not self.attempts.tasks or self._starving():
+        full = len(self.attempts.done) >= FLUSH_ROWS and not _runs(self.recording)
+        if full or not self.attempts.tasks or (not _runs(self.claiming) and self._starving()):
             self.wake.set()
 
     def _has_plenty(self) -> bool:
@@ -362,7 +380,8 @@ class Engine:
 
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
-        if not (self.attempts.tasks or self.lanes.waiting or self.attempts.done) and not self.trips.away:
+        idle = not (self.attempts.tasks or self.lanes.waiting or self.attempts.done)
+        if idle and not (_runs(self.claiming) or _runs(self.recording) or self.trips.away):
             active = [source for source in self.sources if source.active]
             more = any(not self._claimed_all(source) for source in active)
             if more or not (active or any(source.next_tick < math.inf for source in self.sources)):
@@ -377,6 +396,8 @@ class Engine:
             for task in self.attempts.tasks:
                 task.cancel()
         self.stopped_at = min(self.stopped_at, time.monotonic())
+        trips = [trip for trip in (self.claiming, self.recording) if trip]
+        await asyncio.gather(*trips, return_exceptions=True)
         await asyncio.gather(*self.attempts.tasks)
         self.attempts.given_back += self.lanes.drain(everything=True)
         for source in self.sources:
@@ -390,7 +411,7 @@ class Engine:
         while True:
             try:
                 self.trips.away_until = 0.0
-                if await self._trade(everything=True):
+                if await self._record_ended():
                     await self._return_given_back()
                     break
             except AWAY:
@@ -402,6 +423,10 @@ class Engine:
                 )
                 break
             await asyncio.sleep(0.5)
+
+
+def _runs(trip: asyncio.Task[bool] | None) -> bool:
+    return trip is not None and not trip.done()
 
 
 def rules_of(settings: conf.Conf) -> Rules:
