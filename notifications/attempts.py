@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import conf
 from .deadlines import Deadlines
@@ -20,10 +20,24 @@ from .lanes import Lane, Lanes
 from .leases import Claimed, Outcome
 from .messages import message_of
 from .models import AttemptOutcome, Status
-from .notifiers.base import Delivered, Endpoint, Notifier, load
+from .notifiers.base import Delivered, Endpoint, Message, Notifier, load
 from .verdict import as_delivery_error, decide, spare
 
 logger = logging.getLogger(__name__)
+
+
+class InHand(NamedTuple):
+    """A claimed row that waits for its turn. notifier: None where its channel has none."""
+
+    event: Claimed
+    message: Message
+    notifier: Notifier | None
+
+
+class Turn(NamedTuple):
+    lane: Lane[InHand]
+    row: InHand
+    at: datetime
 
 
 class Attempts:
@@ -39,7 +53,7 @@ class Attempts:
     def __init__(
         self,
         settings: conf.Conf,
-        lanes: Lanes[Claimed],
+        lanes: Lanes[InHand],
         *,
         clock: Callable[[], datetime],
         may_start: Callable[[], bool],
@@ -68,47 +82,59 @@ class Attempts:
             await notifier.close()
             await notifier.http.close()
 
-    def lane_of(self, event: Claimed) -> Lane[Claimed]:
+    def take_in(self, event: Claimed) -> Lane[InHand] | None:
+        """Let it wait for its turn; answers the lane that has no place for it, where that is so."""
         name = self.conf.channel(event.channel)
-        if name is None:
+        message = message_of(event, self.conf.base_url)
+        row = InHand(event, message, self._notifiers[name] if name is not None else None)
+        lane = self._lane_of(row)
+        return None if self.lanes.put(row, lane) else lane
+
+    def _lane_of(self, row: InHand) -> Lane[InHand]:
+        event, message, notifier = row
+        if notifier is None:
             return self.lanes.lane(Endpoint("no notifier", event.channel))
-        notifier = self._notifiers[name]
         return self.lanes.lane(
-            self.lanes.apart(name, event.recipient) or notifier.endpoint(message_of(event, "")),
+            self.lanes.apart(notifier.name, event.recipient) or notifier.endpoint(message),
             ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
             per_second=notifier.max_per_second,
         )
 
+    def give_back(self, everything: bool = False) -> None:
+        """Take out of the lanes what waits for an endpoint that is held, or all that waits."""
+        drained = self.lanes.drain(everything=everything)
+        self.given_back += [(row.event, seconds) for row, seconds in drained]
+
     def start(self) -> None:
         """Begin what may begin: each endpoint in its turn."""
         while len(self.tasks) < self.conf.concurrency and (turn := self._turn()):
-            task = asyncio.get_running_loop().create_task(self._go_on(*turn))
+            task = asyncio.get_running_loop().create_task(self._go_on(turn))
             self.tasks.add(task)
             task.add_done_callback(self._ended)
 
-    def _turn(self) -> tuple[Lane[Claimed], Claimed] | None:
+    def _turn(self) -> Turn | None:
         """The next row to attempt, if there is one."""
         if not self._may_start():
             return None
-        while turn := self.lanes.take(time.monotonic()):
-            lane, event = turn
-            if self._may_go(event):
+        while taken := self.lanes.take(time.monotonic()):
+            turn = Turn(*taken, self.clock())
+            if self._may_go(turn):
                 return turn
-            self.lanes.unstarted(lane)
+            self.lanes.unstarted(turn.lane)
         return None
 
-    def _may_go(self, event: Claimed) -> bool:
+    def _may_go(self, turn: Turn) -> bool:
         """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
-        now = self.clock()
+        event = turn.row.event
         pause = self._closed_recipients.get((event.channel, event.recipient), 0.0)
-        if pause or now + self.conf.send_timeout > event.leased_until:
+        if pause or turn.at + self.conf.send_timeout > event.leased_until:
             self.given_back.append((event, pause))
             return False
         return True
 
-    async def _go_on(self, lane: Lane[Claimed], event: Claimed) -> None:
+    async def _go_on(self, first: Turn) -> None:
         """One attempt after the other, as long as there is a turn: a task for each would cost more."""
-        turn: tuple[Lane[Claimed], Claimed] | None = (lane, event)
+        turn: Turn | None = first
         while turn:
             await self._attempt(*turn)
             self._one_more()
@@ -120,14 +146,13 @@ class Attempts:
         if not self.tasks:
             self._one_more()
 
-    async def _attempt(self, lane: Lane[Claimed], event: Claimed) -> None:
-        started_at, start = self.clock(), time.monotonic()
-        probing = lane.probing
+    async def _attempt(self, lane: Lane[InHand], row: InHand, started_at: datetime) -> None:
+        event, start, probing = row.event, time.monotonic(), lane.probing
         answer: Delivered | Exception | None
         task = asyncio.current_task()
         self._deadlines.begin(task)
         try:
-            answer = await self._send(event)
+            answer = await _send(row)
         except asyncio.CancelledError:
             answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
@@ -160,12 +185,12 @@ class Attempts:
 
     def _learn(
         self,
-        lane: Lane[Claimed],
+        lane: Lane[InHand],
         event: Claimed,
         error: DeliveryError | None,
         seconds: float,
         started_at: datetime,
-    ) -> Lane[Claimed] | None:
+    ) -> Lane[InHand] | None:
         """Tell the lane; answers the one to blame. Where a host serves many, a closed door is the
         recipient's alone."""
         if not (error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane)):
@@ -178,18 +203,18 @@ class Attempts:
         self.lanes.ended(lane, None, seconds, started_at)
         return self.lanes.hold(door, error, started_at)
 
-    async def _send(self, event: Claimed) -> Delivered | None:
-        """The provider's acceptance, or None where the channel has no notifier."""
-        name = self.conf.channel(event.channel)
-        if name is None:
-            return None
-        answer = await self._notifiers[name].send(message_of(event, self.conf.base_url))
-        if not isinstance(answer, Delivered):
-            raise TypeError(f"{type(self._notifiers[name]).__name__}.send answered {answer!r}, not Delivered")
-        return answer
+
+async def _send(row: InHand) -> Delivered | None:
+    """The provider's acceptance, or None where the channel has no notifier."""
+    if row.notifier is None:
+        return None
+    answer = await row.notifier.send(row.message)
+    if not isinstance(answer, Delivered):
+        raise TypeError(f"{type(row.notifier).__name__}.send answered {answer!r}, not Delivered")
+    return answer
 
 
-def serves_many(lane: Lane[Claimed]) -> bool:
+def serves_many(lane: Lane[InHand]) -> bool:
     """Whether the endpoint is a host, where every recipient has a door of its own."""
     return any(endpoint.recipient_prefix and not endpoint.exact for endpoint in lane.endpoints)
 

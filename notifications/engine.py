@@ -21,7 +21,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from . import conf, digest, holds, leases, outages
-from .attempts import Attempts
+from .attempts import Attempts, InHand
 from .lanes import HoldChange, Lanes, Rules
 from .leases import Claimed, Outcome
 from .models import NotificationEvent, Status, SweepKind, SweepRun
@@ -60,8 +60,9 @@ class Engine:
         self.conf = settings
         self.options = options
         self.sources = sources
+        self.by_kind = {source.kind: source for source in sources}
         self.worker = worker_name()
-        self.lanes: Lanes[Claimed] = Lanes(rules_of(settings))
+        self.lanes: Lanes[InHand] = Lanes(rules_of(settings))
         self.stride = FIRST_CLAIM
         self.pace = 0.0  # attempts that ended within a second, of late
         self.attempts = Attempts(
@@ -204,7 +205,7 @@ class Engine:
 
     async def _has_work(self) -> bool:
         stopping = self._stopping()
-        self.attempts.given_back += self.lanes.drain(everything=stopping)
+        self.attempts.give_back(everything=stopping)
         await self._return_given_back()
         if stopping:
             return bool(self.attempts.tasks) and time.monotonic() < self.stopped_at + self.options.grace
@@ -340,17 +341,17 @@ class Engine:
     async def _take_in(self, wish: Wish) -> None:
         """Let what was claimed wait in its lanes, and give back what finds no place there."""
         source, claimed = wish.source, wish.claimed
-        refused = [event for event in claimed if not self.lanes.put(event, self.attempts.lane_of(event))]
+        full = [(event, lane) for event in claimed if (lane := self.attempts.take_in(event))]
         # What is refused is due again, so it is not the end.
-        source.dry = wish.closed if len(claimed) < wish.room and not refused else None
-        taken = len(claimed) - len(refused)
+        source.dry = wish.closed if len(claimed) < wish.room and not full else None
+        refused = [event for event, _ in full]
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.
-            source.rows += [event for event in refused if not self.attempts.lane_of(event).held]
-            refused = [event for event in refused if self.attempts.lane_of(event).held]
+            source.rows += [event for event, lane in full if not lane.held]
+            refused = [event for event, lane in full if lane.held]
             source.dry = None if source.rows else wish.closed
-        source.result.claimed += taken
-        source.in_hand += taken
+        source.result.claimed += len(claimed) - len(full)
+        source.in_hand += len(claimed) - len(full)
         if refused:
             await self.trips.make(self._release, [(event, 0.0) for event in refused])
         # Many refused means that few endpoints own what is next: look for the others in small steps.
@@ -361,7 +362,7 @@ class Engine:
 
     def _source_of(self, event: Claimed) -> Source:
         kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
-        return next((source for source in self.sources if source.kind == kind), self.sources[0])
+        return self.by_kind.get(kind, self.sources[0])
 
     def _one_more(self) -> None:
         full = len(self.attempts.done) >= FLUSH_ROWS and not _runs(self.recording)
@@ -399,7 +400,7 @@ class Engine:
         trips = [trip for trip in (self.claiming, self.recording) if trip]
         await asyncio.gather(*trips, return_exceptions=True)
         await asyncio.gather(*self.attempts.tasks)
-        self.attempts.given_back += self.lanes.drain(everything=True)
+        self.attempts.give_back(everything=True)
         for source in self.sources:
             left = source.rows or []
             source.result.claimed += len(left)

@@ -53,7 +53,7 @@ class Message(NamedTuple):
         return self.id if safe else hashlib.sha256(self.id.encode("utf-8", "replace")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """The provider took it. `status` and `detail` are its own answer."""
 

@@ -32,7 +32,7 @@ LABEL = r"[A-Za-z0-9_-]{1,63}"
 HOST = re.compile(rf"(?=.{{1,254}}$){LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What the server said: status, headers, and at most 64 KiB of the body.
 
