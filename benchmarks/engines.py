@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from notifications import delivery
+from notifications.messages import linker, message_of
 from notifications.models import NotificationEvent
 from notifications.notifiers.text import dump
 from notifications.notifiers.webhook import payload
@@ -55,7 +56,7 @@ def sweep_until(sent: int, limit: int) -> float:
 def bodies() -> list[bytes]:
     """The very bytes that a sweep posts for the rows in the table."""
     events = NotificationEvent.objects.order_by("next_retry_at")
-    messages = (delivery.message_of(event, "") for event in events.iterator())
+    messages = (message_of(event, linker("")) for event in events.iterator())
     return [dump(payload(message, message.message)) for message in messages]
 
 

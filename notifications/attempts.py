@@ -18,7 +18,7 @@ from .deadlines import Deadlines
 from .exceptions import DeliveryError, Reason, UnknownOutcome
 from .lanes import Lane, Lanes
 from .leases import Claimed, Outcome
-from .messages import message_of
+from .messages import Linker, linker, message_of
 from .models import AttemptOutcome, Status
 from .notifiers.base import Delivered, Endpoint, Message, Notifier, load
 from .verdict import as_delivery_error, decide, spare
@@ -68,6 +68,7 @@ class Attempts:
         self._may_start = may_start
         self._one_more = one_more
         self._notifiers: dict[str, Notifier] = {}
+        self._link: Linker
         self._deadlines = Deadlines(settings.send_timeout.total_seconds(), self._late)
         self._overdue: set[asyncio.Task[Any] | None] = set()
         self._closed_recipients: dict[tuple[str, str], float] = {}
@@ -75,6 +76,7 @@ class Attempts:
     def open(self) -> None:
         """Raises ImproperlyConfigured before anything is claimed."""
         self._notifiers = load_all(self.conf)
+        self._link = linker(self.conf.base_url)
 
     async def close(self) -> None:
         self._deadlines.close()
@@ -85,7 +87,7 @@ class Attempts:
     def take_in(self, event: Claimed) -> Lane[InHand] | None:
         """Let it wait for its turn; answers the lane that has no place for it, where that is so."""
         name = self.conf.channel(event.channel)
-        message = message_of(event, self.conf.base_url)
+        message = message_of(event, self._link)
         row = InHand(event, message, self._notifiers[name] if name is not None else None)
         lane = self._lane_of(row)
         return None if self.lanes.put(row, lane) else lane

@@ -7,11 +7,10 @@ from typing import Any
 
 from . import conf
 from .engine import Engine
-from .messages import message_of
 from .models import SweepKind
 from .sweeps import Options, Source, SweepResult, due
 
-__all__ = ["SweepResult", "due", "message_of", "retry_failed", "send_pending", "sweep"]
+__all__ = ["SweepResult", "due", "retry_failed", "send_pending", "sweep"]
 
 
 def retry_failed(**options: Any) -> SweepResult:

@@ -38,6 +38,7 @@ GROWTH = 4
 DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
 MOST_STRIDE = 5  # rows claimed at once for each attempt that may be in flight
 FLUSH_ROWS = 200
+LAST_FLUSH_ROWS = 50
 FLUSH_SECONDS = 0.1
 BEAT_SECONDS = 10.0
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
@@ -285,23 +286,28 @@ class Engine:
         if not (self.attempts.done or self.lanes.changes):
             return False
         late = time.monotonic() >= self.flushed + FLUSH_SECONDS
-        return late or len(self.attempts.done) >= FLUSH_ROWS or not self.attempts.tasks
+        return late or len(self.attempts.done) >= self._batch() or not self.attempts.tasks
+
+    def _batch(self) -> int:
+        """Outcomes worth a trip; fewer towards the end, where nothing else is to do meanwhile."""
+        return FLUSH_ROWS if self.lanes.waiting else LAST_FLUSH_ROWS
 
     async def _record_ended(self) -> bool:
         """What could not be recorded stays where it is, for the next try."""
         outcomes, changes = self.attempts.done[:], self.lanes.changes[:]
         if not (outcomes or changes):
             return True
-        begun, recorded = time.monotonic(), set[str]()
+        if outcomes:
+            now = time.monotonic()
+            self.pace, self.flushed = len(outcomes) / max(now - self.flushed, 0.001), now
+        recorded = set[str]()
         if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
             return False
         del self.attempts.done[: len(outcomes)], self.lanes.changes[: len(changes)]
         for outcome in outcomes:
             self._count(outcome, outcome.event.id in recorded)
-        if outcomes:
-            self.pace, self.flushed = len(outcomes) / max(begun - self.flushed, 0.001), begun
-            for source in self.sources:
-                self.options.progress(source.result)
+        for source in self.sources:
+            self.options.progress(source.result)
         return True
 
     def _count(self, outcome: Outcome, recorded: bool) -> None:
@@ -334,13 +340,15 @@ class Engine:
             self.sources.remove(source)
             self.sources.append(source)  # the next one's turn comes next, however much this one has
             left = self.options.limit - source.result.claimed + source.result.released
-            room = min(self.stride, max(FIRST_CLAIM, self.lanes.room()), left)
+            room = min(self.stride, self._most(), max(FIRST_CLAIM, self.lanes.room()), left)
             return Wish(source, room, self.lanes.closed())
         return None
 
     async def _take_in(self, wish: Wish) -> None:
         """Let what was claimed wait in its lanes, and give back what finds no place there."""
         source, claimed = wish.source, wish.claimed
+        if not (self.attempts.tasks or self.attempts.done):
+            self.flushed = time.monotonic()  # the pace is that of work, not of waiting for it
         full = [(event, lane) for event in claimed if (lane := self.attempts.take_in(event))]
         # What is refused is due again, so it is not the end.
         source.dry = wish.closed if len(claimed) < wish.room and not full else None
@@ -356,23 +364,26 @@ class Engine:
             await self.trips.make(self._release, [(event, 0.0) for event in refused])
         # Many refused means that few endpoints own what is next: look for the others in small steps.
         grown = self.stride // 2 if refused else self.stride * GROWTH
-        # At most what starts within about a second, or the loop would wait for the database.
-        most = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
-        self.stride = max(FIRST_CLAIM, min(grown, most))
+        self.stride = max(FIRST_CLAIM, min(grown, MOST_STRIDE * self.conf.concurrency))
+
+    def _most(self) -> int:
+        """Rows that start within about a second: the loop would wait for the database with fewer, and the
+        lease would not outlast the wait with many more."""
+        return max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
 
     def _source_of(self, event: Claimed) -> Source:
         kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
         return self.by_kind.get(kind, self.sources[0])
 
     def _one_more(self) -> None:
-        full = len(self.attempts.done) >= FLUSH_ROWS and not _runs(self.recording)
+        full = len(self.attempts.done) >= self._batch() and not _runs(self.recording)
         if full or not self.attempts.tasks or (not _runs(self.claiming) and self._starving()):
             self.wake.set()
 
     def _has_plenty(self) -> bool:
         """More rows in hand than start while the database answers."""
-        enough = min(round(self.pace * DATABASE_SECONDS), self.stride)
-        return self.lanes.waiting > max(self.stride // 2, enough)
+        stride = min(self.stride, self._most())
+        return self.lanes.waiting > max(stride // 2, min(round(self.pace * DATABASE_SECONDS), stride))
 
     def _starving(self) -> bool:
         return not self._has_plenty() and any(

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 from ..exceptions import DeliveryError
-from ..messages import message_of
+from ..messages import linker, message_of
 from ..models import NotificationEvent
 from ..notifiers.base import JsonNotifier, Message, Notifier, load
 from ..notifiers.email import EmailNotifier
@@ -45,7 +45,7 @@ def previews(event: NotificationEvent) -> list[Preview]:
 
 
 def _preview(event: NotificationEvent, name: str, settings: conf.Conf, own: bool) -> Preview:
-    message = message_of(event, settings.base_url)
+    message = message_of(event, linker(settings.base_url))
     try:
         notifier = load(name, settings.channels[name], settings.send_timeout.total_seconds())
         text = redact("\n".join(_rendered(notifier, message)), notifier.http.secrets)

@@ -10,7 +10,7 @@ from django.test import Client
 
 from notifications import delivery
 from notifications.exceptions import CUT_MARK
-from notifications.messages import link
+from notifications.messages import linker
 from notifications.models import DeliveryAttempt, NotificationEvent, Status
 from tests import factories
 from tests.channels.support import mail_settings
@@ -82,7 +82,7 @@ def test_a_site_writes_its_own_mails(mailbox: MailReceiver, tmp_path: Path, sett
 @pytest.mark.parametrize("event_id", ["0b9f5d1e-6f1d-4c7e", "x_41", "a/b c?d#e", "ä_5F"])
 def test_the_link_opens_the_notification(admin_client: Client, event_id: str) -> None:
     factories.dead(id=event_id, message=f"This is {event_id}.")
-    path = link(event_id, "https://certctl.example.com/").removeprefix("https://certctl.example.com")
+    path = linker("https://certctl.example.com/")(event_id).removeprefix("https://certctl.example.com")
     page = admin_client.get(path)
     assert page.status_code == 200
     assert f"This is {event_id}." in page.content.decode()

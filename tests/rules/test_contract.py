@@ -434,7 +434,7 @@ def test_rule_10_a_claimed_pending_row_stays_pending_and_unscheduled() -> None:
 def test_rule_10_what_is_claimed_is_what_the_table_says(microsecond: int) -> None:
     event = factories.failed(
         created_at=NOW.replace(microsecond=microsecond),
-        message="\N{SNOWMAN} {\"a\": \\0}",
+        message='\N{SNOWMAN} {"a": \\0}',
         certificate_id=None,
         retry_count=3,
     )
