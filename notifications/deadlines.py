@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -22,10 +23,9 @@ class Deadlines(Generic[Thing]):
 
     def begin(self, thing: Thing, spent: float = 0.0) -> None:
         """spent: seconds of its time that have passed already."""
-        loop = asyncio.get_running_loop()
-        self._ends[thing] = loop.time() + self.seconds - spent
+        self._ends[thing] = time.monotonic() + self.seconds - spent
         if self._timer is None:
-            self._timer = loop.call_later(min(TICK, self.seconds), self._tick)
+            self._timer = asyncio.get_running_loop().call_later(min(TICK, self.seconds), self._tick)
 
     def done(self, thing: Thing) -> None:
         self._ends.pop(thing, None)
@@ -37,9 +37,9 @@ class Deadlines(Generic[Thing]):
             self._timer = None
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         for thing in [thing for thing, end in self._ends.items() if end <= now]:
             del self._ends[thing]
             self._late(thing)
-        self._timer = loop.call_later(TICK, self._tick) if self._ends else None
+        later = asyncio.get_running_loop().call_later
+        self._timer = later(TICK, self._tick) if self._ends else None

@@ -66,6 +66,7 @@ class Engine:
         self.lanes: Lanes[InHand] = Lanes(rules_of(settings))
         self.stride = FIRST_CLAIM
         self.pace = 0.0  # attempts that ended within a second, of late
+        self._plan()
         self.attempts = Attempts(
             settings,
             self.lanes,
@@ -300,6 +301,7 @@ class Engine:
         if outcomes:
             now = time.monotonic()
             self.pace, self.flushed = len(outcomes) / max(now - self.flushed, 0.001), now
+            self._plan()
         recorded = set[str]()
         if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
             return False
@@ -340,7 +342,7 @@ class Engine:
             self.sources.remove(source)
             self.sources.append(source)  # the next one's turn comes next, however much this one has
             left = self.options.limit - source.result.claimed + source.result.released
-            room = min(self.stride, self._most(), max(FIRST_CLAIM, self.lanes.room()), left)
+            room = min(self.most, max(FIRST_CLAIM, self.lanes.room()), left)
             return Wish(source, room, self.lanes.closed())
         return None
 
@@ -365,11 +367,17 @@ class Engine:
         # Many refused means that few endpoints own what is next: look for the others in small steps.
         grown = self.stride // 2 if refused else self.stride * GROWTH
         self.stride = max(FIRST_CLAIM, min(grown, MOST_STRIDE * self.conf.concurrency))
+        self._plan()
 
-    def _most(self) -> int:
-        """Rows that start within about a second: the loop would wait for the database with fewer, and the
-        lease would not outlast the wait with many more."""
-        return max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
+    def _plan(self) -> None:
+        """How many rows to claim at once, and how many in hand are plenty.
+
+        At most what starts within about a second, so that a lease outlasts the wait; and so many in hand
+        that they last while the database answers.
+        """
+        quick = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
+        self.most = min(self.stride, quick)
+        self.plenty = max(self.most // 2, min(round(self.pace * DATABASE_SECONDS), self.most))
 
     def _source_of(self, event: Claimed) -> Source:
         kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
@@ -381,9 +389,7 @@ class Engine:
             self.wake.set()
 
     def _has_plenty(self) -> bool:
-        """More rows in hand than start while the database answers."""
-        stride = min(self.stride, self._most())
-        return self.lanes.waiting > max(stride // 2, min(round(self.pace * DATABASE_SECONDS), stride))
+        return self.lanes.waiting > self.plenty
 
     def _starving(self) -> bool:
         return not self._has_plenty() and any(

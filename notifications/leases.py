@@ -137,10 +137,8 @@ def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str, using: st
     if not outcomes:
         return set()
     with transaction.atomic(using=using, durable=True):
-        batch = _carry(outcomes, now, using)
-        recorded = _settle(batch, now, using)
+        recorded = _write(outcomes, now, worker, using)
         written = [o for o in outcomes if o.event.id in recorded]
-        _log(batch if len(written) == len(outcomes) else _carry(written, now, using), worker, using)
         deaths.follow([o.event.id for o in written if o.status == Status.DEAD], now=now, using=using)
         counted = [
             Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
@@ -196,45 +194,53 @@ def _failure(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict
     return said if o.spent else {**said, "spared": True}
 
 
-def _settle(batch: str, now: datetime, using: str) -> set[str]:
-    """The guarded UPDATE of `record`: all rows in one statement, each compared with its own lease.
+# All rows in one statement, each compared with its own lease. What is sent although it has an error had no
+# notifier. IS TRUE keeps the planner off the index of leases, where the rows of one claim are all the same:
+# it would compare each outcome with every one.
+SETTLE = """
+    UPDATE notification_events SET leased_until = NULL,
+           status = o.status,
+           retry_count = retry_count + CASE WHEN o.status = 'failed' AND o.spared IS NULL THEN 1 ELSE 0 END,
+           next_retry_at = o.next_retry_at,
+           sent_at = CASE WHEN o.status = 'sent' THEN %s ELSE sent_at END,
+           last_error = CASE WHEN o.status <> 'sent' THEN o.error ELSE last_error END,
+           error = CASE WHEN o.status = 'sent' AND o.error IS NOT NULL THEN o.error
+                        ELSE notification_events.error END
+      FROM {}
+     WHERE notification_events.id = o.id
+       AND (notification_events.leased_until = o.lease) IS TRUE
+       AND notification_events.status IN ('pending', 'failed')
+    RETURNING notification_events.id
+"""
+# A bulk_create of models would take longer than everything else here.
+LOG = """
+    INSERT INTO notification_attempts (notification_id, number, channel, started_at, duration_ms,
+                                       outcome, reason, status_code, error, worker)
+    SELECT id, number, channel, started_at, duration_ms,
+           outcome, COALESCE(reason, ''), status_code, error, %s
+      FROM {}
+"""
+SETTLE_AND_LOG = f"""
+    WITH o AS MATERIALIZED (SELECT * FROM {{}}),
+         settled AS ({SETTLE.format("o")}),
+         logged AS ({LOG.format("o JOIN settled USING (id)")})
+    SELECT id FROM settled
+"""  # noqa: S608  (constants and placeholders only)
 
-    What is sent although it has an error had no notifier. IS TRUE keeps the planner off the index of
-    leases, where the rows of one claim are all the same: it would compare each outcome with every one.
-    """
-    connection = connections[using]
-    statement = f"""
-        UPDATE notification_events SET leased_until = NULL,
-               status = o.status,
-               retry_count = retry_count
-                             + CASE WHEN o.status = 'failed' AND o.spared IS NULL THEN 1 ELSE 0 END,
-               next_retry_at = o.next_retry_at,
-               sent_at = CASE WHEN o.status = 'sent' THEN %s ELSE sent_at END,
-               last_error = CASE WHEN o.status <> 'sent' THEN o.error ELSE last_error END,
-               error = CASE WHEN o.status = 'sent' AND o.error IS NOT NULL THEN o.error
-                            ELSE notification_events.error END
-          FROM {carried(*RECORDED, using=using)}
-         WHERE notification_events.id = o.id
-           AND (notification_events.leased_until = o.lease) IS TRUE
-           AND notification_events.status IN ('pending', 'failed')
-        RETURNING notification_events.id
-    """  # noqa: S608  (constants and placeholders only)
+
+def _write(outcomes: Sequence[Outcome], now: datetime, worker: str, using: str) -> set[str]:
+    """The row's new state where its lease stands, and the attempt's row; answers the ids."""
+    connection, table = connections[using], carried(*RECORDED, using=using)
+    batch, at = _carry(outcomes, now, using), connection.ops.adapt_datetimefield_value(now)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [connection.ops.adapt_datetimefield_value(now), batch])
-        return {pk for (pk,) in cursor.fetchall()}
-
-
-def _log(batch: str, worker: str, using: str) -> None:
-    """The attempts' rows: a bulk_create of models would take longer than everything else here."""
-    statement = f"""
-        INSERT INTO notification_attempts (notification_id, number, channel, started_at, duration_ms,
-                                           outcome, reason, status_code, error, worker)
-        SELECT id, number, channel, started_at, duration_ms,
-               outcome, COALESCE(reason, ''), status_code, error, %s
-          FROM {carried(*RECORDED, using=using)}
-    """  # noqa: S608  (constants and placeholders only)
-    with connections[using].cursor() as cursor:
-        cursor.execute(statement, [worker, batch])
+        if connection.vendor == "postgresql":  # which takes the batch apart only once then
+            cursor.execute(SETTLE_AND_LOG.format(table), [batch, at, worker])
+            return {pk for (pk,) in cursor.fetchall()}
+        cursor.execute(SETTLE.format(table), [at, batch])
+        recorded = {pk for (pk,) in cursor.fetchall()}
+        written = [o for o in outcomes if o.event.id in recorded]
+        cursor.execute(LOG.format(table), [worker, _carry(written, now, using)])
+        return recorded
 
 
 def release(events: Iterable[Claimed], *, due_at: datetime, using: str) -> int:

@@ -7,6 +7,7 @@ import base64
 import re
 import socket
 import ssl
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -72,12 +73,16 @@ class Answer:
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-class Address(NamedTuple):
-    """A URL as a request needs it. head: the request's first lines; login: of an Authorization header."""
-
+class Origin(NamedTuple):
     host: str
     port: int
     tls: bool
+
+
+class Address(NamedTuple):
+    """A URL as a request needs it. head: the request's first lines; login: of an Authorization header."""
+
+    origin: Origin
     head: str
     login: str
 
@@ -104,7 +109,7 @@ class HttpClient:
         self.secrets = secrets
         self._tls = tls
         self._dialler = Dialler(Guard(allowed), resolver)
-        self._idle: defaultdict[tuple[str, int, bool, bool], list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[tuple[Origin, bool], list[Connection]] = defaultdict(list)
         self._deadlines = Deadlines(timeout, Connection.late)
         self._tidier: asyncio.TimerHandle | None = None
 
@@ -121,9 +126,9 @@ class HttpClient:
             request = written(address, body, headers)
         except ValueError as error:
             raise unusable() from error
-        start = asyncio.get_running_loop().time()
-        connection = self._reused(address, guarded) or await self._connected(address, guarded)
-        self._deadlines.begin(connection, asyncio.get_running_loop().time() - start)
+        start = time.monotonic()
+        connection = self._reused(address, guarded) or await self._connected(address.origin, guarded)
+        self._deadlines.begin(connection, time.monotonic() - start)
         try:
             reply = await connection.exchange(request)
         except (TimeoutError, NotHttp, Disconnected, OSError) as error:
@@ -136,30 +141,30 @@ class HttpClient:
         self._keep(connection, address, guarded)
         return Answer(*reply, url, self.secrets)
 
-    async def _connected(self, address: Address, guarded: bool) -> Connection:
+    async def _connected(self, origin: Origin, guarded: bool) -> Connection:
         """Not a byte of the request is written here, so whatever fails was not sent."""
         seconds = min(CONNECT_TIMEOUT, self.timeout)
         try:
             async with asyncio.timeout(seconds):
-                line = await self._dialler.dial(address.host, address.port, guarded=guarded)
+                line = await self._dialler.dial(origin.host, origin.port, guarded=guarded)
                 try:
                     _, connection = await asyncio.get_running_loop().create_connection(
                         Connection,
                         sock=line,
-                        ssl=(self._tls or trusted()) if address.tls else None,
-                        server_hostname=address.host if address.tls else None,
+                        ssl=(self._tls or trusted()) if origin.tls else None,
+                        server_hostname=origin.host if origin.tls else None,
                     )
                 except BaseException:
                     line.close()
                     raise
         except (OSError, ValueError) as error:
-            raise _unconnected(error, address.host, seconds) from error
+            raise _unconnected(error, origin.host, seconds) from error
         return connection
 
     def _reused(self, address: Address, guarded: bool) -> Connection | None:
         """A connection is only used again for the name that it was made for."""
-        idle = self._idle.get((*address[:3], guarded))
-        now = asyncio.get_running_loop().time()
+        idle = self._idle.get((address.origin, guarded))
+        now = time.monotonic()
         while idle:
             connection = idle.pop()
             if connection.reusable and now - connection.idle_since < KEEP_ALIVE:
@@ -170,19 +175,18 @@ class HttpClient:
     def _keep(self, connection: Connection, address: Address, guarded: bool) -> None:
         if not connection.reusable:
             return
-        key = (*address[:3], guarded)
+        key = (address.origin, guarded)
         if len(self._idle) >= IDLE_HOSTS and key not in self._idle:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         self._idle[key].append(connection)
-        self._tidier = self._tidier or loop.call_later(KEEP_ALIVE, self._tidy)
+        if self._tidier is None:
+            self._tidier = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._tidy)
 
     def _tidy(self) -> None:
         """Close what has been idle for too long, and look again while anything is."""
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - KEEP_ALIVE
+        oldest = time.monotonic() - KEEP_ALIVE
         for key, idle in list(self._idle.items()):
             for connection in idle:
                 if connection.idle_since < oldest:
@@ -190,7 +194,8 @@ class HttpClient:
             self._idle[key] = [connection for connection in idle if connection.reusable]
             if not self._idle[key]:
                 del self._idle[key]
-        self._tidier = loop.call_later(KEEP_ALIVE, self._tidy) if self._idle else None
+        later = asyncio.get_running_loop().call_later
+        self._tidier = later(KEEP_ALIVE, self._tidy) if self._idle else None
 
     async def close(self) -> None:
         if self._tidier is not None:
@@ -224,7 +229,7 @@ def parsed(url: str) -> Address:
     if parts.username is not None or parts.password is not None:
         plain = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         login = f"Authorization: Basic {base64.b64encode(plain.encode()).decode()}\r\n"
-    return Address(host.rstrip("."), port, tls, head, login)
+    return Address(Origin(host.rstrip("."), port, tls), head, login)
 
 
 def ascii_host(host: str) -> str:
