@@ -37,6 +37,7 @@ FIRST_CLAIM = 20  # rows; the stride grows from here while endpoints keep up
 GROWTH = 4
 DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
 MOST_STRIDE = 5  # rows claimed at once for each attempt that may be in flight
+MOST_UNHEARD = 10  # rows in hand, likewise, for endpoints that have not answered yet
 FLUSH_ROWS = 200
 LAST_FLUSH_ROWS = 50
 FLUSH_SECONDS = 0.1
@@ -389,7 +390,9 @@ class Engine:
             self.wake.set()
 
     def _has_plenty(self) -> bool:
-        return self.lanes.waiting > self.plenty
+        """What waits for endpoints not heard from may never start: it is bounded, and does not count."""
+        unheard = self.lanes.waiting - self.lanes.ready
+        return self.lanes.ready > self.plenty or unheard > MOST_UNHEARD * self.conf.concurrency
 
     def _starving(self) -> bool:
         return not self._has_plenty() and any(
@@ -452,4 +455,5 @@ def rules_of(settings: conf.Conf) -> Rules:
         ceiling=settings.endpoint_concurrency,
         longest_wish=settings.backoff_cap.total_seconds(),
         recovery=settings.recovery_rate,
+        at_once=settings.concurrency,
     )

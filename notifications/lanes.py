@@ -2,8 +2,8 @@
 
 Pure scheduling in memory: no database, no network, and the time is an argument. A lane starts with
 few attempts in flight and earns one more with every answer, so an endpoint that never answers holds
-only the few that it started with; it loses half when it fails, and is held when it goes on failing.
-After that it delivers its backlog at a bounded rate.
+only the few that it started with, and many that do not hold only a share of all; it loses half when
+it fails, and is held when it goes on failing. After that it delivers its backlog at a bounded rate.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MOST_PER_SLOT = 10  # where attempts are so quick that these are done within a s
 class Rules:
     """ceiling: attempts in flight at one endpoint; failures: in a row, until it is held; hold: seconds.
 
+    at_once      attempts in flight at all endpoints
     few, over     this many are enough where they last so long: one row alone fails so seldom that its
                   budget would be spent before it has failed often
     longest_wish  seconds that a provider's Retry-After can close its endpoint for
@@ -44,6 +45,12 @@ class Rules:
     longest_hold: float = 300.0
     longest_wish: float = 3600.0
     recovery: float = 20.0
+    at_once: int = 100
+
+    @property
+    def unheard(self) -> int:
+        """Attempts in flight at endpoints not heard from: the others always have the rest for themselves."""
+        return max(1, self.at_once * 3 // 4)
 
 
 @dataclass(slots=True)
@@ -57,6 +64,7 @@ class Lane(Generic[Row]):
     endpoints: set[Endpoint] = field(default_factory=set)
     waiting: deque[Row] = field(default_factory=deque)
     running: int = 0
+    heard: bool = False  # it has delivered, and not failed since
     failures: int = 0  # in a row, in this sweep
     streak: int = 0  # in a row, in all sweeps
     since: datetime | None = None  # the first of these
@@ -137,7 +145,9 @@ class Lanes(Generic[Row]):
         self.lanes: dict[str, Lane[Row]] = {}
         self.turns: deque[Lane[Row]] = deque()  # the lanes with rows waiting, in turn
         self.waiting = 0
+        self.ready = 0  # of those that wait, at endpoints heard from
         self.running = 0
+        self.unheard = 0  # of those that run, at endpoints not heard from
         self.changes: list[HoldChange] = []
         self.doors: dict[tuple[str, str], Endpoint] = {}  # by channel and recipient
         self.paused: list[Endpoint] = []
@@ -173,6 +183,7 @@ class Lanes(Generic[Row]):
             self.turns.append(lane)
         lane.waiting.append(row)
         self.waiting += 1
+        self.ready += lane.heard
         return True
 
     def room(self) -> int:
@@ -183,23 +194,39 @@ class Lanes(Generic[Row]):
         """The next row to attempt, each endpoint in its turn; None when none may start at `now`."""
         for _ in range(len(self.turns)):
             lane = self.turns.popleft()
-            if not lane.may_start(now):
+            if not (lane.may_start(now) and self._spared(lane)):
                 self.turns.append(lane)
                 continue
             row = lane.waiting.popleft()
             if lane.waiting:
                 self.turns.append(lane)
             self.waiting -= 1
+            self.ready -= lane.heard
             self.running += 1
+            self.unheard += not lane.heard
             lane.running += 1
             if pace := lane.pace:
                 lane.not_before = max(lane.not_before, now - 0.1) + 1 / pace
             return lane, row
         return None
 
+    def _spared(self, lane: Lane[Row]) -> bool:
+        """Whether there is an attempt left for it: of those for endpoints not heard from, half is kept so
+        that each can have one."""
+        share = self.rules.unheard
+        return lane.heard or self.unheard < (share // 2 if lane.running else share)
+
+    def _hear(self, lane: Lane[Row], heard: bool) -> None:
+        if lane.heard == heard:
+            return
+        lane.heard = heard
+        self.ready += len(lane.waiting) if heard else -len(lane.waiting)
+        self.unheard += -lane.running if heard else lane.running
+
     def unstarted(self, lane: Lane[Row]) -> None:
         """A row that was taken was not attempted after all."""
         self.running -= 1
+        self.unheard -= not lane.heard
         lane.running -= 1
 
     def ended(
@@ -210,8 +237,7 @@ class Lanes(Generic[Row]):
         started_at: datetime | None = None,
     ) -> None:
         """Learn from an attempt's end. Rows of an endpoint that is held from now on are left to `drain`."""
-        self.running -= 1
-        lane.running -= 1
+        self.unstarted(lane)
         lane.seconds = max(0.9 * lane.seconds + 0.1 * seconds, 0.001)
         effect = error.endpoint_effect if error else EndpointEffect.HEALTHY
         if effect == EndpointEffect.HEALTHY:
@@ -220,6 +246,7 @@ class Lanes(Generic[Row]):
             self._failed(lane, error, started_at)
 
     def _failed(self, lane: Lane[Row], error: DeliveryError, started_at: datetime | None) -> None:
+        self._hear(lane, False)
         lane.failures, lane.streak, lane.error = lane.failures + 1, lane.streak + 1, error
         if started_at:
             lane.since = min(lane.since or started_at, started_at)
@@ -233,6 +260,7 @@ class Lanes(Generic[Row]):
             self._hold(lane, error, self._pause(lane))
 
     def _healthy(self, lane: Lane[Row]) -> None:
+        self._hear(lane, True)
         lane.limit = min(lane.limit + 1, lane.ceiling)
         if lane.held:
             return  # this attempt began before: it is the probe that decides
@@ -352,6 +380,7 @@ class Lanes(Generic[Row]):
             if everything or lane.held:
                 rows += [(row, lane.pause) for row in lane.waiting]
                 self.waiting -= len(lane.waiting)
+                self.ready -= len(lane.waiting) if lane.heard else 0
                 lane.waiting.clear()
                 self.turns.remove(lane)
         return rows

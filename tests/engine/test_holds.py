@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from notifications import delivery, holds
 from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Status
+from notifications.notifiers.base import Delivered, Endpoint, Message, Notifier
 from notifications.queryset import database_now
+from notifications.sweeps import SweepResult
 from tests import factories
 from tests.factories import ago, ahead
 from tests.fixtures import Configure
@@ -147,6 +151,43 @@ def test_a_hung_endpoint_does_not_delay_the_others(
     assert attempts.filter(outcome="unknown").count() <= 10
     waiting = NotificationEvent.objects.filter(pk__in=[e.pk for e in hung], status=Status.PENDING)
     assert waiting.filter(retry_count=0, leased_until=None).count() >= 190
+
+
+class SilentNotifier(Notifier):
+    """Every recipient is an endpoint of its own, and some never answer."""
+
+    def endpoint(self, message: Message) -> Endpoint:
+        return Endpoint(message.recipient, self.name, message.recipient, exact=True)
+
+    async def send(self, message: Message) -> Delivered:
+        if message.recipient.startswith("silent"):
+            await asyncio.sleep(3600)
+        return Delivered()
+
+
+@pytest.mark.parametrize("concurrency", [50, 100])
+def test_twenty_hung_endpoints_do_not_delay_the_others(configure: Configure, concurrency: int) -> None:
+    """Neither by what waits for them nor by what they have in flight."""
+    configure(CHANNELS={"Own": {"NOTIFIER": f"{__name__}.{SilentNotifier.__qualname__}"}})
+    for n in range(400):
+        factories.pending(channel="Own", recipient=f"silent {n % 20}", created_at=ago(hours=2, seconds=-n))
+    for _ in range(200):
+        factories.pending(channel="Own", recipient="healthy")
+    sent = 0
+
+    def watch(result: SweepResult) -> None:
+        nonlocal sent
+        sent = result.sent
+
+    def stop() -> bool:
+        return sent == 200 or time.monotonic() > give_up
+
+    give_up = time.monotonic() + 20  # the hung ones run out of time after 30 seconds
+    result = delivery.send_pending(limit=1000, concurrency=concurrency, progress=watch, stop=stop, grace=0.0)
+    assert result.sent == 200
+    silent = NotificationEvent.objects.filter(recipient__startswith="silent")
+    assert silent.filter(status="failed").count() == result.rescheduled <= concurrency * 3 // 4
+    assert silent.filter(status="pending", leased_until=None).count() == 400 - result.rescheduled
 
 
 def test_credentials_that_are_refused_hold_the_channel(script: Script) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.exceptions import DeliveryError, PermanentError, Reason, TransientError
-from notifications.lanes import START, WAITING_PER_SLOT, Lanes, Rules
+from notifications.lanes import START, WAITING_PER_SLOT, Lane, Lanes, Rules
 from notifications.notifiers.base import Endpoint
 
 RULES = Rules(ceiling=50)
@@ -50,6 +50,20 @@ def test_an_endpoint_that_never_answers_leaves_the_turns_to_others() -> None:
     fill(lanes, GOOD, 3)
     assert take_all(lanes) == ["good 0", "good 1", "good 2"]
     assert lanes.closed() == {BAD}
+
+
+def test_many_endpoints_that_never_answer_leave_a_quarter_to_those_that_do() -> None:
+    lanes: Lanes[str] = Lanes(Rules(ceiling=50, at_once=16))
+    attempt(lanes, GOOD, None)
+    one, *others = [Endpoint(f"silent {n}", "Webhook", f"https://silent-{n}/") for n in range(20)]
+    fill(lanes, one, 20)
+    assert len(take_all(lanes)) == START
+    for silent in others:
+        fill(lanes, silent, 20)
+    assert len(take_all(lanes)) == 12 - START, "each gets one, as long as there are any"
+    assert lanes.ready == 0
+    assert fill(lanes, GOOD, 10) == lanes.ready == 10
+    assert len(take_all(lanes)) == START + 1
 
 
 def test_endpoints_take_turns() -> None:
@@ -158,20 +172,33 @@ def test_a_pace_is_kept() -> None:
     assert started == [(0.0, "0"), (1.0, "1"), (2.0, "2")]
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["put", "ok", "down", "gone"])), max_size=200)
-)
+STEPS = st.sampled_from(["put", "put", "start", "start", "unstarted", "ok", "down", "gone", "drain"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), STEPS), max_size=200))
 def test_no_row_is_lost_or_handed_out_twice(steps: list[tuple[str, str]]) -> None:
-    lanes: Lanes[int] = Lanes(RULES)
+    lanes: Lanes[int] = Lanes(Rules(ceiling=50, at_once=8))
     inside: set[int] = set()
+    running: list[Lane[int]] = []
+    errors = {"ok": None, "down": DOWN, "gone": PermanentError("410", reason=Reason.GONE)}
     for number, (key, step) in enumerate(steps):
         if step == "put":
             if lanes.put(number, lanes.lane(Endpoint(key, "Webhook"))):
                 inside.add(number)
-        elif turn := lanes.take(float(number)):
-            inside.remove(turn[1])
-            gone = PermanentError("410", reason=Reason.GONE)
-            lanes.ended(turn[0], {"ok": None, "down": DOWN, "gone": gone}[step])
-        assert lanes.waiting == sum(len(lane.waiting) for lane in lanes.lanes.values()) == len(inside)
-        assert lanes.running == 0
+        elif step == "drain":
+            inside -= {row for row, _ in lanes.drain()}
+        elif step == "start":
+            if turn := lanes.take(float(number)):
+                inside.remove(turn[1])
+                running.append(turn[0])
+        elif running and step == "unstarted":
+            lanes.unstarted(running.pop())
+        elif running:
+            lanes.ended(running.pop(0), errors[step])
+        known = lanes.lanes.values()
+        assert lanes.waiting == sum(len(lane.waiting) for lane in known) == len(inside)
+        assert lanes.ready == sum(len(lane.waiting) for lane in known if lane.heard)
+        assert lanes.running == sum(lane.running for lane in known) == len(running)
+        assert lanes.unheard == sum(lane.running for lane in known if not lane.heard)
     assert {row for row, _ in lanes.drain(everything=True)} == inside
+    assert (lanes.waiting, lanes.ready) == (0, 0)
