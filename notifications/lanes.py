@@ -22,7 +22,7 @@ Row = TypeVar("Row")
 MANY = 1000  # endpoints; beyond these the idle ones are forgotten
 START = 5  # attempts in flight at an endpoint that has not answered yet
 WAITING_PER_SLOT = 4  # rows kept in hand for each attempt that an endpoint may have in flight
-MOST_PER_SLOT = 10  # where attempts are so quick that these are done within a second
+MOST_PER_SLOT = 20  # where attempts are so quick that these are done within a second
 
 
 @dataclass(frozen=True, slots=True)
