@@ -242,6 +242,8 @@ class Engine:
                 source.dry = None
                 source.next_tick = time.monotonic() + source.interval
             else:
+                # Else it could read the holds before they are written, and open what was just held.
+                await self._arrived(self.recording)
                 await self.trips.make(self._prepare, source)
 
     async def _end_sweeps(self) -> None:
@@ -278,6 +280,10 @@ class Engine:
         task = asyncio.get_running_loop().create_task(trip)
         task.add_done_callback(lambda _: self.wake.set())
         return task
+
+    async def _arrived(self, *trips: asyncio.Task[bool] | None) -> None:
+        """Wait for what is under way; what ended it is left to `_raise_faults`."""
+        await asyncio.gather(*(trip for trip in trips if trip), return_exceptions=True)
 
     def _raise_faults(self) -> None:
         for trip in (self.claiming, self.recording):
@@ -417,8 +423,7 @@ class Engine:
             for task in self.attempts.tasks:
                 task.cancel()
         self.stopped_at = min(self.stopped_at, time.monotonic())
-        trips = [trip for trip in (self.claiming, self.recording) if trip]
-        await asyncio.gather(*trips, return_exceptions=True)
+        await self._arrived(self.claiming, self.recording)
         await asyncio.gather(*self.attempts.tasks)
         self.attempts.give_back(everything=True)
         for source in self.sources:
@@ -433,6 +438,7 @@ class Engine:
             try:
                 self.trips.away_until = 0.0
                 if await self._record_ended():
+                    self.recording = None  # whatever had ended it
                     await self._return_given_back()
                     break
             except AWAY:
