@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, F, Q, QuerySet, When
 
 from . import outages
 from .lanes import HoldChange, Standing
@@ -34,19 +34,24 @@ def survey(*, now: datetime, using: str, probe_for: timedelta, limit: timedelta)
     rows = Hold.objects.using(using)
     simply_end = Q(reason=PAUSED) | Q(reopened_at__isnull=False)
     rows.filter(Q(until__lt=now - FORGOTTEN) | simply_end & Q(until__lte=now)).delete()
-    return [
-        Standing(
-            endpoint_of(hold),
-            hold.failures,
-            now - hold.since > limit,
-            # Compare and set: of two workers that see the same end, one moves it.
-            hold.until <= now
-            and bool(rows.filter(pk=hold.pk, until=hold.until).update(until=now + probe_for)),
-            hold.reason == PAUSED,
-            hold.reopened_at is not None,
-        )
-        for hold in rows.all()
-    ]
+    return [_standing(hold, now, now + probe_for, limit, rows) for hold in rows.all()]
+
+
+def _standing(
+    hold: Hold, now: datetime, probe_ends: datetime, limit: timedelta, rows: QuerySet[Hold]
+) -> Standing:
+    # Compare and set: of two workers that see the same end, one moves it.
+    over = hold.until <= now
+    ours = over and bool(rows.filter(pk=hold.pk, until=hold.until).update(until=probe_ends))
+    return Standing(
+        endpoint_of(hold),
+        failures=hold.failures,
+        worn=now - hold.since > limit,
+        ours=ours,
+        paused=hold.reason == PAUSED,
+        recovering=hold.reopened_at is not None,
+        until=probe_ends if ours else hold.until,
+    )
 
 
 def endpoint_of(hold: Hold) -> Endpoint:

@@ -75,6 +75,7 @@ class Lane(Generic[Row]):
     held: bool = False
     pause: float = 0.0  # seconds, while held
     probing: bool = False
+    probe_ends: datetime | None = None
     worn: bool = False  # held for so long that its rows spend their attempts again
     holds: int = 0  # how often it was held since it last delivered
     recovery: float | None = None  # attempts a second, while its backlog flows
@@ -127,6 +128,7 @@ class Standing(NamedTuple):
     failures  how often it was held since it last delivered
     worn      held for longer than rows may wait: they spend their attempts again
     ours      the hold has run out, and this worker does the probe
+    until     the hold's end; while somebody probes, that of the probe
     """
 
     endpoint: Endpoint
@@ -135,6 +137,7 @@ class Standing(NamedTuple):
     ours: bool
     paused: bool = False
     recovering: bool = False
+    until: datetime | None = None
 
 
 class Lanes(Generic[Row]):
@@ -322,18 +325,21 @@ class Lanes(Generic[Row]):
     def know(self, standings: Collection[Standing]) -> None:
         """What all workers together know, at the beginning of a sweep."""
         self.reopen_except({known.endpoint.key for known in standings if not known.recovering})
+        newer = {change.endpoint.key for change in self.changes}  # what we learned, and nobody has read yet
         self.paused = [known.endpoint for known in standings if known.paused]
         self.doors = {}
         for known in standings:
             endpoint = known.endpoint
             self._know_door(endpoint)
+            if endpoint.key in newer:
+                continue
             if known.recovering:
                 self.lane(endpoint).recovery = self.rules.recovery
             elif known.worn and not known.paused:
                 self.wear(endpoint)
             elif known.ours:
-                self.probe(endpoint, known.failures)
-            else:
+                self.probe(endpoint, known.failures, known.until)
+            elif not self._probes(known):
                 self.keep_held(endpoint)
 
     def _know_door(self, endpoint: Endpoint) -> None:
@@ -341,8 +347,18 @@ class Lanes(Generic[Row]):
             self.doors.setdefault((endpoint.channel, endpoint.recipient_prefix), endpoint)
 
     def keep_held(self, endpoint: Endpoint) -> None:
-        """Another worker found this endpoint down, and its hold is not over."""
-        self.lane(endpoint).held = True
+        """Another worker found this endpoint down, and its hold is not over. When it is, others know first:
+        rows that are given back are due at once."""
+        lane = self.lane(endpoint)
+        if not lane.held:
+            lane.held, lane.pause = True, 0.0
+
+    def _probes(self, known: Standing) -> bool:
+        """Whether the probe that somebody does is the one that an earlier survey gave to us."""
+        lane = self.lane(known.endpoint)
+        return (
+            lane.probing and not lane.held and lane.probe_ends is not None and lane.probe_ends == known.until
+        )
 
     def reopen_except(self, held: Collection[str]) -> None:
         """Open what nobody holds any more: an operator lifted it, or another worker's probe came through."""
@@ -362,10 +378,11 @@ class Lanes(Generic[Row]):
         if not lane.worn:
             lane.held, lane.probing, lane.worn, lane.limit = False, False, True, min(START, lane.ceiling)
 
-    def probe(self, endpoint: Endpoint, holds: int) -> None:
+    def probe(self, endpoint: Endpoint, holds: int, ends: datetime | None = None) -> None:
         """The hold is over, and the one attempt that finds out whether it delivers again is ours."""
         lane = self.lane(endpoint)
         lane.held, lane.probing, lane.limit, lane.holds = False, True, 1, holds
+        lane.probe_ends = ends
 
     def hold(self, endpoint: Endpoint, error: DeliveryError, started_at: datetime | None = None) -> Lane[Row]:
         """Hold one destination, where the rest of its endpoint's rows may go on."""

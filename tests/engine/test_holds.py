@@ -10,6 +10,7 @@ import pytest
 
 from notifications import delivery, holds
 from notifications.exceptions import PermanentError, Reason, TransientError
+from notifications.lanes import Standing
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Status
 from notifications.notifiers.base import Delivered, Endpoint, Message, Notifier
 from notifications.queryset import database_now
@@ -26,7 +27,7 @@ DOWN = TransientError("no connection", reason=Reason.NETWORK)
 LONG = timedelta(hours=4)
 
 
-def survey(hours: float = 0.0) -> list[holds.Surveyed]:
+def survey(hours: float = 0.0) -> list[Standing]:
     now = database_now("default") + timedelta(hours=hours)
     return holds.survey(now=now, using="default", probe_for=timedelta(minutes=2), limit=LONG)
 

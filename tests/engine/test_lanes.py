@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications.exceptions import DeliveryError, PermanentError, Reason, TransientError
-from notifications.lanes import START, WAITING_PER_SLOT, Lane, Lanes, Rules
+from notifications.lanes import START, WAITING_PER_SLOT, Lane, Lanes, Rules, Standing
 from notifications.notifiers.base import Endpoint
 
 RULES = Rules(ceiling=50)
 GOOD = Endpoint("good", "Webhook", "https://good/")
 BAD = Endpoint("bad", "Webhook", "https://bad/")
+SOON = datetime(2026, 1, 17, 3, 2, tzinfo=UTC)
 DOWN = TransientError("no connection", reason=Reason.NETWORK)
 
 
@@ -131,6 +134,29 @@ def test_a_probe_is_one_attempt_and_its_success_opens_the_endpoint() -> None:
     assert change.delivers
     # Of the four rows that a single slot keeps in hand the next goes, and the others at the pace of recovery.
     assert [len(take_all(lanes, now)) for now in (0.0, 0.06, 0.11)] == [1, 1, 1]
+
+
+def test_the_next_survey_leaves_our_probe_alone() -> None:
+    """The pending sweep surveys a moment after the retry sweep, and reads that somebody probes: we do."""
+    lanes: Lanes[str] = Lanes(RULES)
+    lanes.know([Standing(BAD, 1, worn=False, ours=True, until=SOON)])
+    fill(lanes, BAD, 2)
+    lane, _ = lanes.take(0.0) or pytest.fail("no probe")
+    lanes.know([Standing(BAD, 1, worn=False, ours=False, until=SOON)])
+    assert lanes.drain() == []
+    lanes.ended(lane, None)
+    assert [change.delivers for change in lanes.changes] == [True]
+    # Nor does one that was made before this is written.
+    lanes.know([Standing(BAD, 1, worn=False, ours=False, until=SOON)])
+    assert (lane.held, lanes.drain()) == (False, [])
+
+
+def test_anothers_probe_holds_the_endpoint_and_its_rows_are_due_at_once() -> None:
+    lanes: Lanes[str] = Lanes(RULES)
+    lanes.probe(BAD, 1, SOON)
+    fill(lanes, BAD, 1)
+    lanes.know([Standing(BAD, 1, worn=False, ours=False, until=SOON + timedelta(minutes=2))])
+    assert lanes.drain() == [("bad 0", 0.0)]
 
 
 def test_a_probe_that_fails_holds_twice_as_long() -> None:
