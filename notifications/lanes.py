@@ -331,7 +331,7 @@ class Lanes(Generic[Row]):
         for known in standings:
             endpoint = known.endpoint
             self._know_door(endpoint)
-            if endpoint.key in newer:
+            if endpoint.key in newer and not known.ours:
                 continue
             if known.recovering:
                 self.lane(endpoint).recovery = self.rules.recovery
