@@ -28,16 +28,12 @@ from .models import NotificationEvent, Status, SweepKind, SweepRun
 from .notifiers.base import Endpoint
 from .queryset import NotificationQuerySet
 from .reach import AWAY
+from .strides import FIRST, Strides
 from .sweeps import Clock, Options, Source, SweepResult, due, worker_name
 from .trips import Trips
 
 logger = logging.getLogger(__name__)
 
-FIRST_CLAIM = 20  # rows; the stride grows from here while endpoints keep up
-GROWTH = 4
-DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
-MOST_STRIDE = 10  # rows claimed at once for each attempt that may be in flight
-MOST_UNHEARD = 10  # rows in hand, likewise, for endpoints that have not answered yet
 FLUSH_ROWS = 200
 LAST_FLUSH_ROWS = 50
 FLUSH_SECONDS = 0.1
@@ -65,9 +61,7 @@ class Engine:
         self.by_kind = {source.kind: source for source in sources}
         self.worker = worker_name()
         self.lanes: Lanes[InHand] = Lanes(rules_of(settings))
-        self.stride = FIRST_CLAIM
-        self.pace = 0.0  # attempts that ended within a second, of late
-        self._plan()
+        self.strides = Strides(settings.concurrency, time.monotonic())
         self.attempts = Attempts(
             settings,
             self.lanes,
@@ -78,7 +72,7 @@ class Engine:
         self.trips = Trips(
             options.using, limit=settings.database_timeout.total_seconds(), patient=options.patient
         )
-        self.flushed = self.beaten = time.monotonic()
+        self.beaten = time.monotonic()
         self.stopped_at = math.inf
         self.claiming: asyncio.Task[bool] | None = None
         self.recording: asyncio.Task[bool] | None = None
@@ -293,7 +287,7 @@ class Engine:
     def _flush_due(self) -> bool:
         if not (self.attempts.done or self.lanes.changes):
             return False
-        late = time.monotonic() >= self.flushed + FLUSH_SECONDS
+        late = time.monotonic() >= self.strides.since + FLUSH_SECONDS
         return late or len(self.attempts.done) >= self._batch() or not self.attempts.tasks
 
     def _batch(self) -> int:
@@ -306,9 +300,7 @@ class Engine:
         if not (outcomes or changes):
             return True
         if outcomes:
-            now = time.monotonic()
-            self.pace, self.flushed = len(outcomes) / max(now - self.flushed, 0.001), now
-            self._plan()
+            self.strides.ended(len(outcomes), time.monotonic())
         recorded = set[str]()
         if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
             return False
@@ -349,7 +341,7 @@ class Engine:
             self.sources.remove(source)
             self.sources.append(source)  # the next one's turn comes next, however much this one has
             left = self.options.limit - source.result.claimed + source.result.released
-            room = min(self.most, max(FIRST_CLAIM, self.lanes.room()), left)
+            room = min(self.strides.most, max(FIRST, self.lanes.room()), left)
             return Wish(source, room, self.lanes.closed())
         return None
 
@@ -357,34 +349,20 @@ class Engine:
         """Let what was claimed wait in its lanes, and give back what finds no place there."""
         source, claimed = wish.source, wish.claimed
         if not (self.attempts.tasks or self.attempts.done):
-            self.flushed = time.monotonic()  # the pace is that of work, not of waiting for it
+            self.strides.begin(time.monotonic())
         full = [(event, lane) for event in claimed if (lane := self.attempts.take_in(event))]
         # What is refused is due again, so it is not the end.
         source.dry = wish.closed if len(claimed) < wish.room and not full else None
-        refused = [event for event, _ in full]
+        refused = [event for event, lane in full if lane.held or source.rows is None]
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.
             source.rows += [event for event, lane in full if not lane.held]
-            refused = [event for event, lane in full if lane.held]
             source.dry = None if source.rows else wish.closed
         source.result.claimed += len(claimed) - len(full)
         source.in_hand += len(claimed) - len(full)
         if refused:
             await self.trips.make(self._release, [(event, 0.0) for event in refused])
-        # Many refused means that few endpoints own what is next: look for the others in small steps.
-        grown = self.stride // 2 if refused else self.stride * GROWTH
-        self.stride = max(FIRST_CLAIM, min(grown, MOST_STRIDE * self.conf.concurrency))
-        self._plan()
-
-    def _plan(self) -> None:
-        """How many rows to claim at once, and how many in hand are plenty.
-
-        At most what starts within about a second, so that a lease outlasts the wait; and so many in hand
-        that they last while the database answers.
-        """
-        quick = max(2 * self.conf.concurrency, min(round(self.pace), MOST_STRIDE * self.conf.concurrency))
-        self.most = min(self.stride, quick)
-        self.plenty = max(self.most // 2, min(round(self.pace * DATABASE_SECONDS), self.most))
+        self.strides.claimed(refused=bool(refused))
 
     def _source_of(self, event: Claimed) -> Source:
         kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
@@ -396,9 +374,8 @@ class Engine:
             self.wake.set()
 
     def _has_plenty(self) -> bool:
-        """What waits for endpoints not heard from may never start: it is bounded, and does not count."""
-        unheard = self.lanes.waiting - self.lanes.ready
-        return self.lanes.ready > self.plenty or unheard > MOST_UNHEARD * self.conf.concurrency
+        ready = self.lanes.ready
+        return self.strides.plenty(ready=ready, unheard=self.lanes.waiting - ready)
 
     def _starving(self) -> bool:
         return not self._has_plenty() and any(

@@ -38,14 +38,14 @@ def previews(event: NotificationEvent) -> list[Preview]:
     settings = conf.current()
     own = settings.channel(event.channel)
     names = sorted(settings.channels, key=lambda name: name != own)
-    found = [_preview(event, name, settings, name == own) for name in names]
+    message = message_of(event, linker(settings.base_url))
+    found = [_preview(message, name, settings, name == own) for name in names]
     if own is None:
         found.insert(0, Preview(event.channel, True, fault="no notifier is configured for this channel"))
     return found
 
 
-def _preview(event: NotificationEvent, name: str, settings: conf.Conf, own: bool) -> Preview:
-    message = message_of(event, linker(settings.base_url))
+def _preview(message: Message, name: str, settings: conf.Conf, own: bool) -> Preview:
     try:
         notifier = load(name, settings.channels[name], settings.send_timeout.total_seconds())
         text = redact("\n".join(_rendered(notifier, message)), notifier.http.secrets)
