@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 
 from notifications import delivery
-from notifications.messages import linker, message_of
 from notifications.models import NotificationEvent
-from notifications.notifiers.text import dump
 from notifications.notifiers.webhook import payload
+from notifications.queue.messages import linker, message_of
+from notifications.text import dump
 
 from . import world
 from .world import IN_FLIGHT

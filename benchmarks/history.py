@@ -32,7 +32,7 @@ def make(alias: str, rows: int, due: int, url: str) -> None:
         for first in range(1, rows + 1, CHUNK):
             last = min(first + CHUNK - 1, rows)
             cursor.execute(FINISHED, {"message": world.MESSAGE, "first": first, "last": last})
-        world.add_due(due, url, using=alias)
+        world.add_due(due, url)
         for index in indexes:
             cursor.execute(index)
         cursor.execute("VACUUM ANALYZE notification_events")

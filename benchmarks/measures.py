@@ -99,7 +99,7 @@ def past(size: Size) -> Iterator[Figure]:
         for alias, rows in (("little", little), ("much", size.past)):
             note(f"making {rows:,} rows of history")
             history.make(alias, rows, size.due, url)
-            engines.sweep(few, using=alias)
+            engines.sweep(few)
         seconds = alternate(
             4 * size.rounds,
             little=lambda: engines.sweep(few, using="little"),

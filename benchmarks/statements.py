@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import connection
 
-from notifications import leases
+from notifications.database import database_now
 from notifications.delivery import due
-from notifications.leases import Claimed, Outcome
 from notifications.models import NotificationEvent, SweepKind
-from notifications.queryset import database_now
+from notifications.queue.claim import Claimed, claim
+from notifications.queue.record import Outcome, record
 
 from . import world
 
@@ -32,13 +32,13 @@ def claim_and_record(count: int, url: str) -> float:
 
 
 def _claim() -> list[Claimed]:
-    now = database_now(DEFAULT_DB_ALIAS)
+    now = database_now()
     eligible = due(SweepKind.RETRY, NotificationEvent.objects.all(), now, 5)
-    return leases.claim(eligible, BATCH, now=now, lease=timedelta(minutes=2))
+    return claim(eligible, BATCH, now=now, lease=timedelta(minutes=2))
 
 
 def _record(events: list[Claimed]) -> None:
-    now = database_now(DEFAULT_DB_ALIAS)
+    now = database_now()
     outcomes = [
         Outcome(
             event=event,
@@ -51,7 +51,7 @@ def _record(events: list[Claimed]) -> None:
         )
         for event in events
     ]
-    recorded = leases.record(outcomes, now=now, worker="benchmark:1", using=DEFAULT_DB_ALIAS)
+    recorded = record(outcomes, now=now, worker="benchmark:1")
     assert len(recorded) == BATCH
 
 

@@ -143,8 +143,8 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # A wheel carries the templates inside the app.
-        "DIRS": [*templates, *([BASE_DIR / "templates"] if is_checkout else [])],
+        # The project's own pages; a wheel carries them inside its package.
+        "DIRS": [*templates, (BASE_DIR if is_checkout else Path(__file__).parent) / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -9,8 +9,8 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 from django_prometheus.exports import ExportToDjangoView
 
-from notifications import health
 from notifications.api.views import Nowhere
+from notifications.reporting import health
 
 admin.site.site_header = admin.site.site_title = "certctl notifications"
 

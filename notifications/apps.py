@@ -7,6 +7,7 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, metrics  # noqa: F401  (registers the checks)
+        from . import checks  # noqa: F401  (registers them)
+        from .reporting import metrics
 
         metrics.register()

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from . import conf
-from .engine import Engine
+from .engine.loop import Engine
+from .engine.sweep import Options, Source, SweepResult, due
 from .models import SweepKind
-from .sweeps import Options, Source, SweepResult, due
 
 __all__ = ["SweepResult", "due", "retry_failed", "send_pending", "sweep"]
 
@@ -45,7 +45,7 @@ def sweep(
     )
     run_options = Options(limit=settings.sweep_limit, **options)
     if settings.dispatch == "tasks":
-        from .tasks import dispatch  # where there is no task engine, nothing of it is needed
+        from .engine.tasks import dispatch  # where there is no task engine, nothing of it is needed
 
         return dispatch(kind, settings, run_options)
     source = Source(kind)

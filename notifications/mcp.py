@@ -29,11 +29,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import stats
 from .api import access, listing
 from .api.models import ApiToken
 from .exceptions import TransitionRefused
 from .models import NotificationEvent, Status
+from .reporting import snapshot as stats
 
 logger = logging.getLogger(__name__)
 

@@ -116,11 +116,18 @@ def test_an_alert_can_be_raised(site: Site) -> None:
 
 
 def test_templates_are_found_in_the_wheel(site: Site) -> None:
-    source = ROOT / "templates"
+    source = ROOT / "notifications" / "templates"
     names = sorted(str(path.relative_to(source)) for path in source.rglob("*.*"))
     found = site.shell(FIND_TEMPLATES, given="\n".join(names)).splitlines()
     assert len(found) == len(names) > 0
     assert all(Path(path).is_relative_to(site.folder) for path in found)
+
+
+def test_the_projects_own_pages_are_in_the_wheel(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    own = {f"certctl/{path.relative_to(ROOT)}" for path in (ROOT / "templates").rglob("*.*")}
+    assert own <= packed
+    assert own
 
 
 def test_the_model_and_the_migrations_agree(site: Site) -> None:

@@ -25,8 +25,8 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from ..exceptions import TransitionRefused
-from ..models import NotificationEvent, Status
-from ..queryset import REQUEUEABLE, NotificationQuerySet
+from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.fields import REQUEUEABLE
 from . import bulk, cells, dashboard, endpoints, progress, sending
 from .changelist import TABS, NotificationChangeList, Tab
 from .filters import FILTERS

@@ -23,8 +23,10 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from ..models import BulkOperation, NotificationEvent, Status
-from ..queryset import UNDELIVERED, NotificationQuerySet, database_now, free
+from ..database import database_now
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Status
+from ..models.fields import UNDELIVERED
+from ..models.queryset import free
 from . import narrowing, operations, sending
 from .cells import apart, exact
 from .errors import with_problem
@@ -101,7 +103,7 @@ class Choice:
     @cached_property
     def idle(self) -> Q:
         """In nobody's hands."""
-        return free(database_now(self.rows.db)) | ~Q(status__in=UNDELIVERED)
+        return free(database_now()) | ~Q(status__in=UNDELIVERED)
 
     @cached_property
     def chosen(self) -> NotificationQuerySet:
@@ -129,7 +131,7 @@ class Choice:
         """How many the rules will refuse, and what they are; COUNTED + 1 for more."""
         busy = self.rows.filter(status__in=set(UNDELIVERED) & set(self.verb.statuses))
         found = self._of_other_statuses()
-        found[RUNNING] = capped(busy.exclude(free(database_now(self.rows.db))))
+        found[RUNNING] = capped(busy.exclude(free(database_now())))
         return {why: count for why, count in found.items() if count}
 
     def _of_other_statuses(self) -> dict[str, int]:

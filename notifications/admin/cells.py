@@ -11,7 +11,7 @@ from django.utils.timesince import timesince
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..queryset import REQUEUEABLE
+from ..models.fields import REQUEUEABLE
 
 # A mark beside the word, so that a column of badges can be told apart without colour.
 MARKS = {Status.PENDING: "○", Status.FAILED: "↻", Status.SENT: "✓", Status.DEAD: "✕", Status.READ: "·"}

@@ -14,8 +14,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from ..models import NotificationEvent, Status
-from ..queryset import NotificationQuerySet
+from ..models import NotificationEvent, NotificationQuerySet, Status
 from . import dashboard, narrowing
 from .errors import Group, grouped
 from .narrowing import COUNTED, NEWEST, OLDEST, RARE, RETRYING, STRANDED

@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.timesince import timesince
 
-from .. import conf, stats
+from .. import conf
+from ..engine.heartbeat import heartbeats
 from ..models import Hold, Status, SweepKind, SweepRun
-from ..worker import heartbeats
+from ..reporting import snapshot as stats
 from . import cells
 from .narrowing import RETRYING
 

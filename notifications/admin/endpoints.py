@@ -17,9 +17,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from .. import conf, durations, holds, outages
+from .. import conf, durations
+from ..database import database_now
+from ..endpoints import holds, outages
 from ..models import Hold, NotificationEvent, Outage
-from ..queryset import database_now
 from . import bulk, operations
 from .narrowing import many
 from .verbs import REQUEUE
@@ -58,15 +59,15 @@ class Offer:
 def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _decide(console, request)
-    using, settings = Hold.objects.db, conf.current()
-    now = database_now(using)
+    settings = conf.current()
+    now = database_now()
     held = list(Hold.objects.order_by("endpoint", "pk")[: HOLDS_SHOWN + 1])
     context = {
         "title": "Endpoints",
         "at": now,
-        "rows": [_row(hold, now, settings, using) for hold in held[:HOLDS_SHOWN]],
+        "rows": [_row(hold, now, settings) for hold in held[:HOLDS_SHOWN]],
         "more": len(held) > HOLDS_SHOWN,
-        "offers": _offers(using),
+        "offers": _offers(),
         "rate": settings.recovery_rate,
         "limit": f"{settings.hold_limit.total_seconds() / 3600:g} h",
         "redrives": settings.redrive_on_recovery,
@@ -76,7 +77,7 @@ def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
     return console.respond(request, TEMPLATE, context)
 
 
-def _row(hold: Hold, now: datetime, settings: conf.Conf, using: str) -> Row:
+def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
     state, tone, until, lift = "held", "dead", "its probe is due", "Try now"
     if hold.until > now:
         until = f"probe at {hold.until:%H:%M:%S}"
@@ -87,14 +88,14 @@ def _row(hold: Hold, now: datetime, settings: conf.Conf, using: str) -> Row:
         lift = "Full speed now"
     elif now - hold.since > settings.hold_limit:
         state, until = "held past the limit", "attempts are spent again"
-    waiting = many(holds.waiting(hold, WAITING_COUNTED, using), WAITING_COUNTED)
+    waiting = many(holds.waiting(hold, WAITING_COUNTED), WAITING_COUNTED)
     return Row(hold, holds.scope(hold), state, tone, until, waiting, lift)
 
 
-def _offers(using: str) -> list[Offer]:
+def _offers() -> list[Offer]:
     found, shown = [], list(Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN])
     for outage in shown:
-        count, more = outages.count(outage, using, outages.COUNTED // len(shown))
+        count, more = outages.count(outage, outages.COUNTED // len(shown))
         text = f"{count:,}{'+' if more else ''}" if count or more else ""
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
@@ -133,7 +134,6 @@ def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
             limit=settings.hold_limit,
             by=request.user.get_username(),
             why=said["why"],
-            using=Hold.objects.db,
         )
     except ValueError as error:
         return console.message_user(request, f"Not paused: {error}", messages.ERROR)
@@ -144,7 +144,7 @@ def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
 
 def _lift(console: NotificationAdmin, request: HttpRequest) -> None:
     hold = _chosen(Hold, request, "lift")
-    if hold is None or not holds.lift(hold, by=request.user.get_username(), using=Hold.objects.db):
+    if hold is None or not holds.lift(hold, by=request.user.get_username()):
         return console.message_user(request, "It had ended already.", messages.WARNING)
     scope = holds.scope(hold)
     text = f"Lifted: {scope} gets one probe with the next sweep, and the rest when it arrives."
@@ -161,8 +161,8 @@ def _redrive(console: NotificationAdmin, request: HttpRequest) -> HttpResponse |
     if outage is None:
         console.message_user(request, "That outage is not on record any more.", messages.WARNING)
         return None
-    using, by = Outage.objects.db, request.user.get_username()
-    operation = outages.take_over(outage, by=by, via="admin", now=database_now(using), using=using)
+    by = request.user.get_username()
+    operation = outages.take_over(outage, by=by, via="admin", now=database_now())
     operation = operations.step(operation.pk)
     if operation.ended_at is None:
         return HttpResponseRedirect(console.url("operation", operation.pk))

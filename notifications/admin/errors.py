@@ -10,8 +10,8 @@ from typing import Any
 from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Coalesce, Lower
 
-from ..fingerprints import BLANK, NOTHING, fingerprint, pattern
-from ..queryset import NotificationQuerySet
+from ..deaths.fingerprints import BLANK, NOTHING, fingerprint, pattern
+from ..models import NotificationQuerySet
 
 
 def with_problem(rows: NotificationQuerySet) -> Any:

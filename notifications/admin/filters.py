@@ -13,8 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from .. import conf
-from ..models import EventType, Status
-from ..queryset import NotificationQuerySet
+from ..models import EventType, NotificationQuerySet, Status
 from . import narrowing
 from .changelist import STATUS, NotificationChangeList, narrow
 from .narrowing import RETRYING, STRANDED

@@ -16,9 +16,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.text import smart_split, unescape_string_literal
 
-from .. import outages
-from ..models import NotificationEvent, Outage, Status
-from ..queryset import NotificationQuerySet
+from ..endpoints import outages
+from ..models import NotificationEvent, NotificationQuerySet, Outage, Status
 from .errors import alike
 
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"

@@ -13,8 +13,10 @@ from django.db import connections, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from ..models import BulkOperation, NotificationEvent
-from ..queryset import UNDELIVERED, NotificationQuerySet, database_now, free
+from ..database import database_now
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet
+from ..models.fields import UNDELIVERED
+from ..models.queryset import free
 from .narrowing import COUNTED, many
 from .verbs import Verb, verb_of
 from .walking import Walk
@@ -72,7 +74,7 @@ def _change(operation: BulkOperation, verb: Verb, ids: Sequence[str]) -> None:
     if not ids:
         return
     rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
-    busy = rows.filter(status__in=UNDELIVERED).exclude(free(database_now(rows.db))).count()
+    busy = rows.filter(status__in=UNDELIVERED).exclude(free(database_now())).count()
     changed, skipped = verb.on_rows(rows, operation)
     operation.changed += changed
     for why, count in ((RUNNING, min(busy, skipped)), (MEANWHILE, max(0, skipped - busy))):

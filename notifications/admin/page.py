@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
-from ..queryset import UNDELIVERED
+from ..models.fields import UNDELIVERED
 from .cells import retry, upcoming, when_exact
 
 # The newest, and far more than anybody reads: a page must not grow with the years.

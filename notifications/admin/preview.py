@@ -11,13 +11,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 from ..exceptions import DeliveryError
-from ..messages import linker, message_of
 from ..models import NotificationEvent
 from ..notifiers.base import JsonNotifier, Message, Notifier, load
 from ..notifiers.email import EmailNotifier
-from ..notifiers.text import REDACTED, fitted, redact
 from ..notifiers.webhook import PAYLOAD_LIMIT, WebhookNotifier
 from ..notifiers.webhook import payload as webhook_payload
+from ..queue.messages import linker, message_of
+from ..text import REDACTED, fitted, redact
 
 SECRET_NAME = re.compile(r"secret|token|password|_key$|apikey", re.IGNORECASE)
 NO_SECRET = {"dedup_key"}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .. import conf, leases
-from ..engine import Engine
+from .. import conf
+from ..database import database_now
+from ..endpoints.holds import PAUSED
+from ..engine.loop import Engine
+from ..engine.sweep import Options, Source
 from ..exceptions import TransitionRefused
-from ..holds import PAUSED
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
-from ..queryset import REQUEUEABLE, database_now
-from ..sweeps import Options, Source
+from ..models.fields import REQUEUEABLE
+from ..queue.claim import claim
 
 BY_HAND = "by hand"  # the kind of a sweep of one row
 
@@ -42,15 +44,15 @@ def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> 
 
 def send(event: NotificationEvent) -> Outcome:
     """Attempt a pending notification at once, also where its endpoint is held: it is the probe then."""
-    settings, using = conf.current(), NotificationEvent.objects.db
-    now = database_now(using)
+    settings = conf.current()
+    now = database_now()
     due = NotificationEvent.objects.pending().filter(pk=event.pk)
-    claimed = leases.claim(due, 1, now=now, lease=settings.lease)
+    claimed = claim(due, 1, now=now, lease=settings.lease)
     if not claimed:
         return _untried(event, "Not sent from here: a worker has it in hand, or it is pending no more.")
     _end_holds_of(event)
     before = set(event.deliveryattempts.values_list("pk", flat=True))
-    Engine(settings, Options(limit=1, log=False, using=using), [Source(BY_HAND, rows=claimed)]).run()
+    Engine(settings, Options(limit=1, log=False), [Source(BY_HAND, rows=claimed)]).run()
     attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
     if attempt is None:
         return _untried(
@@ -70,7 +72,7 @@ def _end_holds_of(event: NotificationEvent) -> None:
     for hold in held.exclude(reason=PAUSED):
         exactly = event.recipient == hold.recipient_prefix
         if exactly or (not hold.exact and event.recipient.startswith(hold.recipient_prefix)):
-            Hold.objects.filter(pk=hold.pk).update(until=database_now(Hold.objects.db))
+            Hold.objects.filter(pk=hold.pk).update(until=database_now())
 
 
 def _untried(event: NotificationEvent, told: str) -> Outcome:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
-from ..models import BulkOperation, NotificationEvent, OperationKind, Status
-from ..queryset import READABLE, REQUEUEABLE, Changed, NotificationQuerySet
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Status
+from ..models.fields import READABLE, REQUEUEABLE
+from ..models.queryset import Changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from django.db.models import Q
 from django.http import QueryDict
 
-from ..models import NotificationEvent, Status
-from ..queryset import NotificationQuerySet
+from ..models import NotificationEvent, NotificationQuerySet, Status
 from .errors import with_problem
 from .narrowing import NEWEST, RETRYING, STRANDED, moment, narrowed
 from .verbs import Verb

@@ -10,8 +10,7 @@ from typing import Any
 from django.db.models import Q
 from rest_framework.exceptions import ValidationError
 
-from ..models import NotificationEvent
-from ..queryset import NotificationQuerySet
+from ..models import NotificationEvent, NotificationQuerySet
 
 NEWEST_FIRST = ("-created_at", "-id")
 # Microseconds since 1970, and an id: the last notification that was read.

@@ -13,9 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import stats
-from ..models import NotificationEvent
-from ..queryset import REQUEUEABLE, NotificationQuerySet, database_now, free
+from ..database import database_now
+from ..models import NotificationEvent, NotificationQuerySet
+from ..models.fields import REQUEUEABLE
+from ..models.queryset import free
+from ..reporting import snapshot as stats
 from . import access, errors, listing, schema, serializers
 from .transport import AlwaysFirst, BoundedJSON
 
@@ -142,7 +144,7 @@ class RequeueMany(View):
         given.is_valid(raise_exception=True)
         matched = listing.matching(given.validated_data)
         total = matched.count()
-        rows = matched.filter(free(database_now(matched.db)), status__in=REQUEUEABLE)
+        rows = matched.filter(free(database_now()), status__in=REQUEUEABLE)
         if given.validated_data["dry_run"]:
             requeued = rows.count()
         else:

@@ -12,8 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from notifications import durations
-from notifications.models import DeliveryAttempt, NotificationEvent
-from notifications.queryset import NotificationQuerySet
+from notifications.models import DeliveryAttempt, NotificationEvent, NotificationQuerySet
 
 FILTERS = ("channel", "type", "error", "dead_since", "all")
 

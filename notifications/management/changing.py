@@ -10,9 +10,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.models import Count
 
+from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
-from notifications.models import NotificationEvent, Status
-from notifications.queryset import BATCH, Changed, NotificationQuerySet, batched, database_now, free
+from notifications.models import NotificationEvent, NotificationQuerySet, Status
+from notifications.models.queryset import BATCH, Changed, batched, free
 
 from .arguments import check_selection, selected
 from .cli import Progress, terminal
@@ -42,7 +43,7 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen) -> None:
     if asks and not sys.stdin.isatty():
         raise CommandError(f"cannot ask whether to {verb.name}: no terminal; say --yes", returncode=2)
     rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids) if ids else selected(options)
-    movable = rows.filter(free(database_now(rows.db)), status__in=verb.allowed)
+    movable = rows.filter(free(database_now()), status__in=verb.allowed)
     if options["dry_run"]:
         say_would(verb, movable, len(ids) or rows.count(), screen, as_one_line=options["json"])
         return

@@ -24,7 +24,7 @@ from notifications.models import (
     Status,
     SweepRun,
 )
-from notifications.stats import Snapshot, Traffic
+from notifications.reporting.snapshot import Snapshot, Traffic
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

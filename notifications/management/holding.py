@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from notifications import conf, holds
+from notifications import conf
+from notifications.database import database_now
+from notifications.endpoints import holds
 from notifications.models import Hold
-from notifications.queryset import database_now
 
 from . import arguments
 from .display import Screen, as_json
@@ -38,9 +39,8 @@ def add_pause_arguments(verb: CommandParser) -> None:
 
 
 def show(screen: Screen, *, as_one_line: bool) -> None:
-    using = Hold.objects.db
-    now = database_now(using)
-    found = [described(hold, now, using) for hold in Hold.objects.order_by("endpoint", "pk")[:LISTED]]
+    now = database_now()
+    found = [described(hold, now) for hold in Hold.objects.order_by("endpoint", "pk")[:LISTED]]
     if as_one_line:
         return screen.plain(as_json(found))
     if not found:
@@ -50,9 +50,9 @@ def show(screen: Screen, *, as_one_line: bool) -> None:
     screen.table(tuple(name.upper() for name in names), rows)
 
 
-def described(hold: Hold, now: datetime, using: str) -> dict[str, Any]:
+def described(hold: Hold, now: datetime) -> dict[str, Any]:
     state = "recovering" if hold.reopened_at else "paused" if hold.reason == holds.PAUSED else "held"
-    waiting = holds.waiting(hold, COUNTED, using)
+    waiting = holds.waiting(hold, COUNTED)
     why = ": ".join(part for part in (f"by {hold.by}" if hold.by else hold.reason, hold.error) if part)
     return {
         "number": hold.pk,
@@ -83,19 +83,18 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
             limit=settings.hold_limit,
             by=by,
             why=options["reason"],
-            using=Hold.objects.db,
         )
     except ValueError as error:
         raise CommandError(str(error), returncode=2) from error
     if options["json"]:
-        screen.plain(as_json(described(hold, database_now(Hold.objects.db), Hold.objects.db)))
+        screen.plain(as_json(described(hold, database_now())))
     else:
         screen.plain(f"{holds.scope(hold)} paused until {hold.until:%Y-%m-%d %H:%M:%S %Z} (number {hold.pk})")
 
 
 def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     hold = Hold.objects.filter(pk=options["number"]).first()
-    if hold is None or not holds.lift(hold, by=by, using=Hold.objects.db):
+    if hold is None or not holds.lift(hold, by=by):
         raise CommandError(f"there is no hold {options['number']}; it may have ended")
     if options["json"]:
         screen.plain(as_json({"lifted": holds.scope(hold)}))

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 
-from notifications.models import NotificationEvent, SweepRun, Tally
-from notifications.queryset import NotificationQuerySet
-from notifications.tallies import EPOCH
+from notifications.models import NotificationEvent, NotificationQuerySet, SweepRun, Tally
+from notifications.queue.tallies import EPOCH
+
+from .. import database
 
 BATCH = 5_000
 
@@ -79,10 +79,10 @@ def prune(
 
 def _delete(rows: QuerySet[Any], batch: int) -> int:
     """Delete the first rows, locked, so that they are still what the filter said. Rows in use are left."""
-    model, features = rows.model, connections[rows.db].features
-    with transaction.atomic(using=rows.db):
+    model, features = rows.model, database.connection().features
+    with database.atomic():
         if features.has_select_for_update_skip_locked:
             rows = rows.select_for_update(skip_locked=True)
         ids = list(rows.values_list("pk", flat=True)[:batch])
-        model._base_manager.using(rows.db).filter(pk__in=ids).delete()
+        model.objects.filter(pk__in=ids).delete()
     return len(ids)

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 
 from notifications import conf, delivery
-from notifications.models import NotificationEvent, SweepKind
-from notifications.queryset import NotificationQuerySet, database_now
+from notifications.database import database_now
+from notifications.models import NotificationEvent, NotificationQuerySet, SweepKind
 
 from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
 
@@ -73,7 +73,7 @@ class SweepCommand(BaseCommand):
         rows: NotificationQuerySet = NotificationEvent.objects.all()
         if options["channel"]:
             rows = rows.on_channel(options["channel"])
-        now = database_now(rows.db)
+        now = database_now()
         attempts = options["max_attempts"] or settings.max_attempts
         limit = options["limit"] or settings.sweep_limit
         due = delivery.due(self.kind, rows, now, attempts)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.utils import timezone
 
-from notifications import conf, holds
+from notifications import conf
+from notifications.database import database_now, wake_workers
+from notifications.endpoints import holds
+from notifications.engine.outcome import as_delivery_error
 from notifications.exceptions import DeliveryError, UnknownOutcome
-from notifications.models import Hold
 from notifications.notifiers.base import Delivered, Message, Notifier, load
-from notifications.queryset import database_now, wake_workers
-from notifications.verdict import as_delivery_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,6 @@ def lift_holds(trial: Trial) -> int:
     endpoint = trial.notifier.endpoint(trial.message)
     same = Q(endpoint=endpoint.key)
     same |= Q(channel=endpoint.channel, recipient_prefix=trial.message.recipient, exact=True)
-    using = Hold.objects.db
-    ended = holds.reopen(same, now=database_now(using), using=using)
-    wake_workers(using)
+    ended = holds.reopen(same, now=database_now())
+    wake_workers()
     return ended

@@ -1,10 +1,10 @@
 """The tables: notification_events, which certctl shares, and those of our own that say what happened.
 
-The verbs live on the QuerySet (queryset.py: producers and operators; leases.py: workers).
+The verbs of producers and operators live on the QuerySet; those of workers in the package queue.
 """
 
-from ..queryset import Status
-from .events import EventType, Index, NotificationEvent, attempt_number, new_id
+from .events import EventType, NotificationEvent, NotificationQuerySet
+from .fields import Index, Status, attempt_number, new_id
 from .history import (
     INTERRUPTED_ERROR,
     AttemptOutcome,
@@ -30,6 +30,7 @@ __all__ = [
     "Hold",
     "Index",
     "NotificationEvent",
+    "NotificationQuerySet",
     "OperationKind",
     "Outage",
     "Reading",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import ClassVar
 
 from django.core.exceptions import ValidationError
-from django.core.validators import ProhibitNullCharactersValidator
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from ..queryset import UNDELIVERED, NotificationQuerySet, Status, tidy
+from .. import database
+from ..deaths.follow import follow
+from ..text import tidy
+from .fields import NO_NUL, UNDELIVERED, Index, Manager, Status, attempt_number, new_id
+from .queryset import EventQuerySet
 
-NO_NUL = [ProhibitNullCharactersValidator()]
-MOST_ATTEMPTS = 2**31 - 1
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
 
 
@@ -32,19 +32,8 @@ class EventType(models.TextChoices):
     REVOCATION = "Revocation"
 
 
-class Index(models.Index):
-    """An index whose name may be as long as PostgreSQL and SQLite allow: certctl chose the names."""
-
-    max_name_length = 63
-
-
-def new_id() -> str:
-    return str(uuid.uuid4())
-
-
-def attempt_number(retry_count: int) -> int:
-    """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
-    return min(max(retry_count, 0), MOST_ATTEMPTS - 1) + 1
+class NotificationQuerySet(EventQuerySet["NotificationEvent"]):
+    """The verbs of producers and operators; see EventQuerySet."""
 
 
 class NotificationEvent(models.Model):
@@ -66,7 +55,7 @@ class NotificationEvent(models.Model):
     leased_until = models.DateTimeField(null=True, blank=True)
     dedup_key = models.TextField(null=True, blank=True, validators=NO_NUL)
 
-    objects: ClassVar = NotificationQuerySet.as_manager()
+    objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
     class Meta:
         db_table = "notification_events"
@@ -166,10 +155,8 @@ class NotificationEvent(models.Model):
 
     def mark_as_dead(self, last_error: str) -> None:
         """Into the dead-letter queue; retry_count stays as evidence."""
-        from .. import deaths
-
         rows = self._rows()
-        with transaction.atomic(using=rows.db):
+        with database.atomic():
             rows.transition(
                 "dead-letter",
                 self,
@@ -178,7 +165,7 @@ class NotificationEvent(models.Model):
                 next_retry_at=None,
                 last_error=tidy(last_error),
             )
-            deaths.follow([self.pk], using=rows.db)
+            follow(rows, [self.pk])
 
     def mark_as_sent(self, sent_at: datetime) -> None:
         """Delivered at sent_at; retry_count and last_error stay as evidence."""
@@ -187,5 +174,5 @@ class NotificationEvent(models.Model):
         )
 
     def _rows(self) -> NotificationQuerySet:
-        rows: NotificationQuerySet = type(self).objects.using(self._state.db)
+        rows: NotificationQuerySet = type(self).objects.all()
         return rows

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import models
 from django.utils.functional import cached_property
 
-from .events import Index, NotificationEvent
+from .fields import Index, Manager
+
+EVENT = "notifications.NotificationEvent"
 
 
 class OperationKind(models.TextChoices):
@@ -39,7 +43,7 @@ class BulkOperation(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     stopped_by = models.CharField(max_length=255, blank=True, default="")
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_operations"
@@ -70,7 +74,7 @@ class History(models.Model):
     """
 
     notification = models.ForeignKey(
-        NotificationEvent,
+        EVENT,
         on_delete=models.CASCADE,
         db_constraint=False,
         related_name="%(class)ss",
@@ -79,6 +83,28 @@ class History(models.Model):
 
     class Meta:
         abstract = True
+
+
+class Interrupted(Protocol):
+    """What is asked of a notification whose attempt was lost."""
+
+    pk: str
+
+    @property
+    def attempt_number(self) -> int: ...
+
+    channel: str
+    leased_until: datetime | None
+    created_at: datetime
+
+
+class Requeued(Protocol):
+    """What is asked of a notification that is requeued: the evidence that it loses."""
+
+    pk: str
+    status: str
+    retry_count: int
+    last_error: str | None
 
 
 class AttemptOutcome(models.TextChoices):
@@ -103,7 +129,7 @@ class DeliveryAttempt(History):
     error = models.TextField(null=True, blank=True)
     worker = models.CharField(max_length=255)
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_attempts"
@@ -114,10 +140,10 @@ class DeliveryAttempt(History):
         return f"attempt {self.number}: {self.outcome}"
 
     @classmethod
-    def interrupted(cls, event: NotificationEvent) -> DeliveryAttempt:
+    def interrupted(cls, event: Interrupted) -> DeliveryAttempt:
         """The attempt that ended with its worker: all that is known is when its lease did."""
         return cls(
-            notification=event,
+            notification_id=event.pk,
             number=event.attempt_number,
             channel=event.channel,
             started_at=event.leased_until or event.created_at,
@@ -143,7 +169,7 @@ class Requeue(History):
     reason = models.TextField(blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_requeues"
@@ -154,10 +180,10 @@ class Requeue(History):
         return f"requeued by {self.by} via {self.via}"
 
     @classmethod
-    def of(cls, event: NotificationEvent, **said: Any) -> Requeue:
+    def of(cls, event: Requeued, **said: Any) -> Requeue:
         """said: by, via, at, reason, operation."""
         wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": event.last_error}
-        return cls(notification=event, **wiped, **said)
+        return cls(notification_id=event.pk, **wiped, **said)
 
 
 class Reading(History):
@@ -170,7 +196,7 @@ class Reading(History):
     reason = models.TextField(blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_readings"
@@ -188,7 +214,7 @@ class Escalation(History):
     """
 
     raised = models.ForeignKey(
-        NotificationEvent,
+        EVENT,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
         related_name="+",
@@ -196,7 +222,7 @@ class Escalation(History):
     )
     at = models.DateTimeField()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_escalations"
@@ -210,18 +236,16 @@ class Escalation(History):
         return f"escalated to {self.raised_id}"
 
     @classmethod
-    def around(cls, event: NotificationEvent) -> tuple[Escalation | None, Escalation | None]:
+    def around(cls, event: models.Model) -> tuple[Escalation | None, Escalation | None]:
         """(what made `event` be raised, what its own death raised), in one query."""
-        links = cls.objects.using(event._state.db).filter(
-            models.Q(raised=event) | models.Q(notification=event)
-        )
+        links = cls.objects.filter(models.Q(raised=event) | models.Q(notification=event))
         found = {link.raised_id == event.pk: link for link in links.select_related("notification")}
         return found.get(True), found.get(False)
 
     @cached_property
-    def successor(self) -> NotificationEvent | None:
-        """What was raised, unless it was deleted since."""
-        found: NotificationEvent | None = (
-            NotificationEvent.objects.using(self._state.db).filter(pk=self.raised_id).first()
-        )
-        return found
+    def successor(self) -> Any:
+        """The notification that was raised; None where it was deleted since."""
+        try:
+            return self.raised
+        except ObjectDoesNotExist:
+            return None

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from .events import Index
+from .fields import Index, Manager
 from .history import belongs_to_operation
 
 
@@ -29,7 +29,7 @@ class SweepRun(models.Model):
     released = models.PositiveIntegerField()
     worker = models.CharField(max_length=255)
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_sweeps"
@@ -73,7 +73,7 @@ class Tally(models.Model):
     age_8 = models.BigIntegerField()
     age_9 = models.BigIntegerField()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_tallies"
@@ -101,7 +101,7 @@ class Death(models.Model):
     error = models.CharField(max_length=255)
     notifications = models.BigIntegerField()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_deaths"
@@ -138,7 +138,7 @@ class Hold(models.Model):
     by = models.CharField(max_length=255, blank=True, default="")
     reopened_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_holds"
@@ -177,7 +177,7 @@ class Outage(models.Model):
     redriven_by = models.CharField(max_length=255, blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_outages"
@@ -203,7 +203,7 @@ class Worker(models.Model):
     seen_at = models.DateTimeField()
     in_flight = models.PositiveIntegerField(default=0)
 
-    objects: ClassVar = models.Manager()
+    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_workers"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
+from ..text import cut, one_line, redact
 from .base import Delivered, Message, SyncNotifier
-from .text import cut, one_line, redact
 
 WORDS_LIMIT = 600
 WARNINGS = {"WARNING", "ERROR", "CRITICAL"}

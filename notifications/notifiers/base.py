@@ -19,9 +19,9 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from .http import Answer, HttpClient
-from .outcomes import raise_for
-from .text import Size, cut, one_line, secrets_of
+from ..text import Size, cut, one_line, secrets_of
+from .http.answers import raise_for
+from .http.client import Answer, HttpClient
 
 HTTP_URL = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
 SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")

@@ -23,10 +23,10 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.validators import EmailValidator
 
 from ..exceptions import DeliveryError, PermanentError, Reason
+from ..text import cut, utf8
 from .base import Delivered, Message, SyncNotifier
-from .http import HttpClient
+from .http.client import HttpClient
 from .smtp import CLOSING, Session, Stage
-from .text import cut, utf8
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
 SUBJECT_LIMIT, BODY_LIMIT = 500, 1_000_000

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import Reason
+from ..text import cut, dump
 from .base import Delivered, JsonNotifier, Message, url_faults
-from .http import Answer
-from .outcomes import PERMANENT, raise_for
-from .text import cut, dump
+from .http.answers import PERMANENT, raise_for
+from .http.client import Answer
 
 BASE_URL = "https://api.opsgenie.com"  # EU: https://api.eu.opsgenie.com
 SUCCESSOR = "https://api.atlassian.com/jsm/ops/integration"

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import Reason
+from ..text import cut, fitted
 from .base import Delivered, JsonNotifier, Message, url_faults
-from .http import Answer
-from .outcomes import Says, raise_for
-from .text import cut, fitted
+from .http.answers import Says, raise_for
+from .http.client import Answer
 
 BASE_URL = "https://events.pagerduty.com"  # EU: https://events.eu.pagerduty.com
 PATH = "/v2/enqueue"

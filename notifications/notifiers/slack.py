@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions import Reason
+from ..text import cut, dump
 from .base import Delivered, JsonNotifier, Message, url_faults
-from .http import Answer
-from .outcomes import Says, raise_for, unexpected
-from .text import cut, dump
+from .http.answers import Says, raise_for, unexpected
+from .http.client import Answer
 
 HEADER_LIMIT, SECTION_LIMIT, TEXT_LIMIT, LINK_LIMIT = 150, 3_000, 40_000, 3_000
 SAYS = (

@@ -20,8 +20,8 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from .http import unverified
-from .text import cut, one_line, redact
+from ..text import cut, one_line, redact
+from .http.client import unverified
 
 QUOTE_LIMIT = 600
 NOT_SMTP = "an answer that is not SMTP"

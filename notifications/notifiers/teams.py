@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..exceptions import Reason
+from ..text import cut, dump, utf16
 from .base import Delivered, JsonNotifier, Message, url_faults
-from .http import Answer
-from .outcomes import Says, raise_for, unexpected
-from .text import cut, dump, utf16
+from .http.answers import Says, raise_for, unexpected
+from .http.client import Answer
 
 MESSAGE_LIMIT = 28_000
 SUBJECT_LIMIT = 500

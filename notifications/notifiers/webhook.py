@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
+from ..text import cut, fitted
 from .base import HTTP_URL, Delivered, Endpoint, Message, Notifier, url_faults
-from .http import Answer, HttpClient
-from .network import Guard
-from .outcomes import raise_for
-from .text import cut, fitted
+from .http.answers import raise_for
+from .http.client import Answer, HttpClient
+from .http.network import Guard
 
 PAYLOAD_LIMIT = 20_000
 PORTS = {"http": 80, "https": 443}

@@ -12,9 +12,8 @@ from django.urls import reverse
 
 from notifications.models import NotificationEvent
 from tests.admin.browser import browser, live_server, visit
-from tests.fixtures import configure, receiver, script, webhook
 
-__all__ = ["browser", "configure", "live_server", "receiver", "script", "visit", "webhook"]
+__all__ = ["browser", "live_server", "visit"]
 
 PERMISSIONS: dict[str, tuple[str, ...]] = {
     "nobody": (),

@@ -10,8 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.models import NotificationEvent, Requeue
-from notifications.queryset import NotificationQuerySet
+from notifications.models import NotificationEvent, NotificationQuerySet, Requeue
 from tests.admin.conftest import LIST, As, act, said
 from tests.factories import dead, failed, leased, one_of_each, sent
 

@@ -15,7 +15,7 @@ from notifications.models import Hold, SweepRun, Worker
 from tests.admin.conftest import LIST, As
 from tests.factories import ago, ahead, attempt, dead, failed, pending, sent, stranded
 from tests.fixtures import Configure
-from tests.stats.tallied import tally
+from tests.reporting.tallied import tally
 
 pytestmark = pytest.mark.django_db
 DASHBOARD = LIST + "dashboard/"

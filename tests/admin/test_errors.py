@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from notifications.admin.errors import alike, grouped
-from notifications.fingerprints import FOLD, NOTHING, fingerprint, pattern
+from notifications.deaths.fingerprints import FOLD, NOTHING, fingerprint, pattern
 from notifications.models import NotificationEvent
 from tests.factories import ago, dead
 

@@ -8,11 +8,13 @@ from typing import Any
 import django
 import pytest
 
-from notifications import conf, delivery, leases
-from notifications.engine import Engine
+from notifications import conf, delivery
+from notifications.database import database_now
+from notifications.engine.loop import Engine
+from notifications.engine.sweep import Options, Source
 from notifications.models import Hold, NotificationEvent, Status, SweepRun
-from notifications.queryset import database_now
-from notifications.sweeps import Options, Source
+from notifications.queue.claim import claim
+from notifications.queue.reap import reap
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
@@ -43,34 +45,34 @@ def test_batches_are_claimed_and_delivered_by_the_engine(script: Script) -> None
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
-    from notifications.tasks import deliver_batch
+    from notifications.engine.tasks import deliver_batch
 
     events = [factories.pending() for _ in range(3)]
     now = ago(minutes=10)
-    claimed = leases.claim(NotificationEvent.objects.pending(), 10, now=now, lease=timedelta(minutes=2))
+    claimed = claim(NotificationEvent.objects.pending(), 10, now=now, lease=timedelta(minutes=2))
     leased_until = claimed[0].leased_until
-    leases.reap(NotificationEvent.objects.all(), now=ago(minutes=1), max_attempts=5, limit=100)
-    answer = deliver_batch.func([event.pk for event in events], leased_until.isoformat(), "default")
+    reap(NotificationEvent.objects.all(), now=ago(minutes=1), max_attempts=5, limit=100)
+    answer = deliver_batch.func([event.pk for event in events], leased_until.isoformat())
     assert (answer["claimed"], script.messages) == (0, [])
 
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -> None:
-    from notifications.tasks import deliver_batch
+    from notifications.engine.tasks import deliver_batch
 
     for _ in range(300):
         factories.pending()
     now = conf_now()
-    claimed = leases.claim(NotificationEvent.objects.pending(), 300, now=now, lease=conf.current().lease)
+    claimed = claim(NotificationEvent.objects.pending(), 300, now=now, lease=conf.current().lease)
     leased_until = claimed[0].leased_until.isoformat()
-    answer = deliver_batch.func([event.id for event in claimed], leased_until, "default")
+    answer = deliver_batch.func([event.id for event in claimed], leased_until)
     assert answer["sent"] == len(script.messages) == 300
 
 
 @pytest.mark.usefixtures("script")
 def test_what_the_engine_cannot_take_is_given_back(engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     factories.pending()
-    from notifications import tasks
+    from notifications.engine import tasks
 
     def broken(*args: Any, **options: Any) -> None:
         raise ConnectionError("the broker is away")
@@ -82,9 +84,9 @@ def test_what_the_engine_cannot_take_is_given_back(engine: None, monkeypatch: py
 
 
 def conf_now() -> Any:
-    from notifications.queryset import database_now
+    from notifications.database import database_now
 
-    return database_now("default")
+    return database_now()
 
 
 @pytest.mark.usefixtures("engine")
@@ -100,9 +102,7 @@ def test_a_batch_that_waits_for_one_probe_comes_to_its_end(script: Script) -> No
         since=ago(minutes=1),
         until=ago(seconds=1),
     )
-    claimed = leases.claim(
-        NotificationEvent.objects.pending(), 10, now=database_now("default"), lease=timedelta(minutes=2)
-    )
+    claimed = claim(NotificationEvent.objects.pending(), 10, now=database_now(), lease=timedelta(minutes=2))
     source = Source("batch", rows=claimed)
     Engine(conf.current(), Options(limit=10, log=False), [source]).run()
     assert (source.result.claimed, source.result.sent, source.in_hand) == (10, 10, 0)

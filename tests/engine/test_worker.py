@@ -19,16 +19,10 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from notifications.lanes import START
-from notifications.models import (
-    AttemptOutcome,
-    DeliveryAttempt,
-    NotificationEvent,
-    Status,
-    SweepRun,
-    Worker,
-)
-from notifications.worker import POLL_SECONDS, connection_parameters
+from notifications.endpoints.lanes import START
+from notifications.engine.listen import connection_parameters
+from notifications.engine.worker import POLL_SECONDS
+from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status, SweepRun, Worker
 from tests import factories
 from tests.processes import Launcher, Process, eventually
 from tests.receiver import HELD, HttpReceiver, MailReceiver
@@ -253,7 +247,9 @@ def test_logs_a_line_for_each_sweep_and_at_debug_for_each_attempt(
     eventually(lambda: unleased(Status.SENT) == len(pks), "sent")
     assert worker.end() == 0
     lines = [json.loads(line) for line in worker.said.splitlines()]
-    ours = [line for line in lines if line["name"] in ("notifications.engine", "notifications.attempts")]
+    ours = [
+        line for line in lines if line["name"] in ("notifications.engine.loop", "notifications.engine.sender")
+    ]
 
     swept = [line for line in ours if line["levelname"] == "INFO"]
     assert sum(line["sent"] for line in swept) == len(pks)

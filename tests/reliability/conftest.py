@@ -8,12 +8,9 @@ import pytest
 
 from tests import postgres
 from tests.conftest import ROOT
-from tests.fixtures import receiver
 from tests.processes import Launcher
 from tests.reliability.support import SETTINGS, Account, Nursery, Report, Site
 from tests.settings import TEST_DATABASE
-
-__all__ = ["receiver"]
 
 # Connections, servers and clocks between hosts are PostgreSQL's; SQLite has one host and no server.
 collect_ignore_glob = [] if TEST_DATABASE == "postgresql" else ["test_*.py"]

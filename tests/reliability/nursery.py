@@ -31,7 +31,9 @@ def main() -> None:
 
 def preload() -> None:
     """What every child would otherwise import for itself."""
-    from notifications import attempts, conf, worker
+    from notifications import conf
+    from notifications.engine import sender as attempts
+    from notifications.engine import worker
     from notifications.management.commands import notifications, retry_notifications, run_notifications
 
     assert all((worker, notifications, retry_notifications, run_notifications))

@@ -13,11 +13,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from notifications import conf, stats
+from notifications import conf
 from notifications.management import arguments, changing, display, holding, pruning, trial
 from notifications.management.cli import Progress, count, one_line_errors, stop_on_signals, terminal
-from notifications.models import NotificationEvent, Status
-from notifications.queryset import READABLE, REQUEUEABLE, NotificationQuerySet
+from notifications.models import NotificationEvent, NotificationQuerySet, Status
+from notifications.models.fields import READABLE, REQUEUEABLE
+from notifications.reporting import snapshot as stats
 
 VIA = "cli"
 PRUNABLE = (Status.SENT, Status.READ)

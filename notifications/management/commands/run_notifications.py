@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from notifications import worker
+from notifications.engine import worker
 from notifications.management.cli import count, one_line_errors, stop_on_signals
 
 

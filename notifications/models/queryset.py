@@ -1,0 +1,247 @@
+"""The vocabulary of the table: which notifications, and what may be done with them.
+
+Every change of status here and in the package queue is a guarded UPDATE that says whether it happened;
+nothing else in the project writes status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import datetime
+from functools import reduce
+from itertools import islice
+from operator import or_
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
+
+from django.db import IntegrityError, models
+from django.db.models import Q
+
+from .. import database
+from ..database import database_now, wake_workers
+from ..exceptions import TransitionRefused
+from .fields import READABLE, REQUEUEABLE, Status
+from .history import BulkOperation, DeliveryAttempt, Reading, Requeue
+
+Row = TypeVar("Row", bound=models.Model)
+
+BATCH = 1000
+
+
+class Changed(NamedTuple):
+    """What a verb over many notifications did: how many it changed, how many the rules refused."""
+
+    changed: int
+    skipped: int
+
+
+class Destination(Protocol):
+    """Which rows go to one place: a channel's, all of them or by recipient."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def recipient_prefix(self) -> str | None: ...
+    @property
+    def exact(self) -> bool: ...
+
+
+def rows_of(destination: Destination) -> Q:
+    rows = Q(channel__iexact=destination.channel)
+    if destination.recipient_prefix:
+        lookup = "recipient" if destination.exact else "recipient__startswith"
+        rows &= Q(**{lookup: destination.recipient_prefix})
+    return rows
+
+
+def free(now: datetime) -> Q:
+    """Not in the hands of a worker."""
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+
+
+class EventQuerySet(models.QuerySet[Row]):
+    # Which notifications
+
+    def pending(self) -> Self:
+        return self.filter(status=Status.PENDING)
+
+    def failed(self) -> Self:
+        return self.filter(status=Status.FAILED)
+
+    def dead(self) -> Self:
+        """The dead-letter queue."""
+        return self.filter(status=Status.DEAD)
+
+    def stranded(self) -> Self:
+        """Failed without a next retry, so no sweep sees them: certctl leaves such rows, we never do."""
+        return self.failed().filter(next_retry_at__isnull=True)
+
+    def retry_eligible(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
+        """What a retry sweep takes at `now` (the database's, unless given), oldest first."""
+        now = now or database_now()
+        return self._due(now).filter(retry_count__lt=max_attempts).order_by("next_retry_at")
+
+    def spent(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
+        """Due, but with no attempt left: imported so, or the budget was lowered."""
+        now = now or database_now()
+        return self._due(now).filter(retry_count__gte=max_attempts)
+
+    def _due(self, now: datetime) -> Self:
+        return self.failed().filter(free(now), next_retry_at__isnull=False, next_retry_at__lte=now)
+
+    def on_channel(self, channel: str) -> Self:
+        """Old rows say `email`, new ones `Email`: case does not matter."""
+        return self.filter(channel__iexact=channel)
+
+    def outside(self, destinations: Collection[Destination]) -> Self:
+        """Without the rows that go to one of these."""
+        return self.exclude(reduce(or_, map(rows_of, destinations))) if destinations else self
+
+    def count_by_status(self, status: str) -> int:
+        return self.filter(status=status).count()
+
+    # What producers do
+
+    def notify(
+        self,
+        *,
+        type: str,
+        channel: str,
+        recipient: str,
+        message: str,
+        certificate_id: str | None = None,
+        dedup_key: str | None = None,
+    ) -> tuple[Row, bool]:
+        """Raise one alert: (the event, whether this call made it).
+
+        A second call with the same dedup_key makes nothing and answers the first event, also when
+        both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
+        """
+        event = self.model(
+            type=type,
+            channel=channel,
+            recipient=recipient,
+            message=message,
+            certificate_id=certificate_id or None,
+            dedup_key=dedup_key or None,
+        )
+        event.full_clean(validate_unique=False, validate_constraints=False)
+        try:
+            with database.atomic():
+                event.save(using=database.alias(), force_insert=True)
+        except IntegrityError:
+            everything = self._everything()
+            first = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
+            if first is None:
+                raise
+            return first, False
+        return event, True
+
+    # What operators do
+
+    def requeue(
+        self,
+        *,
+        by: str,
+        via: str = "python",
+        now: datetime | None = None,
+        reason: str = "",
+        operation: BulkOperation | None = None,
+    ) -> Changed:
+        """Give every dead or failed notification here a fresh budget; the rules skip the others.
+
+        by, via    who, through which surface; both are put on record with what the requeue wiped
+        operation  the operator's decision about many notifications that this is a part of
+        """
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._requeue_batch(now, record))
+
+    def mark_read(
+        self,
+        *,
+        by: str = "",
+        via: str = "python",
+        reason: str = "",
+        operation: BulkOperation | None = None,
+    ) -> Changed:
+        """Sent: seen. Dead: dismissed. What is not delivered yet is skipped, never cancelled."""
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._mark_read_batch(record))
+
+    def _everything(self) -> Self:
+        return cast(Self, self.model._default_manager.all())
+
+    def _in_batches(self, verb: Callable[[Self], int]) -> Changed:
+        """Run the verb over what the QuerySet matches now, a bounded number of rows a transaction."""
+        ids = list(self.values_list("pk", flat=True))
+        everything = self._everything()
+        changed = sum(verb(everything.filter(pk__in=batch)) for batch in batched(ids, BATCH))
+        return Changed(changed, len(ids) - changed)
+
+    def _requeue_batch(self, now: datetime | None, record: dict[str, Any]) -> int:
+        with database.atomic():
+            now = now or database_now()
+            mine = self.filter(free(now), status__in=REQUEUEABLE).defer("message", "dedup_key")
+            rows = list(locked(mine.order_by("pk")))
+            changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
+                status=Status.PENDING, retry_count=0, next_retry_at=None, last_error=None, leased_until=None
+            )
+            lost = [DeliveryAttempt.interrupted(row) for row in rows if row.leased_until]
+            DeliveryAttempt.objects.bulk_create(lost)
+            Requeue.objects.bulk_create(Requeue.of(row, at=now, **record) for row in rows)
+            wake_workers()
+        return changed
+
+    def _mark_read_batch(self, record: dict[str, Any]) -> int:
+        with database.atomic():
+            now = database_now()
+            rows = list(locked(self.filter(status__in=READABLE).only("status").order_by("pk")))
+            marked = self.filter(pk__in=[row.pk for row in rows], status__in=READABLE)
+            changed = marked.update(status=Status.READ)
+            Reading.objects.bulk_create(
+                Reading(notification_id=row.pk, at=now, status=row.status, **record) for row in rows
+            )
+        return changed
+
+    # What an event's own verbs are made of
+
+    def transition(self, verb: str, event: Any, allowed: Iterable[str], **changes: Any) -> None:
+        """One guarded UPDATE of one undelivered event; it also ends the event's lease.
+
+        The lease that `event` itself carries is no obstacle: its holder is the one who records.
+        Raises DoesNotExist when the row is gone, TransitionRefused when the guard held.
+        """
+        unleased = free(database_now()) | Q(leased_until=event.leased_until)
+        row = self.filter(pk=event.pk)
+        if not row.filter(unleased, status__in=allowed).update(leased_until=None, **changes):
+            raise self.refusal(verb, event.pk)
+        event.refresh_from_db(using=database.alias())
+
+    def refusal(self, verb: str, event_id: str) -> TransitionRefused:
+        """Why a guard held, read after the fact. Raises DoesNotExist when the row is gone."""
+        event: Any = self._everything().get(pk=event_id)
+        now = database_now()
+        if event.leased_until and event.leased_until > now:
+            return TransitionRefused(verb, event_id, "an attempt is running; try again when it has ended")
+        return TransitionRefused(verb, event_id, WHY_NOT.get((verb, event.status), f"it is {event.status}"))
+
+
+WHY_NOT: dict[tuple[str, str], str] = {
+    ("requeue", Status.SENT): "it is sent: it was delivered",
+    ("requeue", Status.READ): "it is read: a person has seen or dismissed it",
+    ("requeue", Status.PENDING): "it is pending: the next sweep sends it",
+    ("mark read", Status.PENDING): "it is pending: what is not delivered yet cannot be read",
+    ("mark read", Status.FAILED): "it is failed: what is not delivered yet cannot be read",
+    ("mark read", Status.READ): "it is read already",
+}
+
+
+def locked(rows: EventQuerySet[Any]) -> EventQuerySet[Any]:
+    """Hold the rows until the transaction ends; SQLite's one writer needs no such thing."""
+    features = database.connection().features
+    return rows.select_for_update() if features.has_select_for_update else rows
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,101 @@
+"""Take due notifications for oneself until a deadline: the lease.
+
+A lease is leased_until on the row, by the database's clock. It is also the worker's token: whoever
+records compares it, so a worker that comes back after its lease was taken away changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from .. import database
+from ..database import carried, dump
+from ..models import NotificationEvent, NotificationQuerySet, attempt_number
+from ..models.fields import UNDELIVERED
+
+
+class Claimed(NamedTuple):
+    """A notification in a worker's hands: what an attempt needs to know of it, and no more.
+
+    Not a model: making one and reading its times took as long as all else in a claim.
+    """
+
+    id: str
+    type: str
+    certificate_id: str | None
+    channel: str
+    recipient: str
+    message: str
+    status: str
+    retry_count: int
+    created_at: datetime
+    leased_until: datetime
+
+    @property
+    def attempt_number(self) -> int:
+        return attempt_number(self.retry_count)
+
+
+def claim(due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta) -> list[Claimed]:
+    """Take up to `count` of the notifications in `due`, in its order, for oneself until now + lease.
+
+    Rows that another worker is claiming at this moment are passed over. Between looking and taking
+    the rows are locked. A failed row's next_retry_at moves to the end of the lease, which hides it
+    from a certctl that knows nothing of leases.
+    """
+    with database.atomic(durable=True):
+        chosen = skip_locked(due.filter(leased_until__isnull=True))
+        ids = list(chosen.values_list("pk", flat=True)[:count])
+        taken = {row.id: row for row in _take(ids, now + lease)} if ids else {}
+    return [taken[pk] for pk in ids if pk in taken]
+
+
+def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
+    """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
+    rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
+    names = [name for name in Claimed._fields if name != "leased_until"]
+    return [Claimed._make((*row, lease)) for row in rows.order_by("created_at").values_list(*names)]
+
+
+# A time as a number, where the database has a quick one: reading its text takes as long as all else.
+HELD = [
+    f"id, type, certificate_id, channel, recipient, message, status, retry_count, {created_at}"
+    for created_at in ("CAST(created_at AS text)", "CAST(EXTRACT(EPOCH FROM created_at) AS double precision)")
+]
+
+
+def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
+    connection = database.connection()
+    lease = connection.ops.adapt_datetimefield_value(until)
+    statement = f"""
+        UPDATE notification_events SET leased_until = %s,
+               next_retry_at = CASE WHEN status = 'failed' THEN %s ELSE next_retry_at END
+         WHERE id IN (SELECT id FROM {carried(("id", "text"))}) AND leased_until IS NULL
+        RETURNING {HELD[connection.vendor == "postgresql"]}
+    """  # noqa: S608  (constants and placeholders only)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [lease, lease, dump({"id": pk} for pk in ids)])
+        return [_claimed(row, until) for row in cursor.fetchall()]
+
+
+def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
+    *values, created_at = row
+    return Claimed._make((*values, moment(created_at), until))
+
+
+def moment(at: float | str) -> datetime:
+    """A time that Python's calendar does not reach (PostgreSQL's infinity) becomes its end: such a row
+    must not keep the others from going out."""
+    try:
+        if isinstance(at, str):
+            return datetime.fromisoformat(at).replace(tzinfo=UTC)
+        return datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def skip_locked(rows: NotificationQuerySet) -> NotificationQuerySet:
+    skip = database.connection().features.has_select_for_update_skip_locked
+    return rows.select_for_update(skip_locked=True) if skip else rows

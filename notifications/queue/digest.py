@@ -1,0 +1,108 @@
+"""The digest: one notification that says how many died since the last one, where, and mostly of what."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from .. import conf, database
+from ..deaths.follow import DIGEST_TYPE, interval_start
+from ..models import Death, NotificationEvent
+from .messages import dead_letters
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "digest:"  # of the dedup_key; what follows is the start of the interval that it is raised in
+MOST_CHANNELS = 20
+MOST_COUNTED = 100_000
+UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def raise_due(settings: conf.Conf, *, now: datetime) -> None:
+    """Tell of the deaths of the intervals that are over, at most once an interval. Raises nothing."""
+    if settings.digest is None:
+        return
+    start = interval_start(now, settings.digest.interval)
+    try:
+        if Death.objects.filter(since__lt=start).exists():
+            _raise(settings, settings.digest, start)
+    except Exception as error:
+        logger.error("no digest of dead letters; the next sweep tries again: %s", error)
+
+
+def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
+    """Of several workers one raises it and takes the counts away; what comes late is for the next one."""
+    over = Death.objects.filter(since__lt=start).order_by("pk")
+    if database.connection().features.has_select_for_update:
+        over = over.select_for_update()
+    with database.atomic():
+        deaths = list(over)
+        if not deaths:
+            return
+        event, fresh = NotificationEvent.objects.notify(
+            type=DIGEST_TYPE,
+            channel=settings.channel(digest.to.channel) or digest.to.channel,
+            recipient=digest.to.recipient,
+            message=text(deaths, start, digest.interval, _queued(), dead_letters(settings.base_url)),
+            dedup_key=f"{PREFIX}{start.isoformat()}",
+        )
+        if fresh:
+            Death.objects.filter(pk__in=[death.pk for death in deaths]).delete()
+            logger.info("notification %s is the digest of what died before %s", event.pk, start)
+
+
+def _queued() -> str:
+    dead = NotificationEvent.objects.dead().order_by().values("status")
+    number = dead[: MOST_COUNTED + 1].count()
+    return f"{number:,}" if number <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
+
+
+def text(deaths: Sequence[Death], start: datetime, interval: timedelta, queued: str, link: str) -> str:
+    """queued: how many are dead now; link: to them, or "" """
+    channels: dict[str, Counter[str]] = defaultdict(Counter)
+    for death in deaths:
+        channels[death.channel][death.error] += death.notifications
+    ranked = sorted(channels.items(), key=lambda item: (-item[1].total(), item[0]))
+    first = min(death.since for death in deaths)
+    lines = [
+        f"{_headline(ranked, first, start, interval)}",
+        "",
+        *_by_channel(ranked),
+        "",
+        f"From {first:%Y-%m-%d %H:%M} to {start:%Y-%m-%d %H:%M} UTC. "
+        f"In the dead-letter queue now: {queued}{f', see {link}' if link else ''}",
+    ]
+    return "\n".join(lines)
+
+
+Ranked = Sequence[tuple[str, Counter[str]]]
+
+
+def _headline(ranked: Ranked, first: datetime, start: datetime, interval: timedelta) -> str:
+    number = sum(errors.total() for _, errors in ranked)
+    when = (
+        f"in the last {span(interval)}" if start - first == interval else f"since {first:%Y-%m-%d %H:%M} UTC"
+    )
+    channel, errors = ranked[0]
+    here = "" if number == 1 else "all of them " if len(ranked) == 1 else f"{errors.total():,} of them "
+    [(error, _)] = errors.most_common(1)
+    return f"{number:,} alert{'s' if number != 1 else ''} died {when}, {here}on {channel}: {error}"
+
+
+def _by_channel(ranked: Ranked) -> Iterator[str]:
+    for channel, errors in ranked[:MOST_CHANNELS]:
+        [(error, number)] = errors.most_common(1)
+        share = "" if number == errors.total() else f", {number:,} of them"
+        yield f"{errors.total():,} on {channel}{share}: {error}"
+    if len(ranked) > MOST_CHANNELS:
+        rest = sum(errors.total() for _, errors in ranked[MOST_CHANNELS:])
+        yield f"{rest:,} on {len(ranked) - MOST_CHANNELS} other channels"
+
+
+def span(interval: timedelta) -> str:
+    """`hour`, `15 minutes`: what follows "in the last"."""
+    seconds = interval.total_seconds()
+    unit, size = next(((unit, size) for unit, size in UNITS if not seconds % size), UNITS[-1])
+    return unit if seconds == size else f"{seconds / size:g} {unit}s"

@@ -1,0 +1,59 @@
+"""A notification as its notifier sees it: plain values, away from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote as urlquote
+
+from django.contrib.admin.utils import quote
+from django.urls import NoReverseMatch, reverse
+from django.utils.http import RFC3986_SUBDELIMS
+
+from ..models import NotificationEvent, Status
+from ..notifiers.base import Message
+from .claim import Claimed
+
+PLACE = "place-of-the-id"
+PATH_SAFE = f"{RFC3986_SUBDELIMS}/~:@"
+
+Linker = Callable[[str], str]
+
+
+def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
+    """The notification as its notifier sees it. link: of `linker`."""
+    return Message(
+        id=event.id,
+        type=event.type,
+        channel=event.channel,
+        recipient=event.recipient,
+        message=event.message,
+        certificate_id=event.certificate_id,
+        created_at=event.created_at,
+        attempt=event.retry_count + 1,
+        url=link(event.id),
+    )
+
+
+def linker(base_url: str) -> Linker:
+    """From a notification's id to its page in the admin; to "" where the site's address or its admin is
+    not known. The page is resolved here, once: for each message that took a fifth of an attempt's time."""
+    before, place, after = _page("change", base_url, PLACE).rpartition(PLACE)
+    if not place:
+        return lambda event_id: ""
+    return lambda event_id: f"{before}{urlquote(quote(event_id), safe=PATH_SAFE)}{after}"
+
+
+def dead_letters(base_url: str) -> str:
+    """The admin's dead-letter tab, as in `linker`."""
+    page = _page("changelist", base_url)
+    return page and f"{page}?status={Status.DEAD}"
+
+
+def _page(name: str, base_url: str, *args: str) -> str:
+    if not base_url:
+        return ""
+    try:
+        path = reverse(f"admin:notifications_notificationevent_{name}", args=args)
+    except NoReverseMatch:
+        return ""
+    return f"{base_url.rstrip('/')}{path}"

@@ -1,0 +1,70 @@
+"""Counting as we go: what the dashboard and the metrics read instead of the history."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from .. import database
+from ..models import AGES, DURATIONS, AttemptOutcome
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the hour under which all time is counted
+TOOK = [f"took_{n}" for n in range(len(DURATIONS))]
+AGE = [f"age_{n}" for n in range(len(AGES))]
+COUNTS = ["attempts", "milliseconds", *TOOK, *AGE]
+
+STATEMENT = f"""
+    INSERT INTO notification_tallies (hour, channel, outcome, {", ".join(COUNTS)}) VALUES %s
+    ON CONFLICT (hour, channel, outcome) DO UPDATE
+        SET {", ".join(f"{c} = notification_tallies.{c} + excluded.{c}" for c in COUNTS)}
+"""  # noqa: S608  (constants only)
+ROW = f"({', '.join(['%s'] * (3 + len(COUNTS)))})"
+
+
+class Counted(NamedTuple):
+    """What is counted of one attempt; age: of its notification, in seconds."""
+
+    channel: str
+    outcome: str
+    milliseconds: int
+    age: float = 0.0
+
+
+def add(attempts: Sequence[Counted], *, now: datetime) -> None:
+    """Count attempts into this hour and all time.
+
+    Call it last in the transaction: the rows of a tally are where all workers meet.
+    """
+    if not attempts:
+        return
+    counted = _count(attempts)
+    connection = database.connection()
+    hours = (EPOCH, now.replace(minute=0, second=0, microsecond=0))
+    # In one order everywhere, so that two workers cannot wait for each other.
+    rows = [
+        (connection.ops.adapt_datetimefield_value(hour), channel, outcome, *counts)
+        for hour in hours
+        for (channel, outcome), counts in sorted(counted.items())
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            STATEMENT.replace("%s", ", ".join([ROW] * len(rows)), 1), [v for row in rows for v in row]
+        )
+
+
+def _count(attempts: Sequence[Counted]) -> dict[tuple[str, str], list[int]]:
+    counted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(COUNTS))
+    for channel, outcome, milliseconds, age in attempts:
+        counts = counted[channel, outcome]
+        counts[0] += 1
+        counts[1] += milliseconds
+        took = bisect_left(DURATIONS, milliseconds / 1000)
+        if took < len(TOOK):
+            counts[2 + took] += 1
+        old = bisect_left(AGES, age)
+        if outcome == AttemptOutcome.SENT and old < len(AGE):
+            counts[2 + len(TOOK) + old] += 1
+    return counted

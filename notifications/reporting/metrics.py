@@ -1,0 +1,131 @@
+"""The notifications' part of /metrics: the snapshot of stats.py in Prometheus' terms.
+
+It is read from the database at each scrape, because what happens happens in other processes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client.core import (
+    REGISTRY,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from .. import database
+from ..models import DURATIONS
+from .snapshot import EXACT_UP_TO, Attempts, Snapshot, snapshot
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2
+BOUNDS = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
+
+
+class NotificationsCollector(Collector):
+    """Asks the database when Prometheus asks us. Without the database it has nothing to say, quickly."""
+
+    def describe(self) -> Iterable[Metric]:
+        """The names, so that registering asks the database nothing."""
+        return [dead(), by_status(), stranded(), oldest_due(), attempts(), durations(), last_sweep()]
+
+    def collect(self) -> Iterator[Metric]:
+        if answers():
+            yield from families(snapshot(details=False))
+
+
+def register(registry: CollectorRegistry = REGISTRY) -> None:
+    registry.register(NotificationsCollector())
+
+
+def answers() -> bool:
+    """Whether the database takes a connection now, found out within CONNECT_SECONDS.
+
+    A pool, or a host that is gone, would keep us waiting longer than Prometheus waits for the page.
+    """
+    connection = database.connection()
+    if connection.connection is not None or connection.vendor != "postgresql":
+        return True
+    probe = connection.copy()
+    probe.settings_dict["OPTIONS"] |= {"pool": False, "connect_timeout": CONNECT_SECONDS}
+    try:
+        probe.ensure_connection()
+    except Exception as error:
+        logger.warning("the database takes no connection: %s", " ".join(str(error).split()))
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def families(shown: Snapshot) -> Iterator[Metric]:
+    """The metrics; those whose part of the snapshot is missing are missing."""
+    if shown.counts is not None:
+        yield dead(shown.counts["dead"])
+        yield by_status(shown.counts.items())
+    if shown.stranded is not None:
+        yield stranded(shown.stranded)
+    if shown.oldest_due is not None:
+        yield oldest_due(shown.oldest_due)
+    if shown.attempts is not None:
+        yield attempts(shown.attempts.items())
+        yield durations(shown.attempts.items())
+    if shown.last_sweeps is not None:
+        ended = {kind: run.ended_at.timestamp() if run else 0 for kind, run in shown.last_sweeps.items()}
+        yield last_sweep(ended.items())
+
+
+def dead(count: int | None = None) -> Metric:
+    # certctl made it a counter, though a requeue takes from it; the client library appends _total.
+    text = "Notifications in the dead-letter queue now (a counter by name only; see certctl_notifications)."
+    return CounterMetricFamily("certctl_notification_dead", text, value=count)
+
+
+def by_status(counts: Iterable[tuple[str, int]] = ()) -> Metric:
+    text = f"Notifications by status; a count above {EXACT_UP_TO:,} is an estimate."
+    family = GaugeMetricFamily("certctl_notifications", text, labels=["status"])
+    for status, count in counts:
+        family.add_metric([status], count)
+    return family
+
+
+def stranded(count: int | None = None) -> Metric:
+    text = "Failed notifications without a next retry: no sweep takes them."
+    return GaugeMetricFamily("certctl_notifications_stranded", text, value=count)
+
+
+def oldest_due(seconds: float | None = None) -> Metric:
+    text = "How long the oldest due notification has been waiting; 0 when none is due."
+    return GaugeMetricFamily("certctl_notification_oldest_due_seconds", text, value=seconds)
+
+
+def attempts(by_channel: Iterable[tuple[str, Attempts]] = ()) -> Metric:
+    text = "Delivery attempts by how they ended."
+    family = CounterMetricFamily("certctl_notification_attempts", text, labels=["channel", "outcome"])
+    for channel, made in by_channel:
+        for outcome, count in made.outcomes.items():
+            family.add_metric([channel, outcome], count)
+    return family
+
+
+def durations(by_channel: Iterable[tuple[str, Attempts]] = ()) -> Metric:
+    text = "How long delivery attempts took; without those that were interrupted or had no notifier."
+    family = HistogramMetricFamily("certctl_notification_attempt_duration_seconds", text, labels=["channel"])
+    for channel, made in by_channel:
+        buckets = list(zip(BOUNDS, accumulate(made.took), strict=True))
+        family.add_metric([channel], buckets=buckets, sum_value=made.seconds)
+    return family
+
+
+def last_sweep(ended: Iterable[tuple[str, float]] = ()) -> Metric:
+    text = "When the last sweep ended; 0 for a kind that never ran."
+    family = GaugeMetricFamily("certctl_notification_last_sweep_timestamp_seconds", text, labels=["kind"])
+    for kind, timestamp in ended:
+        family.add_metric([kind], timestamp)
+    return family

@@ -1,0 +1,144 @@
+"""Text for providers and from them: cut to a limit where it shows, in one line, without secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import orjson
+
+from .exceptions import CUT_MARK
+
+REDACTED = "[redacted]"
+LAST_ERROR_LIMIT = 2000
+WORD = re.compile(r"[a-z]{1,12}")
+SECRET_OPTION = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
+
+Size = Callable[[str], int]
+
+
+def utf8(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def utf16(text: str) -> int:
+    return len(text.encode("utf-16-le", "replace"))
+
+
+def cut(text: str, limit: int, size: Size = len) -> str:
+    """The text, or as much of it as fits with a visible mark where it was cut; `size` is the unit."""
+    if size(text) <= limit:
+        return text
+    low, high = 0, min(len(text), limit)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if size(text[:middle] + CUT_MARK) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low] + CUT_MARK
+
+
+def dump(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, which orjson refuses
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
+    """The JSON of build(text), with the text cut until the whole is within the limit."""
+
+    def measured(shown: str) -> int:
+        return size(dump(build(shown)).decode())
+
+    if len(text) > limit:  # no unit counts less than one for a character
+        text = cut(text, limit)
+    body = dump(build(text))
+    if 2 * len(body) > limit and size(body.decode()) > limit:  # nor more than two for a byte
+        body = dump(build(cut(text, limit, measured)))
+    return body
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and control characters: fit for a log, a terminal and a header."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def tidy(text: str | None) -> str | None:
+    """An error's text as the table keeps it: at most 2,000 characters, and none that PostgreSQL refuses."""
+    if text is None:
+        return None
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return text if len(text) <= LAST_ERROR_LIMIT else text[: LAST_ERROR_LIMIT - 1] + "…"
+
+
+def redact(text: str, patterns: Iterable[str]) -> str:
+    """The text without anything that the patterns (`secrets_of`, `secrets_of_url`) match."""
+    alternatives = "|".join(sorted(set(patterns), key=len, reverse=True))
+    return re.sub(alternatives, REDACTED, text, flags=re.IGNORECASE) if alternatives else text
+
+
+@lru_cache(maxsize=1024)
+def hidden(url: str, secrets: frozenset[str]) -> tuple[str, ...]:
+    """All patterns that an answer from this URL may not show. Cached: most rows go to few URLs."""
+    return (*secrets, *secrets_of_url(url))
+
+
+def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
+    """Patterns of the secrets among a channel's options, told by their names."""
+    values = (value for name, value in options.items() if SECRET_OPTION.search(name) and value)
+    texts = (text.strip() for value in values for text in _strings(value))
+    return frozenset(pattern for text in texts for pattern in _patterns(text))
+
+
+def secrets_of_url(url: str) -> Iterator[str]:
+    """Patterns of what can be a token in a URL: the path, its last and its unwordly parts, query, login."""
+    try:
+        parts = urlsplit(url)
+        login = (parts.username or "", parts.password or "")
+    except ValueError:
+        yield re.escape(url)
+        return
+    segments = [segment for segment in parts.path.split("/") if segment]
+    wholes = [url, quote(url, safe="")]
+    if segments:
+        wholes += [parts.path + f"?{parts.query}" * bool(parts.query), parts.path.rstrip("/")]
+    tokens = [s for s in segments[:-1] if len(s) > 5 and not WORD.fullmatch(s)] + segments[-1:]
+    tokens += [value for _, value in parse_qsl(parts.query)]
+    if any(login):
+        tokens += [*login, base64.b64encode(unquote(":".join(login)).encode()).decode()]
+    yield from map(re.escape, wholes)
+    for token in {*tokens, *map(unquote, tokens)}:
+        if len(token) > 3:
+            yield _whole_word(token) if WORD.fullmatch(token) else re.escape(token)
+
+
+def _whole_word(token: str) -> str:
+    """A path's end can be a word such as "hook": hidden where it stands alone, also after a quoted slash."""
+    return rf"(?:(?<![\w-])|(?<=%2F)){re.escape(token)}(?![\w-])"
+
+
+def _patterns(value: str) -> Iterator[str]:
+    if "://" in value:
+        yield from secrets_of_url(value)
+    elif len(value) > 3:
+        yield re.escape(value)
+        yield re.escape(value.removeprefix("whsec_"))
+
+
+def _strings(value: Any) -> Iterable[str]:
+    return [value] if isinstance(value, str) else [str(item) for item in value] if _is_list(value) else []
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset)

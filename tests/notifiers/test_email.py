@@ -1,0 +1,164 @@
+"""The e-mail channel end to end: from a row, through a sweep, to a mail server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from notifications import delivery
+from notifications.exceptions import CUT_MARK
+from notifications.models import DeliveryAttempt, NotificationEvent, Status
+from notifications.queue.messages import linker
+from tests import factories
+from tests.factories import ago
+from tests.fixtures import Configure
+from tests.notifiers.support import mail_settings
+from tests.receiver import MailReceiver
+
+pytestmark = pytest.mark.django_db
+
+EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
+
+
+@pytest.fixture
+def mailbox(mail_receiver: MailReceiver, configure: Configure, settings: Any) -> MailReceiver:
+    """The mail server, with the Email channel pointing at it."""
+    mail_settings(settings, mail_receiver.port)
+    configure(CHANNELS={"Email": EMAIL})
+    return mail_receiver
+
+
+def alert(**fields: Any) -> NotificationEvent:
+    return factories.pending(channel="Email", recipient="pki@example.com", **fields)
+
+
+def outcome(event: NotificationEvent) -> tuple[str, DeliveryAttempt]:
+    event.refresh_from_db()
+    return event.status, DeliveryAttempt.objects.filter(notification=event).latest("id")
+
+
+def test_the_mail_says_it_all(mailbox: MailReceiver) -> None:
+    event = alert(message="api.example.com läuft ab 🔐")
+    assert delivery.send_pending().sent == 1
+    [mail] = mailbox.mails
+    parsed = mail.parsed
+    assert (mail.sender, mail.recipients) == ("certctl@example.com", ["pki@example.com"])
+    assert "ExpirationWarning: mc-api-prod" in parsed["Subject"]
+    for said in (event.message, "mc-api-prod", event.pk):
+        assert said in parsed.get_content()
+    assert outcome(event)[1].status_code == 250
+
+
+@pytest.mark.parametrize("length", [10, 1_200_000])
+def test_the_link_is_in_the_mail_however_long_the_message_is(
+    mailbox: MailReceiver, configure: Configure, length: int
+) -> None:
+    configure(CHANNELS={"Email": EMAIL}, BASE_URL="https://certctl.example.com")
+    event = alert(message="It begins" + "ä\n" * length)
+    assert delivery.send_pending().sent == 1
+    text = mailbox.mails[0].parsed.get_content()
+    assert f"https://certctl.example.com/admin/notifications/notificationevent/{event.pk}/change/" in text
+    for said in ("It begins", event.type, "mc-api-prod"):
+        assert said in text
+    assert (CUT_MARK in text) == (length > 10)
+
+
+def test_a_site_writes_its_own_mails(mailbox: MailReceiver, tmp_path: Path, settings: Any) -> None:
+    folder = tmp_path / "notifications" / "email"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Achtung: {{ message.certificate_id }}")
+    (folder / "body.txt").write_text("{{ message.message|upper }}, {{ message.attempt }}. Versuch")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path, *settings.TEMPLATES[0]["DIRS"]]}]
+    alert(message="it expires")
+    assert delivery.send_pending().sent == 1
+    [mail] = mailbox.mails
+    assert mail.parsed["Subject"] == "Achtung: mc-api-prod"
+    assert mail.parsed.get_content().strip() == "IT EXPIRES, 1. Versuch"
+
+
+@pytest.mark.parametrize("event_id", ["0b9f5d1e-6f1d-4c7e", "x_41", "a/b c?d#e", "ä_5F"])
+def test_the_link_opens_the_notification(admin_client: Client, event_id: str) -> None:
+    factories.dead(id=event_id, message=f"This is {event_id}.")
+    path = linker("https://certctl.example.com/")(event_id).removeprefix("https://certctl.example.com")
+    page = admin_client.get(path)
+    assert page.status_code == 200
+    assert f"This is {event_id}." in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("reply", "becomes", "reason"),
+    [
+        ("421 come back later", Status.FAILED, "server"),
+        ("450 mailbox busy", Status.FAILED, "server"),
+        ("452 disk full", Status.FAILED, "server"),
+        ("550 no such user", Status.DEAD, "client"),
+        ("552 too large", Status.DEAD, "client"),
+        ("554 no", Status.DEAD, "client"),
+        ("535 who are you", Status.DEAD, "auth"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["rcpt", "data"])
+def test_what_a_reply_makes_of_the_row(
+    mailbox: MailReceiver, stage: str, reply: str, becomes: str, reason: str
+) -> None:
+    getattr(mailbox, stage).append(reply)
+    event = alert()
+    delivery.send_pending()
+    now, attempt = outcome(event)
+    assert (now, attempt.reason, attempt.status_code) == (becomes, reason, int(reply[:3]))
+    assert reply[4:] in str(event.last_error)
+
+
+def test_a_connection_lost_after_the_last_dot_may_have_arrived(mailbox: MailReceiver) -> None:
+    mailbox.data.append("drop")
+    event = alert()
+    delivery.send_pending()
+    now, attempt = outcome(event)
+    assert (now, attempt.outcome) == (Status.FAILED, "unknown")
+
+
+def test_every_attempt_carries_the_same_message_id(mailbox: MailReceiver) -> None:
+    mailbox.data.append("drop")
+    event = alert()
+    delivery.send_pending()
+    [attempt] = DeliveryAttempt.objects.filter(notification=event)
+    assert attempt.outcome == "unknown"
+    NotificationEvent.objects.filter(pk=event.pk).update(next_retry_at=ago(seconds=1))
+    alert()
+    assert delivery.retry_failed().sent + delivery.send_pending().sent == 2
+    ids = [mail.parsed["Message-ID"] for mail in [*mailbox.dropped, *mailbox.mails]]
+    assert len(ids) == 3
+    assert ids[0] == ids[1] != ids[2]
+    assert event.pk in ids[0]
+
+
+POISON = "x\r\nBcc: victim@example.com\r\n\r\nbody"
+
+
+def test_nothing_in_a_row_adds_a_header_or_a_recipient(mailbox: MailReceiver) -> None:
+    alert(pk=POISON, type=POISON, certificate_id=POISON, message=POISON)
+    assert delivery.send_pending().sent == 1
+    [mail] = mailbox.mails
+    assert mail.recipients == ["pki@example.com"]
+    assert mail.parsed["Bcc"] is None
+    assert len(mail.parsed.get_all("Subject")) == 1
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    ["a@example.com, b@example.com", "a@example.com\r\nBcc: b@example.com", "<a@example.com>", "#pki"],
+)
+def test_what_is_not_one_address_dies_unsent(mailbox: MailReceiver, recipient: str) -> None:
+    event = factories.pending(channel="Email", recipient=recipient)
+    delivery.send_pending()
+    now, attempt = outcome(event)
+    assert (now, attempt.reason, mailbox.connections) == (Status.DEAD, "config", 0)
+
+
+def test_a_due_row_is_delivered_by_the_retry_sweep_too(mailbox: MailReceiver) -> None:
+    event = factories.failed(channel="email", recipient="pki@example.com", due_at=ago(minutes=1))
+    assert delivery.retry_failed().sent == 1
+    assert event.pk in mailbox.mails[0].parsed["Message-ID"]

@@ -1,0 +1,106 @@
+"""What only PostgreSQL does: estimates, settings of a transaction, being away."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test import Client
+
+from notifications.models import NotificationEvent
+from notifications.reporting import metrics
+from notifications.reporting import snapshot as stats
+from tests import factories
+from tests.reporting.test_metrics import names, page
+
+
+@pytest.mark.django_db
+def test_it_leaves_the_callers_transaction_as_it_was() -> None:
+    def setting(name: str) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting(%s)", [name])
+            return str(cursor.fetchone()[0])
+
+    before = setting("statement_timeout"), setting("enable_seqscan")
+    with transaction.atomic():
+        factories.dead()
+        stats.snapshot()
+        assert (setting("statement_timeout"), setting("enable_seqscan")) == before
+    assert NotificationEvent.objects.dead().count() == 1
+
+
+@pytest.mark.django_db
+def test_beyond_what_is_counted_exactly_the_planner_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "EXACT_UP_TO", 50)
+    NotificationEvent.objects.bulk_create(
+        NotificationEvent(id=str(n), status="dead" if n < 50 else "sent", type="t", channel="c", message="m")
+        for n in range(1050)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE notification_events")
+    shown = stats.snapshot()
+    assert shown.estimated == {"sent"}
+    assert shown.counts is not None
+    assert shown.counts["dead"] == 50
+    assert shown.counts["sent"] == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.django_db
+def test_an_estimate_is_never_less_than_what_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "EXACT_UP_TO", 5)
+    monkeypatch.setattr(stats, "_estimate", lambda rows: 0)
+    for _ in range(9):
+        factories.sent()
+    assert (stats.snapshot().counts or {})["sent"] == 6
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Point the database at a port of this machine, with a pool as the web server has one."""
+    used = connections["default"]
+
+    def point(port: int) -> None:
+        moved = used.copy()
+        moved.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(port)}
+        moved.settings_dict["OPTIONS"] = {"connect_timeout": 10, "pool": {"timeout": 10}}
+        connections["default"] = moved
+
+    yield point
+    connections["default"] = used
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_database_that_refuses_costs_no_time(elsewhere: Callable[[int], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    elsewhere(port)
+    start = time.monotonic()
+    text = page()
+    assert time.monotonic() - start < 2
+    assert "python_info" in text
+    assert not names(text)
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_database_that_never_answers_costs_two_seconds(elsewhere: Callable[[int], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere(silent.getsockname()[1])
+        start = time.monotonic()
+        text = page()
+    assert time.monotonic() - start < metrics.CONNECT_SECONDS + 2
+    assert "python_info" in text
+    assert not names(text)
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_probes_do_not_wait_for_a_database_that_never_answers(elsewhere: Callable[[int], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere(silent.getsockname()[1])
+        start = time.monotonic()
+        response = Client().get("/readyz")
+    assert time.monotonic() - start < metrics.CONNECT_SECONDS + 2
+    assert response.status_code == 503
+    assert set(map(str, response.json()["checks"].values())) == {"{'ok': False}"}
