@@ -1,16 +1,21 @@
-"""One sweep at a time, for cron, commands and Python callers."""
+"""One sweep at a time, for cron, commands and Python callers, and the worker that sweeps for ever."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from . import conf
-from .engine.loop import Engine
-from .engine.sweep import Options, Source, SweepResult, due
+from .engine import worker
+from .engine.handover import HandOverSender
+from .engine.loop import AnySender, Engine, delivering
+from .engine.source import DueRows, Schedule
+from .engine.sweep import Options, SweepResult, due
 from .models import SweepKind
 
-__all__ = ["SweepResult", "due", "retry_failed", "send_pending", "sweep"]
+__all__ = ["SweepResult", "due", "retry_failed", "run_worker", "send_pending", "sweep"]
 
 
 def retry_failed(**options: Any) -> SweepResult:
@@ -33,8 +38,10 @@ def sweep(
 ) -> SweepResult:
     """Run one sweep and answer its counts; limit, max_attempts and concurrency override the settings.
 
-    The other options are those of sweeps.Options. Raises ImproperlyConfigured for bad settings and
-    django.db's errors when the database is away; a notification's own failure raises nothing.
+    The other options are those of engine.sweep.Options. Raises ImproperlyConfigured for bad settings, and
+    django.db's errors when the database is away; a notification's own failure raises nothing. With
+    DISPATCH = "tasks" it claims and enqueues, and raises what the task engine raised when it could not take
+    a batch; that batch is given back.
     """
     settings = conf.current()
     settings = replace(
@@ -44,10 +51,30 @@ def sweep(
         concurrency=concurrency or settings.concurrency,
     )
     run_options = Options(limit=settings.sweep_limit, **options)
-    if settings.dispatch == "tasks":
-        from .engine.tasks import dispatch  # where there is no task engine, nothing of it is needed
+    schedule = Schedule(DueRows(kind, settings, run_options))
+    Engine(settings, run_options, [schedule], sender_of(settings)).run()
+    return schedule.result or SweepResult(kind)
 
-        return dispatch(kind, settings, run_options)
-    source = Source(kind)
-    Engine(settings, run_options, [source]).run()
-    return source.result
+
+def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
+    """Deliver until `stop` says so; see engine.worker.run."""
+    settings = conf.current()
+    worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+
+
+def sender_of(settings: conf.Conf) -> Callable[[Engine], AnySender]:
+    """Who sends: the engine itself, or a site's own task engine."""
+    return handing_over if settings.dispatch == "tasks" else delivering
+
+
+def handing_over(engine: Engine) -> AnySender:
+    from .tasks import deliver_batch  # where there is no task engine, nothing of it is needed
+
+    return HandOverSender(
+        engine.database,
+        engine.clock,
+        engine.lanes,
+        enqueue=deliver_batch.enqueue,
+        settings=engine.conf,
+        patient=engine.options.patient,
+    )

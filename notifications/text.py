@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -15,6 +16,7 @@ import orjson
 from .exceptions import CUT_MARK
 
 REDACTED = "[redacted]"
+ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 LAST_ERROR_LIMIT = 2000
 WORD = re.compile(r"[a-z]{1,12}")
 SECRET_OPTION = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
@@ -72,6 +74,11 @@ def one_line(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def fold(name: str) -> str:
+    """A channel's name for comparing: ASCII letters in lower case, which is what both databases do."""
+    return name.translate(ASCII_LOWER)
 
 
 def tidy(text: str | None) -> str | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from .. import conf
 from ..database import database_now
 from ..endpoints.holds import PAUSED
-from ..engine.loop import Engine
-from ..engine.sweep import Options, Source
+from ..endpoints.outages import endpoint_of
+from ..engine.loop import deliver
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
 from ..models.fields import REQUEUEABLE
@@ -52,7 +52,7 @@ def send(event: NotificationEvent) -> Outcome:
         return _untried(event, "Not sent from here: a worker has it in hand, or it is pending no more.")
     _end_holds_of(event)
     before = set(event.deliveryattempts.values_list("pk", flat=True))
-    Engine(settings, Options(limit=1, log=False), [Source(BY_HAND, rows=claimed)]).run()
+    deliver(BY_HAND, claimed, settings)
     attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
     if attempt is None:
         return _untried(
@@ -70,8 +70,7 @@ def _end_holds_of(event: NotificationEvent) -> None:
     """
     held = Hold.objects.filter(channel__iexact=event.channel, reopened_at__isnull=True)
     for hold in held.exclude(reason=PAUSED):
-        exactly = event.recipient == hold.recipient_prefix
-        if exactly or (not hold.exact and event.recipient.startswith(hold.recipient_prefix)):
+        if endpoint_of(hold).covers(event.channel, event.recipient):
             Hold.objects.filter(pk=hold.pk).update(until=database_now())
 
 

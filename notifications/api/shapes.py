@@ -126,7 +126,7 @@ HOLD = object_of(
         **dict.fromkeys(("endpoint", "channel", "reason", "error"), TEXT),
         "since": TIME,
         "until": TIME,
-        "failures": NUMBER,
+        "times": NUMBER,
     }
 )
 SUMMARY_SHAPE = {

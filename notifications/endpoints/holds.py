@@ -3,8 +3,8 @@
 Rows of a held endpoint wait without spending attempts. When a hold runs out, one worker takes the
 probe: one attempt, which costs its row nothing when it fails, that decides whether the endpoint is open
 again or held for longer. Once open, its backlog flows at a bounded rate for a while. An endpoint that has
-been held for longer than HOLD_LIMIT is worn: its rows spend their attempts again, because an alert must
-reach the dead-letter queue while it still matters. A pause is an operator's hold: it just ends.
+been held for longer than HOLD_LIMIT is past its limit: its rows spend their attempts again. A pause is an
+operator's hold: it just ends. What the states mean, and what leads from one to another: breaker.py.
 """
 
 from __future__ import annotations
@@ -16,65 +16,90 @@ from datetime import datetime, timedelta
 
 from django.db.models import Case, F, Q, When
 
+from .. import database
+from ..conf import Conf
 from ..database import database_now, wake_workers
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
-from ..models.queryset import rows_of
-from ..notifiers.base import Endpoint
+from ..notifiers.endpoint import going_to
 from ..text import tidy
 from . import outages
-from .lanes import HoldChange, Standing
+from .breaker import Change, Learned, OnRecord, Records, State
+from .outages import endpoint_of
 
 logger = logging.getLogger(__name__)
 
 FORGOTTEN = timedelta(days=1)  # a hold whose end is this long past had nothing to send since
 RECOVERY = timedelta(minutes=10)  # that an endpoint's backlog flows at a bounded rate
 PAUSED = "paused"  # the reason of an operator's hold
+MOST_PROBES = 200  # that one sweep takes, so that others have some and each is made in time
+TAKE_PROBES = """
+    UPDATE notification_holds SET until = %s
+     WHERE id IN (SELECT id FROM notification_holds
+                   WHERE until <= %s AND reason <> %s AND reopened_at IS NULL ORDER BY until LIMIT %s)
+       AND until <= %s
+    RETURNING id
+"""
 
 
-def survey(*, now: datetime, probe_for: timedelta, limit: timedelta) -> list[Standing]:
-    """All holds. Those that have run out are taken for a probe of at most `probe_for`, by one worker each."""
-    rows = Hold.objects
+def read(*, now: datetime, probe_for: timedelta, limit: timedelta) -> Records:
+    """All holds, and all endpoints that fail. Holds that have run out are taken for a probe of at most
+    `probe_for`, by one worker each."""
+    rows = Hold.objects.all()
     simply_end = Q(reason=PAUSED) | Q(reopened_at__isnull=False)
     rows.filter(Q(until__lt=now - FORGOTTEN) | simply_end & Q(until__lte=now)).delete()
-    return [_standing(hold, now, now + probe_for, limit) for hold in rows.all()]
+    taken = _take_probes(now, now + probe_for)
+    held = [_on_record(hold, now, limit, hold.pk in taken) for hold in rows]
+    return Records(held, outages.ongoing(now=now))
 
 
-def _standing(hold: Hold, now: datetime, probe_ends: datetime, limit: timedelta) -> Standing:
-    # Compare and set: of two workers that see the same end, one moves it.
-    over = hold.until <= now
-    ours = over and bool(Hold.objects.filter(pk=hold.pk, until=hold.until).update(until=probe_ends))
-    return Standing(
+def read_endpoints(settings: Conf, now: datetime) -> Records:
+    return read(now=now, probe_for=settings.lease, limit=settings.hold_limit)
+
+
+def _take_probes(now: datetime, ends: datetime) -> set[int]:
+    """Of two workers that see the same hold run out, one moves its end, and the probe is its own."""
+    adapt = database.connection().ops.adapt_datetimefield_value
+    with database.connection().cursor() as cursor:
+        cursor.execute(TAKE_PROBES, [adapt(ends), adapt(now), PAUSED, MOST_PROBES, adapt(now)])
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+def _on_record(hold: Hold, now: datetime, limit: timedelta, taken: bool) -> OnRecord:
+    state = state_of(hold, now, limit)
+    return OnRecord(
         endpoint_of(hold),
-        failures=hold.failures,
-        worn=now - hold.since > limit,
-        ours=ours,
+        state,
+        times=hold.times,
+        ours=taken and state == State.HELD,
         paused=hold.reason == PAUSED,
-        recovering=hold.reopened_at is not None,
-        until=probe_ends if ours else hold.until,
+        until=hold.until,
     )
 
 
-def endpoint_of(hold: Hold) -> Endpoint:
-    return Endpoint(hold.endpoint, hold.channel, hold.recipient_prefix or None, hold.exact)
+def state_of(hold: Hold, now: datetime, limit: timedelta) -> State:
+    """What the table says of the endpoint; that somebody probes it is for the prober to know."""
+    if hold.reopened_at is not None:
+        return State.RECOVERING
+    if hold.reason != PAUSED and now - hold.since > limit:
+        return State.PAST_LIMIT
+    return State.HELD
 
 
-def apply(changes: Iterable[HoldChange], *, now: datetime) -> None:
+def write(changes: Iterable[Change], *, now: datetime) -> None:
     """Write what a sweep learned: endpoints that fail, that are held or deliver again, unused probes."""
     for change in changes:
-        error = change.error
-        if change.delivers:
+        if change.what == Learned.DELIVERS:
             reopen(Q(endpoint=change.endpoint.key), now=now)
-        elif error is None:
-            rows = Hold.objects.filter(endpoint=change.endpoint.key, reopened_at__isnull=True)
-            rows.update(until=now)
-        else:
-            outages.note(change.endpoint, change, error, now=now)
-            if change.holds:
-                _hold(change, {"reason": error.reason, "error": tidy(str(error))}, now)
+        elif change.what == Learned.PROBE_UNUSED:
+            Hold.objects.filter(endpoint=change.endpoint.key, reopened_at__isnull=True).update(until=now)
+        elif change.error is not None:
+            outages.note(change, change.error, now=now)
+            if change.what == Learned.HELD:
+                _hold(change, {"reason": change.error.reason, "error": tidy(str(change.error))}, now)
 
 
-def _hold(change: HoldChange, why: dict[str, object], now: datetime) -> None:
+def _hold(change: Change, why: dict[str, object], now: datetime) -> None:
     endpoint, rows = change.endpoint, Hold.objects
     which = {
         "endpoint": endpoint.key,
@@ -85,7 +110,7 @@ def _hold(change: HoldChange, why: dict[str, object], now: datetime) -> None:
     rows.filter(**which, reopened_at__isnull=False).update(since=now, reopened_at=None)
     values = why | {
         "until": now + timedelta(seconds=change.seconds),
-        "failures": change.holds,
+        "times": change.times,
         "exact": endpoint.exact,
     }
     rows.update_or_create(**which, defaults=values, create_defaults=values | {"since": now})
@@ -125,7 +150,7 @@ def pause(
     now, rows = database_now(), Hold.objects
     rows.filter(reason=PAUSED, until__lte=now).delete()
     digest = hashlib.sha256(f"{exact} {recipient}".encode()).hexdigest()[:12]
-    values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + span, "by": by, "failures": 0}
+    values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + span, "by": by, "times": 0}
     hold: Hold
     hold, made = rows.update_or_create(
         endpoint=f"{channel.casefold()} paused{f' {digest}' if recipient else ''}",
@@ -165,5 +190,5 @@ def scope(hold: Hold | Outage) -> str:
 
 def waiting(hold: Hold, most: int) -> int:
     """How many notifications wait behind it; most + 1 when there are more."""
-    rows = NotificationEvent.objects.filter(rows_of(hold), status__in=UNDELIVERED)
+    rows = NotificationEvent.objects.filter(going_to([endpoint_of(hold)]), status__in=UNDELIVERED)
     return int(rows.order_by().values("pk")[: most + 1].count())

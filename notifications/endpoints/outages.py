@@ -18,16 +18,16 @@ from ..exceptions import BLAMING, DeliveryError
 from ..models import (
     BulkOperation,
     DeliveryAttempt,
+    Hold,
     NotificationEvent,
     NotificationQuerySet,
     OperationKind,
     Outage,
     Requeue,
 )
-from ..models.queryset import rows_of
-from ..notifiers.base import Endpoint
+from ..notifiers.endpoint import Endpoint, going_to
 from ..text import tidy
-from .lanes import MANY, HoldChange
+from .breaker import Change
 
 STRAY = timedelta(days=1)  # a failure that nothing followed
 KEPT = timedelta(days=90)
@@ -39,9 +39,9 @@ COUNTED = 2_000  # dead letters that are looked at to say how many died of some 
 SYSTEM, REDRIVE = "system", "redrive"
 
 
-def note(endpoint: Endpoint, change: HoldChange, error: DeliveryError, *, now: datetime) -> None:
+def note(change: Change, error: DeliveryError, *, now: datetime) -> None:
     """Open the endpoint's outage, or add to the one that is open; it begins with the earliest failure."""
-    since = change.since or now
+    endpoint, since = change.endpoint, change.since or now
     which = {
         "endpoint": endpoint.key,
         "channel": endpoint.channel,
@@ -63,6 +63,10 @@ def note(endpoint: Endpoint, change: HoldChange, error: DeliveryError, *, now: d
         ongoing.update(**said, **added)
 
 
+def endpoint_of(row: Hold | Outage) -> Endpoint:
+    return Endpoint(row.endpoint, row.channel, row.recipient_prefix or None, row.exact)
+
+
 def end(which: Q, *, now: datetime) -> None:
     """The endpoint delivered. What killed nothing leaves no trace."""
     rows = Outage.objects
@@ -76,10 +80,7 @@ def ongoing(*, now: datetime) -> list[tuple[Endpoint, datetime, int]]:
     """The endpoints that fail, as all sweeps together know it: (endpoint, since, failures in a row)."""
     rows = Outage.objects.filter(ended_at__isnull=True)
     rows.filter(died=0, since__lt=now - STRAY).delete()
-    return [
-        (Endpoint(o.endpoint, o.channel, o.recipient_prefix or None, o.exact), o.since, o.failures)
-        for o in rows[:MANY]
-    ]
+    return [(endpoint_of(o), o.since, o.failures) for o in rows]
 
 
 # Whom an outage killed
@@ -93,7 +94,7 @@ def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
     newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk"))
     newest = newest.order_by("-started_at", "-id")
     requeued = Requeue.objects.filter(notification=OuterRef("pk"), at__gte=OuterRef("killed_at"))
-    mine: Any = rows.dead().filter(rows_of(outage))
+    mine: Any = rows.dead().filter(going_to([endpoint_of(outage)]))
     if outage.ended_at:
         mine = mine.filter(created_at__lte=outage.ended_at)
     mine = mine.alias(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-FIRST = 20  # rows; the stride grows from here while endpoints keep up
+FIRST = 20  # rows; the size grows from here while endpoints keep up
 GROWTH = 4
 MOST = 10  # rows claimed at once for each attempt that may be in flight
-MOST_UNHEARD = 10  # rows in hand, likewise, for endpoints that have not answered yet
+MOST_SILENT = 3  # rows in hand, likewise, for endpoints that do not answer: they may never start
 DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
 
 
-class Strides:
+class ClaimSize:
     """concurrency: attempts that may be in flight.
 
     since  when what is counted at the moment began to be, in seconds of one clock
@@ -19,7 +19,7 @@ class Strides:
     def __init__(self, concurrency: int, now: float) -> None:
         self.concurrency = concurrency
         self.since = now
-        self._stride = FIRST
+        self._size = FIRST
         self._pace = 0.0  # attempts that ended within a second, of late
         self._plan()
 
@@ -35,17 +35,16 @@ class Strides:
     def claimed(self, *, refused: bool) -> None:
         """A claim came in. Rows refused by their lanes mean that few endpoints own what is next: the others
         are looked for in small steps."""
-        grown = self._stride // 2 if refused else self._stride * GROWTH
-        self._stride = max(FIRST, min(grown, MOST * self.concurrency))
+        grown = self._size // 2 if refused else self._size * GROWTH
+        self._size = max(FIRST, min(grown, MOST * self.concurrency))
         self._plan()
 
     def _plan(self) -> None:
         quick = max(2 * self.concurrency, min(round(self._pace), MOST * self.concurrency))
-        self.most = min(self._stride, quick)
+        self.most = min(self._size, quick)
         # They last while the database answers.
         self._plenty = max(self.most // 2, min(round(self._pace * DATABASE_SECONDS), self.most))
 
-    def plenty(self, *, ready: int, unheard: int) -> bool:
-        """Whether so many rows in hand are enough. What waits for endpoints not heard from may never start:
-        it is bounded, and does not count."""
-        return ready > self._plenty or unheard > MOST_UNHEARD * self.concurrency
+    def plenty(self, ready: int) -> bool:
+        """Whether so many rows in hand, for endpoints that answer, are enough."""
+        return ready > self._plenty

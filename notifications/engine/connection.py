@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,22 +15,23 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .. import database
 from ..database import AWAY, cut_off
 
-logger = logging.getLogger(__name__)
-
 LONGEST_PAUSE = 30.0  # between tries to reach a database that is away
 
-Desk = Callable[..., Awaitable[Any]]  # calls something in a thread that has a connection
+Value = TypeVar("Value")
 
 
-class Trips:
-    """limit: seconds that one trip may take; patient: a database that is away is waited for, not an error."""
+class Away(Exception):
+    """The database is out of reach. Its own error is the cause, where it was asked."""
 
-    def __init__(self, *, limit: float, patient: bool) -> None:
+
+class Database:
+    """limit: seconds that one call may take."""
+
+    def __init__(self, limit: float) -> None:
         self.limit = limit
-        self.patient = patient
-        self.away_until = 0.0  # the database did not answer: nothing is asked of it before this
+        self.away_until = 0.0  # it did not answer: nothing is asked of it before this
         self.pause = 0.0
-        self.beside: Desk = callers_thread  # beside what the caller's thread does
+        self._thread: ThreadPoolExecutor | None = None
 
     @property
     def away(self) -> bool:
@@ -39,68 +39,68 @@ class Trips:
 
     @contextmanager
     def two_connections(self) -> Iterator[None]:
-        """For as long as this lasts `beside` is another connection, where one can be had."""
-        with second_connection() as self.beside:
+        """For as long as this lasts `call_beside` has a thread and a connection of its own, where the
+        database and the caller's transaction allow it."""
+        if not database.is_postgresql() or database.connection().in_atomic_block:
             yield
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="record") as self._thread:
+            try:
+                yield
+            finally:
+                self._thread.submit(lambda: database.connection().close()).result()
+                self._thread = None
 
-    async def make(self, call: Callable[..., Any], *args: Any, at: Desk | None = None) -> bool:
-        """Whether it was done; False, where we are patient, while the database is away."""
+    async def call(self, function: Callable[..., Value], *args: Any) -> Value:
+        """What the function answers in the caller's thread. Raises Away while the database is."""
+        return await self._bounded(None, function, *args)
+
+    async def call_beside(self, function: Callable[..., Value], *args: Any) -> Value:
+        """The same beside what the caller's thread does."""
+        return await self._bounded(self._thread, function, *args)
+
+    async def _bounded(
+        self, thread: ThreadPoolExecutor | None, function: Callable[..., Value], *args: Any
+    ) -> Value:
         if self.away:
-            return False
-        desk, used = at or callers_thread, list[BaseDatabaseWrapper]()
+            raise Away("the database is away")
+        used = list[BaseDatabaseWrapper]()
 
-        def trip() -> None:
-            used.append(database.connection())  # that of the thread which makes the trip
-            call(*args)
+        def work() -> Value:
+            used.append(database.connection())  # that of the thread which does the work
+            return function(*args)
 
-        timer = asyncio.get_running_loop().call_later(self.limit, cut_all, used)
+        timer = asyncio.get_running_loop().call_later(self.limit, _cut_off_all, used)
         try:
-            await desk(trip)
+            answer = await _in(thread, work)
         except AWAY as error:
-            await desk(self._disconnect)
-            if not self.patient:
-                raise
-            self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
-            self.away_until = time.monotonic() + self.pause
-            logger.warning(
-                "the database is away, next try in %g s: %s", self.pause, " ".join(str(error).split())
-            )
-            return False
+            await _in(thread, _disconnect)
+            self._set_away()
+            raise Away("the database is away") from error
         finally:
             timer.cancel()
         self.pause = 0.0
-        return True
+        return answer
 
-    def _disconnect(self) -> None:
-        """A connection that broke is not usable again; the next query opens another."""
-        connection = database.connection()
-        if not connection.in_atomic_block:
-            connection.close()
+    def _set_away(self) -> None:
+        self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
+        self.away_until = time.monotonic() + self.pause
 
 
-async def callers_thread(call: Callable[..., Any], *args: Any) -> Any:
-    return await sync_to_async(call)(*args)
+async def _in(thread: ThreadPoolExecutor | None, work: Callable[[], Value]) -> Value:
+    if thread is None:
+        return await sync_to_async(work)()
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
 
 
-@contextmanager
-def second_connection() -> Iterator[Desk]:
-    """A thread with a connection of its own, where the database and the caller's transaction allow it."""
+def _disconnect() -> None:
+    """A connection that broke is not usable again; the next query opens another."""
     connection = database.connection()
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        yield callers_thread
-        return
-
-    async def desk(call: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="record") as thread:
-        try:
-            yield desk
-        finally:
-            thread.submit(lambda: database.connection().close()).result()
+    if not connection.in_atomic_block:
+        connection.close()
 
 
-def cut_all(used: list[BaseDatabaseWrapper]) -> None:
+def _cut_off_all(used: list[BaseDatabaseWrapper]) -> None:
     """The database has not answered for too long: whoever waits for it is told so."""
     for connection in used:
         cut_off(connection.connection)

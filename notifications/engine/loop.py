@@ -1,6 +1,9 @@
-"""Claim, attempt, record: the engine under every sweep, whoever runs it and for how long.
+"""The engine under every sweep, whoever runs it and for how long: claim, attempt, record.
 
-The database is spoken to in the caller's thread, the network on an event loop in another. Rows in
+    Source ── claim ──► Sender ── what ended ──► Recorder ── record ──► the table
+    (source.py)        (sender.py, handover.py)  (recorder.py)
+
+The database is spoken to in the caller's thread and in one beside it, the network on an event loop. Rows in
 hand are bounded, so a lease is always longer than the wait for a turn plus the attempt itself.
 """
 
@@ -10,432 +13,393 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
 from .. import conf
-from ..database import AWAY
-from ..endpoints import holds, outages
-from ..endpoints.lanes import HoldChange, Lanes, Rules
-from ..models import NotificationEvent, NotificationQuerySet, Status, SweepKind, SweepRun
-from ..notifiers.base import Endpoint
+from ..endpoints import outages
+from ..endpoints.breaker import Rules
+from ..endpoints.holds import read_endpoints
+from ..endpoints.lanes import Lanes, Limits
+from ..models import SweepKind, SweepRun
+from ..notifiers.endpoint import Endpoint
 from ..queue import digest
-from ..queue.claim import Claimed, claim
-from ..queue.reap import bury, reap, schedule_stranded
-from ..queue.record import Outcome, record
-from ..queue.release import release
-from .claim_size import FIRST, Strides
-from .connection import Trips
+from ..queue.claim import Claimed
+from ..queue.release import release, renew
+from ..text import one_line
+from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
-from .sender import Attempts, InHand
-from .sweep import Clock, Options, Source, SweepResult, due, worker_name
+from .recorder import FLUSH_SECONDS, Recorder
+from .sender import STALE, Sender
+from .source import GivenRows, Schedule, Scope, Source
+from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
 
 logger = logging.getLogger(__name__)
 
-FLUSH_ROWS = 200
-LAST_FLUSH_ROWS = 50
-FLUSH_SECONDS = 0.1
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
+LOOK_AGAIN = 0.5  # seconds between claims for endpoints that answer, while many rows wait for such as hang
 
 
-@dataclass(slots=True)
-class Wish:
-    """Up to `room` rows of a source, but none that goes to an endpoint in `closed`."""
+class AnySender(Protocol):
+    """What the loop asks of a sender: see Sender, which delivers, and HandOverSender."""
 
-    source: Source
-    room: int
-    closed: frozenset[Endpoint]
-    claimed: list[Claimed] = field(default_factory=list)
+    in_flight: set[Any]
+    may_start: bool
+    hungry: bool
+
+    def room(self) -> int: ...
+    def has_plenty(self) -> bool: ...
+    def closed(self) -> frozenset[Endpoint]: ...
+    def scope(self) -> Scope: ...
+    def waiting(self) -> int: ...
+    async def take_in(self, claimed: list[Claimed], sweep: Sweep) -> tuple[list[Claimed], list[Claimed]]: ...
+    def recorded(self, attempts: int) -> None: ...
+    def give_back(self, everything: bool = False) -> None: ...
+    def start(self) -> None: ...
+    def rows(self) -> Any: ...
+    async def end(self, at_once: bool) -> None: ...
+    async def close(self) -> None: ...
 
 
 class Engine:
-    """Runs sweeps from its sources until they are done, or, where they have intervals, until stopped."""
+    """Sweeps its sources until they are done, or, where they have intervals, until it is told to stop.
 
-    def __init__(self, settings: conf.Conf, options: Options, sources: list[Source]) -> None:
+    sender  makes the sender of an engine; Sender, which delivers, unless given
+    """
+
+    def __init__(
+        self,
+        settings: conf.Conf,
+        options: Options,
+        schedules: Sequence[Schedule],
+        sender: Callable[[Engine], AnySender] | None = None,
+    ) -> None:
         self.conf = settings
         self.options = options
-        self.sources = sources
-        self.by_kind = {source.kind: source for source in sources}
+        self.schedules = list(schedules)
+        self.database = Database(settings.database_timeout.total_seconds())
+        self.lanes: Lanes[InHand] = Lanes(limits_of(settings), rules_of(settings))
         self.worker = worker_name()
-        self.lanes: Lanes[InHand] = Lanes(rules_of(settings))
-        self.strides = Strides(settings.concurrency, time.monotonic())
-        self.attempts = Attempts(
-            settings,
-            self.lanes,
-            clock=lambda: self.clock(),
-            may_start=lambda: not (self.trips.away or self._stopping()),
-            one_more=self._one_more,
-        )
-        self.trips = Trips(limit=settings.database_timeout.total_seconds(), patient=options.patient)
-        self.beaten = time.monotonic()
-        self.stopped_at = math.inf
-        self.claiming: asyncio.Task[bool] | None = None
-        self.recording: asyncio.Task[bool] | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.nudged = False
+        self._make_sender = sender or delivering
+        self._beaten = time.monotonic()
+        self._stopped_at = math.inf
+        self._claiming: asyncio.Task[None] | None = None
+        self._recording: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._nudged = False
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
-        self.clock = self.options.clock or Clock()
-        with self.trips.two_connections():
-            async_to_sync(self._run)()
-
-    def dispatch(self, hand_over: Callable[[list[Claimed]], None], size: int) -> SweepResult:
-        """Claim batches of `size` and hand them over, under their lease, instead of delivering them."""
-        self.clock = self.options.clock or Clock()
-        [source] = self.sources
-        self._prepare(source)
-        while (left := self.options.limit - source.result.claimed) > 0 and not self.options.stop():
-            # Whoever gets a batch does the probes.
-            holds.apply(self.lanes.unused_probes(), now=self.clock())
-            batch = self._claim(source, min(left, size), self.lanes.closed())
-            if not batch:
-                break
+        self.clock = Clock(self.options.clock)
+        with self.database.two_connections():
             try:
-                hand_over(batch)
-            except Exception:
-                release(batch, due_at=self.clock())
-                raise
-            source.result.claimed += len(batch)
-            self.options.progress(source.result)
-            self._survey(self.clock())
-        self._finish(source)
-        return source.result
+                async_to_sync(self._run)()
+            except Away as away:
+                raise away.__cause__ or away from None
 
     def nudge(self) -> None:
         """From any thread: there are new pending rows."""
-        self.nudged = True
-        if self.loop and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.wake.set)
-
-    # In the caller's thread: the database
-
-    @property
-    def rows(self) -> NotificationQuerySet:
-        rows: NotificationQuerySet = NotificationEvent.objects.all()
-        return rows.on_channel(self.options.channel) if self.options.channel else rows
-
-    def _prepare(self, source: Source) -> None:
-        """Begin a sweep: put right what others left behind, before anything is claimed."""
-        if isinstance(self.clock, Clock):
-            self.clock.ask()
-        now, limit, budget = self.clock(), self.options.limit, self.conf.max_attempts
-        source.start(now, time.monotonic())
-        self._survey(now)
-        if source.rows is not None:
-            return
-        if self.conf.redrive_on_recovery:
-            outages.redrive(now=now)
-        _, source.result.dead = reap(self.rows, now=now, max_attempts=budget, limit=limit)
-        if source.kind == SweepKind.RETRY:
-            if self.options.include_unscheduled:
-                schedule_stranded(self.rows, now=now, limit=limit)
-            source.result.dead += bury(self.rows, now=now, max_attempts=budget, limit=limit)
-
-    def _survey(self, now: datetime) -> None:
-        known = holds.survey(now=now, probe_for=self.conf.lease, limit=self.conf.hold_limit)
-        self.lanes.know(known)
-        self.lanes.know_failures(outages.ongoing(now=now))
-
-    def _claim_for(self, wish: Wish) -> None:
-        wish.claimed = self._claim(wish.source, wish.room, wish.closed)
-
-    def _claim(self, source: Source, count: int, closed: frozenset[Endpoint]) -> list[Claimed]:
-        if source.rows is not None:
-            claimed, source.rows = source.rows[:count], source.rows[count:]
-            return claimed
-        now = self.clock()
-        eligible = due(source.kind, self.rows, now, self.conf.max_attempts).outside(closed)
-        return claim(eligible, count, now=now, lease=self.conf.lease)
-
-    def _record(self, outcomes: list[Outcome], changes: list[HoldChange], recorded: set[str]) -> None:
-        recorded |= record(outcomes, now=self.clock(), worker=self.worker)
-        if changes:
-            holds.apply(changes, now=self.clock())
-
-    def _release(self, rows: list[tuple[Claimed, float]]) -> None:
-        now, by_wait = self.clock(), itemgetter(1)
-        for wait, group in groupby(sorted(rows, key=by_wait), by_wait):
-            events = [event for event, _ in group]
-            release(events, due_at=now + timedelta(seconds=wait))
-
-    def _finish(self, source: Source) -> None:
-        result, ended_at = source.result, self.clock()
-        started_at = source.started_at or ended_at
-        result.seconds = (ended_at - started_at).total_seconds()
-        counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
-        if self.options.log:
-            SweepRun.objects.create(**counts, started_at=started_at, ended_at=ended_at, worker=self.worker)
-        logger.info("%s", result, extra=result.as_dict())
-        digest.raise_due(self.conf, now=ended_at)
-        source.active = False
-        if result.claimed - result.released >= self.options.limit and source.interval < math.inf:
-            source.next_tick = 0.0  # there is more: the next sweep begins at once
-
-    # On the event loop: the network. Every call of the database goes back to the caller's thread.
+        self._nudged = True
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.wake.set)
 
     async def _run(self) -> None:
-        self.loop, self.wake = asyncio.get_running_loop(), asyncio.Event()
-        self.attempts.open()
+        self._loop, self.wake = asyncio.get_running_loop(), asyncio.Event()
+        self.recorder = Recorder(self.database, self.clock, self.lanes, self.wake)
+        self.sender = self._make_sender(self)
         try:
-            while await self._has_work():
-                await self._begin_sweeps()
+            while self._has_work():
+                await self._patiently(self._release())
+                await self._patiently(self._begin_sweeps())
                 self._trade()
-                await self._end_sweeps()
-                self.attempts.start()
+                await self._patiently(self._end_sweeps())
+                await self._beat()
+                self.sender.start()
                 await self._wait()
         finally:
             await self._drain()
-            await self.attempts.close()
+            await self.sender.close()
         self._raise_faults()
-        for source in self.sources:
-            if source.active:
-                await self.trips.make(self._finish, source)
+        for schedule in self.schedules:
+            if schedule.sweep:
+                await self._patiently(self._finish(schedule, schedule.sweep))
 
-    async def _has_work(self) -> bool:
-        stopping = self._stopping()
-        self.attempts.give_back(everything=stopping)
-        await self._return_given_back()
-        if stopping:
-            return bool(self.attempts.tasks) and time.monotonic() < self.stopped_at + self.options.grace
-        return any(source.active or source.next_tick < math.inf for source in self.sources)
+    async def _patiently(self, work: Coroutine[Any, Any, None]) -> None:
+        """A database that is away is waited for where we are patient: the work is done another time."""
+        try:
+            await work
+        except Away as away:
+            if not self.options.patient:
+                raise
+            if away.__cause__:
+                pause, why = self.database.pause, one_line(str(away.__cause__))
+                logger.warning("the database is away, next try in %g s: %s", pause, why)
+
+    def _has_work(self) -> bool:
+        if self._stopping():
+            return bool(self.sender.in_flight) and time.monotonic() < self._stopped_at + self.options.grace
+        return any(schedule.sweep or schedule.next_tick < math.inf for schedule in self.schedules)
 
     def _stopping(self) -> bool:
-        if self.stopped_at == math.inf and self.options.stop():
-            self.stopped_at = time.monotonic()
-        return self.stopped_at < math.inf
+        if self._stopped_at == math.inf and self.options.stop():
+            self._stopped_at = time.monotonic()
+        return self._stopped_at < math.inf
 
-    async def _return_given_back(self) -> None:
-        rest, self.attempts.given_back = self.attempts.given_back, []
-        if not rest:
+    async def _release(self) -> None:
+        """Give back what need not wait in our hands, once we know what time it is."""
+        stopping = self._stopping()
+        if not self.database.away and self.clock.silence > STALE / 2 and self._holds_rows():
+            await self._catch_up()
+        self.sender.may_start = not (stopping or self.database.away)
+        self.sender.give_back(everything=stopping)
+        await self.recorder.release()
+
+    def _holds_rows(self) -> bool:
+        return bool(self.sender.in_flight or self.lanes.waiting or self.recorder.ended)
+
+    async def _catch_up(self) -> None:
+        """The database was not asked for a while: it was away, this process or its machine stood still, or
+        there was nothing to ask. What time is it, and what in our hands is still ours?"""
+        await self.database.call(self.clock.ask)
+        now = self.clock()
+        ending = [row for row in self._rows() if row.event.leased_until < now + self.conf.lease / 2]
+        if not ending:
             return
-        if not await self.trips.make(self._release, rest):
-            self.attempts.given_back += rest
-            return
-        for event, _ in rest:
-            source = self._source_of(event)
-            source.in_hand -= 1
-            source.result.released += 1
+        kept = await self.database.call(renew, [row.event for row in ending], now + self.conf.lease)
+        for row in ending:
+            if row.event.id in kept:
+                row.event = row.event._replace(leased_until=now + self.conf.lease)
+
+    def _rows(self) -> list[InHand]:
+        return [*self.sender.rows(), *self.recorder.rows()]
+
+    # Sweeps
 
     async def _begin_sweeps(self) -> None:
-        nudged, self.nudged = self.nudged, False
-        for source in self.sources:
-            if nudged and source.kind == SweepKind.PENDING:
-                source.next_tick = 0.0
-            if time.monotonic() < source.next_tick or self._stopping():
+        nudged, self._nudged = self._nudged, False
+        for schedule in self.schedules:
+            if nudged and schedule.source.kind == SweepKind.PENDING:
+                schedule.next_tick = schedule.look_again = 0.0
+            if time.monotonic() < schedule.next_tick or self._stopping():
                 continue
-            if source.active:  # the last sweep still runs: it looks again instead of a second one
-                source.dry = None
-                source.next_tick = time.monotonic() + source.interval
+            if schedule.sweep:  # the last one still runs: it looks again instead of a second one
+                schedule.sweep.exhausted = None
+                schedule.next_tick = time.monotonic() + schedule.interval
             else:
-                # Else it could read the holds before they are written, and open what was just held.
-                await self._arrived(self.recording)
-                await self.trips.make(self._prepare, source)
+                await self._begin(schedule)
+
+    async def _begin(self, schedule: Schedule) -> None:
+        """Record first: what is in our own hands is not for us to reap, and what we learned of endpoints is
+        written before they are read."""
+        await _arrived(self._recording)
+        await self.recorder.write()
+        await self.database.call(self.clock.ask)
+        now = self.clock()
+        if self.conf.redrive_on_recovery:
+            await self.database.call(partial(outages.redrive, now=now))
+        self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
+        ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
+        sweep = Sweep(SweepResult(str(schedule.source.kind)), self.options.limit, now)
+        sweep.result.dead = await self.database.call(schedule.source.prepare, now, ours)
+        schedule.sweep, schedule.next_tick = sweep, time.monotonic() + schedule.interval
 
     async def _end_sweeps(self) -> None:
-        claiming = _runs(self.claiming)
-        for source in self.sources:
-            if source.active and self._claimed_all(source) and not (source.in_hand or claiming):
-                await self.trips.make(self._finish, source)
-                self.lanes.tell_failures()
-        if time.monotonic() > self.beaten + BEAT_SECONDS:
-            self.beaten = time.monotonic()
+        claiming = _runs(self._claiming)
+        for schedule in self.schedules:
+            sweep = schedule.sweep
+            if sweep and self._claimed_all(sweep) and not (sweep.in_hand or claiming):
+                await self._finish(schedule, sweep)
+                self.lanes.report_failures()
+
+    def _claimed_all(self, sweep: Sweep) -> bool:
+        """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
+        if self._left(sweep) <= 0:
+            return True
+        return sweep.exhausted is not None and self.sender.closed() >= sweep.exhausted
+
+    def _left(self, sweep: Sweep) -> int:
+        """Rows that it may still claim; many that wait for endpoints that hang take nobody's place."""
+        return sweep.limit - sweep.begun - min(self.sender.waiting(), sweep.in_hand)
+
+    async def _finish(self, schedule: Schedule, sweep: Sweep) -> None:
+        await self.database.call(self._write_sweep, sweep)
+        schedule.sweep, schedule.result = None, sweep.result
+        if sweep.begun >= self.options.limit and schedule.interval < math.inf:
+            schedule.next_tick = 0.0  # there is more: the next sweep begins at once
+
+    def _write_sweep(self, sweep: Sweep) -> None:
+        result, ended_at = sweep.result, self.clock()
+        result.seconds = (ended_at - sweep.started_at).total_seconds()
+        counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
+        if self.options.log:
+            SweepRun.objects.create(
+                **counts, started_at=sweep.started_at, ended_at=ended_at, worker=self.worker
+            )
+        logger.info("%s", result, extra=result.as_dict())
+        digest.raise_due(self.conf, now=ended_at)
+
+    async def _beat(self) -> None:
+        if time.monotonic() > self._beaten + BEAT_SECONDS:
+            self._beaten = time.monotonic()
             self.options.alive()
             if self.options.beat:
-                await self.trips.make(self.options.beat, len(self.attempts.tasks))
+                await self._patiently(self.database.call(self.options.beat, len(self.sender.in_flight)))
 
-    def _claimed_all(self, source: Source) -> bool:
-        """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
-        used = source.result.claimed - source.result.released
-        return used >= self.options.limit or (source.dry is not None and self.lanes.closed() >= source.dry)
+    # Claiming and recording: neither waits for the other, and they have no row in common
 
     def _trade(self) -> None:
-        """Send for more rows and let what has ended be recorded, where that is wanted and not under way.
-
-        Neither waits for the other: they are made on two connections, and have no row in common.
-        """
+        """Send for more rows and let what has ended be recorded, where that is wanted and not under way."""
         self._raise_faults()
-        if self.trips.away:
+        if self.database.away:
             return
-        if not _runs(self.recording) and self._flush_due():
-            self.recording = self._begin(self._record_ended())
-        if not _runs(self.claiming) and (wish := self._wish()):
-            self.claiming = self._begin(self._claim_wished(wish))
+        if not _runs(self._recording) and self.recorder.is_due(idle=not self.sender.in_flight):
+            self._recording = self._start(self._record())
+        if not _runs(self._claiming) and (wanted := self._wanted()):
+            self._claiming = self._start(self._claim(*wanted))
+        self.sender.hungry = not _runs(self._claiming) and self._could_claim()
 
-    def _begin(self, trip: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
-        task = asyncio.get_running_loop().create_task(trip)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._patiently(work))
         task.add_done_callback(lambda _: self.wake.set())
         return task
 
-    async def _arrived(self, *trips: asyncio.Task[bool] | None) -> None:
-        """Wait for what is under way; what ended it is left to `_raise_faults`."""
-        await asyncio.gather(*(trip for trip in trips if trip), return_exceptions=True)
-
     def _raise_faults(self) -> None:
-        for trip in (self.claiming, self.recording):
-            if trip and trip.done():
-                trip.result()
+        for task in (self._claiming, self._recording):
+            if task and task.done():
+                task.result()
 
-    def _flush_due(self) -> bool:
-        if not (self.attempts.done or self.lanes.changes):
-            return False
-        late = time.monotonic() >= self.strides.since + FLUSH_SECONDS
-        return late or len(self.attempts.done) >= self._batch() or not self.attempts.tasks
+    async def _record(self) -> None:
+        if count := await self.recorder.write():
+            self.sender.recorded(count)
+            for schedule in self.schedules:
+                if schedule.sweep:
+                    self.options.progress(schedule.sweep.result)
 
-    def _batch(self) -> int:
-        """Outcomes worth a trip; fewer towards the end, where nothing else is to do meanwhile."""
-        return FLUSH_ROWS if self.lanes.waiting else LAST_FLUSH_ROWS
+    def _could_claim(self) -> bool:
+        return any(s.sweep and not self._claimed_all(s.sweep) for s in self.schedules)
 
-    async def _record_ended(self) -> bool:
-        """What could not be recorded stays where it is, for the next try."""
-        outcomes, changes = self.attempts.done[:], self.lanes.changes[:]
-        if not (outcomes or changes):
-            return True
-        if outcomes:
-            self.strides.ended(len(outcomes), time.monotonic())
-        recorded = set[str]()
-        if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
-            return False
-        del self.attempts.done[: len(outcomes)], self.lanes.changes[: len(changes)]
-        for outcome in outcomes:
-            self._count(outcome, outcome.event.id in recorded)
-        for source in self.sources:
-            self.options.progress(source.result)
-        return True
-
-    def _count(self, outcome: Outcome, recorded: bool) -> None:
-        source = self._source_of(outcome.event)
-        source.in_hand -= 1
-        if recorded:
-            source.result.count(outcome)
-            return
-        source.result.released += 1
-        logger.warning(
-            "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
-            outcome.event.id,
-            outcome.outcome,
-        )
-
-    async def _claim_wished(self, wish: Wish) -> bool:
-        made = await self.trips.make(self._claim_for, wish)
-        if made:
-            await self._take_in(wish)
-            self.attempts.start()
-        return made
-
-    def _wish(self) -> Wish | None:
-        """Keep a stride of rows waiting: enough to never idle, few enough to start within their lease."""
-        if self._has_plenty() or self._stopping():
+    def _wanted(self) -> tuple[Schedule, Sweep, int, Scope] | None:
+        room = 0 if self._stopping() else self.sender.room()
+        if not room:
             return None
-        for source in self.sources:
-            if not source.active or self._claimed_all(source):
+        scope = self.sender.scope()
+        for schedule in list(self.schedules):
+            sweep = schedule.sweep
+            if not sweep or self._claimed_all(sweep):
                 continue
-            self.sources.remove(source)
-            self.sources.append(source)  # the next one's turn comes next, however much this one has
-            left = self.options.limit - source.result.claimed + source.result.released
-            room = min(self.strides.most, max(FIRST, self.lanes.room()), left)
-            return Wish(source, room, self.lanes.closed())
+            if scope.narrow and time.monotonic() < schedule.look_again:
+                continue
+            self.schedules.remove(schedule)
+            self.schedules.append(schedule)  # the next one's turn comes next, however much this one has
+            return schedule, sweep, min(room, self._left(sweep)), scope
         return None
 
-    async def _take_in(self, wish: Wish) -> None:
-        """Let what was claimed wait in its lanes, and give back what finds no place there."""
-        source, claimed = wish.source, wish.claimed
-        if not (self.attempts.tasks or self.attempts.done):
-            self.strides.begin(time.monotonic())
-        full = [(event, lane) for event in claimed if (lane := self.attempts.take_in(event))]
+    async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
+        source = schedule.source
+        claimed = await self.database.call(self._claim_from, source, wanted, scope)
+        sweep.took(len(claimed))
+        held, full = await self.sender.take_in(claimed, sweep)
         # What is refused is due again, so it is not the end.
-        source.dry = wish.closed if len(claimed) < wish.room and not full else None
-        refused = [event for event, lane in full if lane.held or source.rows is None]
-        if source.rows is not None:
-            # Handed over once: what finds its lane full waits here, only what is held goes back.
-            source.rows += [event for event, lane in full if not lane.held]
-            source.dry = None if source.rows else wish.closed
-        source.result.claimed += len(claimed) - len(full)
-        source.in_hand += len(claimed) - len(full)
-        if refused:
-            await self.trips.make(self._release, [(event, 0.0) for event in refused])
-        self.strides.claimed(refused=bool(refused))
+        is_all = not (held or full) and source.is_exhausted(wanted, len(claimed))
+        sweep.refused(len(held) + len(full))
+        if refused := source.refuse(held, full):
+            await self.database.call(self._give_back_at_once, refused)
+        sweep.exhausted = scope.outside if is_all and not scope.narrow else None
+        if scope.narrow and len(claimed) < wanted:
+            schedule.look_again = time.monotonic() + LOOK_AGAIN
 
-    def _source_of(self, event: Claimed) -> Source:
-        kind = SweepKind.PENDING if event.status == Status.PENDING else SweepKind.RETRY
-        return self.by_kind.get(kind, self.sources[0])
+    def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
+        self.clock.ask()
+        return source.claim(wanted, scope, self.clock())
 
-    def _one_more(self) -> None:
-        full = len(self.attempts.done) >= self._batch() and not _runs(self.recording)
-        if full or not self.attempts.tasks or (not _runs(self.claiming) and self._starving()):
-            self.wake.set()
-
-    def _has_plenty(self) -> bool:
-        ready = self.lanes.ready
-        return self.strides.plenty(ready=ready, unheard=self.lanes.waiting - ready)
-
-    def _starving(self) -> bool:
-        return not self._has_plenty() and any(
-            source.active and not self._claimed_all(source) for source in self.sources
-        )
+    def _give_back_at_once(self, refused: list[Claimed]) -> None:
+        release(refused, due_at=self.clock())
 
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
-        idle = not (self.attempts.tasks or self.lanes.waiting or self.attempts.done)
-        if idle and not (_runs(self.claiming) or _runs(self.recording) or self.trips.away):
-            active = [source for source in self.sources if source.active]
-            more = any(not self._claimed_all(source) for source in active)
-            if more or not (active or any(source.next_tick < math.inf for source in self.sources)):
+        idle = not (self._holds_rows() or self.recorder.returned)
+        if idle and not (_runs(self._claiming) or _runs(self._recording) or self.database.away):
+            if self._could_claim():
+                return
+            if not any(s.sweep or s.next_tick < math.inf for s in self.schedules):
                 return
         with suppress(TimeoutError):
             await asyncio.wait_for(self.wake.wait(), FLUSH_SECONDS)
         self.wake.clear()
 
+    # The end
+
     async def _drain(self) -> None:
-        """The end, also after an error: let what runs come to an end, record it, give back the rest."""
-        if time.monotonic() >= self.stopped_at + self.options.grace:
-            for task in self.attempts.tasks:
-                task.cancel()
-        self.stopped_at = min(self.stopped_at, time.monotonic())
-        await self._arrived(self.claiming, self.recording)
-        await asyncio.gather(*self.attempts.tasks)
-        self.attempts.give_back(everything=True)
-        for source in self.sources:
-            left = source.rows or []
-            source.result.claimed += len(left)
-            source.in_hand += len(left)
-            self.attempts.given_back += [(event, 0.0) for event in left]
-        self.lanes.changes += self.lanes.unused_probes()
-        self.lanes.tell_failures()
+        """Also after an error: let what runs come to an end, record it, give back the rest."""
+        at_once = time.monotonic() >= self._stopped_at + self.options.grace
+        self._stopped_at = min(self._stopped_at, time.monotonic())
+        self.sender.may_start = False
+        await _arrived(self._claiming, self._recording)
+        await self.sender.end(at_once)
+        rest = [event for schedule in self.schedules for event in schedule.source.rest()]
+        self.lanes.give_back_probes()
+        self.lanes.report_failures()
         deadline = time.monotonic() + PATIENCE
         while True:
-            try:
-                self.trips.away_until = 0.0
-                if await self._record_ended():
-                    self.recording = None  # whatever had ended it
-                    await self._return_given_back()
-                    break
-            except AWAY:
-                if time.monotonic() > deadline:
-                    raise
-            if time.monotonic() > deadline:
-                logger.error(
-                    "%d outcomes could not be recorded; they are sent again", len(self.attempts.done)
-                )
+            last = time.monotonic() > deadline
+            if await self._is_drained(rest, last=last):
                 break
             await asyncio.sleep(0.5)
 
+    async def _is_drained(self, rest: list[Claimed], last: bool) -> bool:
+        """Whether all is recorded and given back; on the last try what could not be is left to its lease."""
+        self.database.away_until = 0.0
+        try:
+            await self.recorder.write()
+            await self.recorder.release()
+            if rest:
+                await self.database.call(self._give_back_at_once, rest)
+        except Away:
+            if last and not self.options.patient:
+                raise
+            if last:
+                left = len(self.recorder.ended)
+                logger.error("%d outcomes could not be recorded; they are sent again", left)
+            return last
+        self._recording = None  # whatever had ended it
+        return True
 
-def _runs(trip: asyncio.Task[bool] | None) -> bool:
-    return trip is not None and not trip.done()
+
+def delivering(engine: Engine) -> AnySender:
+    return Sender(engine.conf, engine.clock, engine.lanes, engine.recorder, engine.wake)
+
+
+def deliver(kind: str, claimed: Sequence[Claimed], settings: conf.Conf) -> SweepResult:
+    """Deliver rows that are claimed already, and answer what became of them.
+
+    Raises django.db's errors when the database is away.
+    """
+    schedule = Schedule(GivenRows(kind, claimed))
+    Engine(settings, Options(limit=max(1, len(claimed)), log=False), [schedule]).run()
+    return schedule.result or SweepResult(kind)
+
+
+async def _arrived(*tasks: asyncio.Task[None] | None) -> None:
+    """Wait for what is under way; what ended it is left to `_raise_faults`."""
+    await asyncio.gather(*(task for task in tasks if task), return_exceptions=True)
+
+
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
+
+
+def limits_of(settings: conf.Conf) -> Limits:
+    return Limits(
+        ceiling=settings.endpoint_concurrency,
+        at_once=settings.concurrency,
+        recovery=settings.recovery_rate,
+    )
 
 
 def rules_of(settings: conf.Conf) -> Rules:
-    return Rules(
-        ceiling=settings.endpoint_concurrency,
-        longest_wish=settings.backoff_cap.total_seconds(),
-        recovery=settings.recovery_rate,
-        at_once=settings.concurrency,
-    )
+    return Rules(longest_wish=settings.backoff_cap.total_seconds())

@@ -1,38 +1,37 @@
-"""Attempts: rows in hand are sent, each endpoint in its turn, and come back as outcomes.
+"""Sending: claimed rows wait for their endpoint's turn, are attempted, and go on to the recorder.
 
-All of this is on the event loop, and none of it speaks to the database.
+What waits and what is in flight is the sender's. All of this is on the event loop, and none of it speaks to
+the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from .. import conf
+from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
-from ..exceptions import DeliveryError, Reason, UnknownOutcome
+from ..exceptions import DeliveryError, UnknownOutcome
 from ..models import AttemptOutcome, Status
-from ..notifiers.base import Delivered, Endpoint, Message, Notifier, load
+from ..notifiers.base import Delivered, Notifier, load
+from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines
 from ..queue.claim import Claimed
 from ..queue.messages import Linker, linker, message_of
-from ..queue.record import Outcome
+from .claim_size import FIRST, MOST_SILENT, ClaimSize
 from .outcome import as_delivery_error, decide, spare
+from .recorder import Recorder
+from .source import Scope
+from .sweep import Clock, InHand, Sweep
 
 logger = logging.getLogger(__name__)
 
-
-class InHand(NamedTuple):
-    """A claimed row that waits for its turn. notifier: None where its channel has none."""
-
-    event: Claimed
-    message: Message
-    notifier: Notifier | None
+STALE = 5.0  # seconds: nothing is sent when the database said nothing for so long
 
 
 class Turn(NamedTuple):
@@ -41,43 +40,32 @@ class Turn(NamedTuple):
     at: datetime
 
 
-class Attempts:
-    """Takes rows from the lanes while `may_start` says so.
+class Sender:
+    """Delivers the rows itself.
 
-    clock     what time it is in the database
-    one_more  called after each attempt, and when none is left in flight
-    tasks     one for each attempt in flight
-    done      how attempts ended, in that order, until somebody has recorded it
-    given_back  rows that were not attempted after all, each with the seconds until it may be
+    may_start  False while the engine stops, or the database is away
+    hungry     whether the engine is to be woken when little is left to start
     """
 
     def __init__(
-        self,
-        settings: conf.Conf,
-        lanes: Lanes[InHand],
-        *,
-        clock: Callable[[], datetime],
-        may_start: Callable[[], bool],
-        one_more: Callable[[], None],
+        self, settings: conf.Conf, clock: Clock, lanes: Lanes[InHand], recorder: Recorder, wake: asyncio.Event
     ) -> None:
         self.conf = settings
-        self.lanes = lanes
         self.clock = clock
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.done: list[Outcome] = []
-        self.given_back: list[tuple[Claimed, float]] = []
-        self._may_start = may_start
-        self._one_more = one_more
-        self._notifiers: dict[str, Notifier] = {}
-        self._link: Linker
+        self.lanes = lanes
+        self.recorder = recorder
+        self.wake = wake
+        self.size = ClaimSize(settings.concurrency, time.monotonic())
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self.attempted: dict[int, InHand] = {}  # what is in flight, by the id of its row
+        self.may_start = True
+        self.hungry = False
+        self._crowd = min(MOST_SILENT * settings.concurrency, settings.sweep_limit // 4)
+        # Raises ImproperlyConfigured before anything is claimed.
+        self._notifiers = load_all(settings)
+        self._link: Linker = linker(settings.base_url)
         self._deadlines = Deadlines(settings.send_timeout.total_seconds(), self._late)
         self._overdue: set[asyncio.Task[Any] | None] = set()
-        self._closed_recipients: dict[tuple[str, str], float] = {}
-
-    def open(self) -> None:
-        """Raises ImproperlyConfigured before anything is claimed."""
-        self._notifiers = load_all(self.conf)
-        self._link = linker(self.conf.base_url)
 
     async def close(self) -> None:
         self._deadlines.close()
@@ -85,39 +73,96 @@ class Attempts:
             await notifier.close()
             await notifier.http.close()
 
-    def take_in(self, event: Claimed) -> Lane[InHand] | None:
-        """Let it wait for its turn; answers the lane that has no place for it, where that is so."""
+    # What waits
+
+    def room(self) -> int:
+        """Rows to claim now: enough to never idle, few enough to start within their lease."""
+        return 0 if self.has_plenty() else min(self.size.most, max(FIRST, self.lanes.room()))
+
+    def has_plenty(self) -> bool:
+        return self.size.plenty(self.lanes.ready)
+
+    def closed(self) -> frozenset[Endpoint]:
+        return self.lanes.closed()
+
+    def scope(self) -> Scope:
+        """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
+        those not heard of, and when still more wait, those that answer only."""
+        silent = self.lanes.waiting - self.lanes.ready
+        if silent > 2 * self._crowd:
+            return Scope(self.closed(), self.lanes.answering(), narrow=True)
+        if silent > self._crowd:
+            return Scope(self.closed() | self.lanes.silent_ones(), narrow=True)
+        return Scope(self.closed())
+
+    def waiting(self) -> int:
+        """Rows in hand that will begin soon: where many wait for endpoints that hang, not these."""
+        crowded = self.lanes.waiting - self.lanes.ready > self._crowd
+        return self.lanes.ready if crowded else self.lanes.waiting
+
+    async def take_in(self, claimed: list[Claimed], sweep: Sweep) -> tuple[list[Claimed], list[Claimed]]:
+        """Let the rows wait for their turn; answers those whose endpoint is held, and those that find no
+        place."""
+        if not (self.in_flight or self.recorder.ended):
+            self.size.begin(time.monotonic())
+        held, full = list[Claimed](), list[Claimed]()
+        for event in claimed:
+            row = self._in_hand(event, sweep)
+            lane = self._lane_of(row)
+            if not self.lanes.put(row, lane):
+                (held if lane.held else full).append(event)
+        self.size.claimed(refused=bool(held or full))
+        self.start()
+        return held, full
+
+    def _in_hand(self, event: Claimed, sweep: Sweep) -> InHand:
         name = self.conf.channel(event.channel)
-        message = message_of(event, self._link)
-        row = InHand(event, message, self._notifiers[name] if name is not None else None)
-        lane = self._lane_of(row)
-        return None if self.lanes.put(row, lane) else lane
+        notifier = self._notifiers[name] if name is not None else None
+        return InHand(event, sweep, message_of(event, self._link), notifier)
 
     def _lane_of(self, row: InHand) -> Lane[InHand]:
-        event, message, notifier = row
+        event, notifier = row.event, row.notifier
         if notifier is None:
             return self.lanes.lane(Endpoint("no notifier", event.channel))
-        return self.lanes.lane(
-            self.lanes.apart(notifier.name, event.recipient) or notifier.endpoint(message),
+        apart = self.lanes.apart(notifier.name, event.recipient)
+        if apart and apart.held:
+            return apart
+        lane = self.lanes.lane(
+            notifier.endpoint(row.message),
             ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
             per_second=notifier.max_per_second,
         )
+        if apart is None or lane.held:
+            return lane
+        apart.host = lane if lane.serves_many else None
+        return apart
+
+    def recorded(self, attempts: int) -> None:
+        """So many were recorded since the last time: what ends within a second is what a claim may hold."""
+        self.size.ended(attempts, time.monotonic())
 
     def give_back(self, everything: bool = False) -> None:
         """Take out of the lanes what waits for an endpoint that is held, or all that waits."""
-        drained = self.lanes.drain(everything=everything)
-        self.given_back += [(row.event, seconds) for row, seconds in drained]
+        for row, seconds in self.lanes.drain(everything=everything):
+            self.recorder.give_back(row, seconds)
+
+    def rows(self) -> Iterator[InHand]:
+        """What waits and what is in flight."""
+        yield from self.lanes.rows()
+        yield from self.attempted.values()
+
+    # What is in flight
 
     def start(self) -> None:
         """Begin what may begin: each endpoint in its turn."""
-        while len(self.tasks) < self.conf.concurrency and (turn := self._turn()):
+        while len(self.in_flight) < self.conf.concurrency and (turn := self._turn()):
             task = asyncio.get_running_loop().create_task(self._go_on(turn))
-            self.tasks.add(task)
+            self.in_flight.add(task)
             task.add_done_callback(self._ended)
 
     def _turn(self) -> Turn | None:
         """The next row to attempt, if there is one."""
-        if not self._may_start():
+        if not self.may_start or self.clock.silence > STALE:
             return None
         while taken := self.lanes.take(time.monotonic()):
             turn = Turn(*taken, self.clock())
@@ -127,12 +172,17 @@ class Attempts:
         return None
 
     def _may_go(self, turn: Turn) -> bool:
-        """Not when its attempt could outlive its lease, nor where the provider has shut the door."""
-        event = turn.row.event
-        pause = self._closed_recipients.get((event.channel, event.recipient), 0.0)
-        if pause or turn.at + self.conf.send_timeout > event.leased_until:
-            self.given_back.append((event, pause))
+        """Not when its attempt could outlive its lease, when its sweep has had its attempts, nor where its
+        own recipient is held since it was put in its lane."""
+        event, sweep = turn.row.event, turn.row.sweep
+        if turn.at + self.conf.send_timeout > event.leased_until or sweep.begun >= sweep.limit:
+            self.recorder.give_back(turn.row, 0.0)
             return False
+        apart = self.lanes.doors and self.lanes.doors.get((turn.row.message.channel, event.recipient))
+        if apart and apart is not turn.lane and (apart.held or apart.breaker.state == State.PROBING):
+            self.recorder.give_back(turn.row, apart.breaker.seconds)
+            return False
+        sweep.begun += 1
         return True
 
     async def _go_on(self, first: Turn) -> None:
@@ -140,20 +190,22 @@ class Attempts:
         turn: Turn | None = first
         while turn:
             await self._attempt(*turn)
-            self._one_more()
+            if self.hungry and not self.has_plenty():
+                self.wake.set()
             turn = self._turn()
             self.start()  # an endpoint that answers may have more in flight than before
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not self.tasks:
-            self._one_more()
+        self.in_flight.discard(task)
+        if not self.in_flight:
+            self.wake.set()
 
     async def _attempt(self, lane: Lane[InHand], row: InHand, started_at: datetime) -> None:
-        event, start, probing = row.event, time.monotonic(), lane.probing
+        event, start, probing = row.event, time.monotonic(), lane.breaker.state == State.PROBING
         answer: Delivered | Exception | None
         task = asyncio.current_task()
         self._deadlines.begin(task)
+        self.attempted[id(row)] = row
         try:
             answer = await _send(row)
         except asyncio.CancelledError:
@@ -161,15 +213,17 @@ class Attempts:
         except (Exception, SystemExit) as error:
             answer = as_delivery_error(error)
         self._deadlines.done(task)
+        del self.attempted[id(row)]
         seconds = time.monotonic() - start
         outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
         failure = answer if isinstance(answer, DeliveryError) else None
-        blamed = self._learn(lane, event, failure, seconds, started_at)
-        if failure and probing and blamed is lane and lane.held:
-            outcome = spare(outcome, lane.pause)
+        door = (row.notifier.name, event.recipient) if row.notifier and lane.serves_many else None
+        blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
+        if failure and probing and blamed is lane.breaker and lane.held:
+            outcome = spare(outcome, blamed.seconds)
         elif failure and blamed and outcome.status == Status.DEAD:
-            self.lanes.died(blamed, failure)
-        self.done.append(outcome)
+            blamed.killed(failure)
+        self.recorder.add(row, outcome)
         log_attempt(outcome)
 
     def _late(self, task: asyncio.Task[Any] | None) -> None:
@@ -186,25 +240,13 @@ class Attempts:
         self._overdue.discard(task)
         return UnknownOutcome(f"no answer within {self._deadlines.seconds:g} s; it may have arrived")
 
-    def _learn(
-        self,
-        lane: Lane[InHand],
-        event: Claimed,
-        error: DeliveryError | None,
-        seconds: float,
-        started_at: datetime,
-    ) -> Lane[InHand] | None:
-        """Tell the lane; answers the one to blame. Where a host serves many, a closed door is the
-        recipient's alone."""
-        if not (error and error.reason in (Reason.AUTH, Reason.GONE) and serves_many(lane)):
-            self.lanes.ended(lane, error, seconds, started_at)
-            return lane if error and error.blames_endpoint else None
-        digest = hashlib.sha256(event.recipient.encode()).hexdigest()[:12]
-        channel = self.conf.channel(event.channel) or event.channel
-        door = Endpoint(f"{lane.key} {digest}", channel, event.recipient, exact=True)
-        self._closed_recipients[event.channel, event.recipient] = self.lanes.rules.auth_hold
-        self.lanes.ended(lane, None, seconds, started_at)
-        return self.lanes.hold(door, error, started_at)
+    async def end(self, at_once: bool) -> None:
+        """Wait for what is in flight; at_once: cut it short."""
+        if at_once:
+            for task in self.in_flight:
+                task.cancel()
+        await asyncio.gather(*self.in_flight)
+        self.give_back(everything=True)
 
 
 async def _send(row: InHand) -> Delivered | None:
@@ -217,12 +259,7 @@ async def _send(row: InHand) -> Delivered | None:
     return answer
 
 
-def serves_many(lane: Lane[InHand]) -> bool:
-    """Whether the endpoint is a host, where every recipient has a door of its own."""
-    return any(endpoint.recipient_prefix and not endpoint.exact for endpoint in lane.endpoints)
-
-
-def log_attempt(outcome: Outcome) -> None:
+def log_attempt(outcome: Any) -> None:
     event = outcome.event
     if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
         logger.warning("notification %s: %s", event.id, outcome.error)

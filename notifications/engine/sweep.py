@@ -1,4 +1,4 @@
-"""What a sweep is: where its rows come from, what it may do, and what it did."""
+"""What a sweep is: what it may do, and what it did."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..database import database_now
 from ..models import AttemptOutcome, NotificationQuerySet, Status, SweepKind
 from ..models.queryset import free
-from ..notifiers.base import Endpoint
+from ..notifiers.base import Message, Notifier
+from ..notifiers.endpoint import Endpoint
 from ..queue.claim import Claimed
 from ..queue.record import Outcome
+
+# CLOCK_BOOTTIME goes on while the machine is suspended.
+steady = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(slots=True)
@@ -34,22 +38,26 @@ class SweepResult:
     dead: int = 0
     no_notifier: int = 0
     released: int = 0
+    handed_over: int = 0
     seconds: float = 0.0
 
     @property
     def finished(self) -> int:
         """How many rows are done with."""
-        return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released
+        return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released + self.handed_over
 
     def __str__(self) -> str:
+        handed_over = f", {self.handed_over} handed over" if self.handed_over else ""
         return (
             f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
-            f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released"
+            f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released{handed_over}"
             f" in {self.seconds:.1f} s"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "seconds": round(self.seconds, 3)}
+        """The counts as JSON for programs; handed_over where there is a task engine to hand over to."""
+        counts = {**asdict(self), "seconds": round(self.seconds, 3)}
+        return {name: count for name, count in counts.items() if count or name != "handed_over"}
 
     def count(self, outcome: Outcome) -> None:
         if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
@@ -60,6 +68,54 @@ class SweepResult:
             self.rescheduled += 1
         else:
             self.dead += 1
+
+
+@dataclass(slots=True)
+class Sweep:
+    """One pass, under way.
+
+    begun      attempts: the limit is of these, so that rows which wait for an endpoint take nobody's place
+    in_hand    rows that were claimed and not recorded or given back yet
+    exhausted  the endpoints that were closed when nothing more was found outside them; None: maybe more is
+    """
+
+    result: SweepResult
+    limit: int
+    started_at: datetime
+    begun: int = 0
+    in_hand: int = 0
+    exhausted: frozenset[Endpoint] | None = None
+
+    def took(self, rows: int) -> None:
+        self.in_hand += rows
+        self.result.claimed += rows
+
+    def refused(self, rows: int) -> None:
+        """There was no place for them: they count as never claimed."""
+        self.in_hand -= rows
+        self.result.claimed -= rows
+
+    def gave_back(self, rows: int = 1) -> None:
+        self.in_hand -= rows
+        self.result.released += rows
+
+    def recorded(self, outcome: Outcome) -> None:
+        self.in_hand -= 1
+        self.result.count(outcome)
+
+    def handed_over(self, rows: int) -> None:
+        self.in_hand -= rows
+        self.result.handed_over += rows
+
+
+@dataclass(slots=True, eq=False)
+class InHand:
+    """A claimed row in the engine's hands. notifier: None where its channel has none."""
+
+    event: Claimed
+    sweep: Sweep
+    message: Message
+    notifier: Notifier | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +145,28 @@ class Options:
     log: bool = True
 
 
-@dataclass(slots=True)
-class Source:
-    """Where rows come from: the due rows of one kind, a sweep at a time.
-
-    interval  seconds from one sweep's start to the next; inf: there is only one
-    rows      claimed already by somebody else and handed over; None: claim what is due
-    dry       the endpoints that were closed when nothing more was found outside them
-    """
-
-    kind: str
-    interval: float = math.inf
-    rows: list[Claimed] | None = None
-    result: SweepResult = field(default_factory=lambda: SweepResult(""))
-    active: bool = False
-    started_at: datetime | None = None
-    next_tick: float = 0.0
-    in_hand: int = 0
-    dry: frozenset[Endpoint] | None = None
-
-    def start(self, now: datetime, tick: float) -> None:
-        self.result = SweepResult(kind=str(self.kind))
-        self.active, self.started_at, self.dry = True, now, None
-        self.next_tick = tick + self.interval
-
-
 class Clock:
-    """The database's clock, asked now and then and carried forward by this machine's monotonic one."""
+    """The database's clock: asked with every claim and record, and carried forward by this machine's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Callable[[], datetime] | None = None) -> None:
+        self._given = given
         self.ask()
 
     def ask(self) -> None:
-        self._base = database_now()
-        self._since = time.monotonic()
+        """Raises django.db's errors when the database is away."""
+        if self._given is None:
+            self._base = database_now()
+        self._since = time.clock_gettime(steady)
 
     def __call__(self) -> datetime:
-        return self._base + timedelta(seconds=time.monotonic() - self._since)
+        if self._given is not None:
+            return self._given()
+        return self._base + timedelta(seconds=self.silence)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the database said what time it is."""
+        return time.clock_gettime(steady) - self._since
 
 
 def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int) -> NotificationQuerySet:

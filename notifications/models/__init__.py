@@ -15,7 +15,7 @@ from .history import (
     Reading,
     Requeue,
 )
-from .state import AGES, DURATIONS, Death, Hold, Outage, SweepKind, SweepRun, Tally, Worker
+from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
     "AGES",
@@ -27,6 +27,7 @@ __all__ = [
     "DeliveryAttempt",
     "Escalation",
     "EventType",
+    "HandOver",
     "Hold",
     "Index",
     "NotificationEvent",

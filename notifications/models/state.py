@@ -27,6 +27,7 @@ class SweepRun(models.Model):
     dead = models.PositiveIntegerField()
     no_notifier = models.PositiveIntegerField()
     released = models.PositiveIntegerField()
+    handed_over = models.PositiveIntegerField(default=0, db_default=0)
     worker = models.CharField(max_length=255)
 
     objects: ClassVar = Manager()
@@ -38,6 +39,27 @@ class SweepRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+
+
+class HandOver(models.Model):
+    """A batch that a sweep gave to a task engine: all its rows are under this lease.
+
+    begun_at  when the engine's worker began with it; until then none of its rows was attempted
+    """
+
+    leased_until = models.DateTimeField(primary_key=True)
+    notifications = models.PositiveIntegerField()
+    handed_over_at = models.DateTimeField()
+    begun_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar = Manager()
+
+    class Meta:
+        db_table = "notification_hand_overs"
+        ordering = ("leased_until",)
+
+    def __str__(self) -> str:
+        return f"{self.notifications} notifications until {self.leased_until:%Y-%m-%d %H:%M:%S}"
 
 
 DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: upper bounds
@@ -122,6 +144,7 @@ class Hold(models.Model):
     A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
     (or is just it, where `exact`); "" means all of the channel's rows. One endpoint can have several.
 
+    times        how often it was held since it last delivered
     by           the operator who paused it; "" where a worker found it down
     reopened_at  when it delivered again: until `until` its backlog flows at a bounded rate
     """
@@ -134,7 +157,7 @@ class Hold(models.Model):
     error = models.TextField()
     since = models.DateTimeField()
     until = models.DateTimeField()
-    failures = models.PositiveIntegerField(default=1)
+    times = models.PositiveIntegerField(default=1, db_column="failures")
     by = models.CharField(max_length=255, blank=True, default="")
     reopened_at = models.DateTimeField(null=True, blank=True)
 

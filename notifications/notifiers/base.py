@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from ..text import Size, cut, one_line, secrets_of
+from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
 
@@ -59,23 +60,6 @@ class Delivered:
 
     status: int | None = None
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What can be down on its own: a host, a mail server, a provider's API.
-
-    key               its name: unique, and free of secrets, so fit for a log or a metric
-    channel           the channel as NOTIFICATIONS["CHANNELS"] spells it
-    recipient_prefix  None: all rows of the channel go there; else those whose recipient starts with it.
-                      One key can occur with several prefixes (https://Host/ and https://host/)
-    exact             the prefix is the whole recipient: only rows with just this recipient go there
-    """
-
-    key: str
-    channel: str
-    recipient_prefix: str | None = None
-    exact: bool = False
 
 
 class Notifier:

@@ -20,6 +20,7 @@ from standardwebhooks.webhooks import Webhook
 from ..exceptions import PermanentError, Reason
 from ..text import cut, fitted
 from .base import HTTP_URL, Delivered, Endpoint, Message, Notifier, url_faults
+from .endpoint import is_address
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
 from .http.network import Guard
@@ -85,7 +86,7 @@ class WebhookNotifier(Notifier):
 @lru_cache(maxsize=1024)
 def target(recipient: str, default: str) -> str:
     written = recipient.strip()
-    chosen = written if re.match("https?:", written, re.IGNORECASE) else default
+    chosen = written if is_address(recipient) else default
     if HTTP_URL.match(chosen):
         return chosen
     raise PermanentError(
@@ -101,6 +102,8 @@ def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
         key = f"{channel.casefold()} {origin(target(recipient, default))}"
     except PermanentError:
         key = f"{channel.casefold()} nowhere"
+    if not is_address(recipient):
+        return Endpoint(key, channel, exact=True)
     if written := re.match(r"https?://[^/?#]+[/?#]", recipient, re.IGNORECASE):
         return Endpoint(key, channel, written[0])
     return Endpoint(key, channel, recipient, exact=True)

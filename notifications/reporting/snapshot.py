@@ -409,5 +409,5 @@ def _deliveries(traffic: Traffic) -> dict[str, Any]:
 
 def _hold(hold: Hold) -> dict[str, Any]:
     """Without its recipients: their addresses can be secrets."""
-    names = ("endpoint", "channel", "reason", "error", "since", "until", "failures", "by")
+    names = ("endpoint", "channel", "reason", "error", "since", "until", "times", "by")
     return {name: getattr(hold, name) for name in names}

@@ -11,7 +11,7 @@ import pytest
 from notifications import delivery
 from notifications.database import database_now
 from notifications.endpoints import holds
-from notifications.endpoints.lanes import Standing
+from notifications.endpoints.breaker import OnRecord, State
 from notifications.engine.sweep import SweepResult
 from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Status
@@ -28,9 +28,8 @@ DOWN = TransientError("no connection", reason=Reason.NETWORK)
 LONG = timedelta(hours=4)
 
 
-def survey(hours: float = 0.0) -> list[Standing]:
-    now = database_now() + timedelta(hours=hours)
-    return holds.survey(now=now, probe_for=timedelta(minutes=2), limit=LONG)
+def on_record() -> list[OnRecord]:
+    return list(holds.read(now=database_now(), probe_for=timedelta(minutes=2), limit=LONG).held)
 
 
 def expire() -> None:
@@ -69,7 +68,7 @@ def test_a_probe_that_fails_costs_no_attempt_and_doubles_the_hold(script: Script
     expire()
     assert delivery.send_pending().rescheduled == 1
     hold = Hold.objects.get()
-    assert hold.failures == 2
+    assert hold.times == 2
     [probed] = NotificationEvent.objects.failed().filter(retry_count=0)
     assert probed.last_error == "no connection"
     assert hold.until - timedelta(seconds=1) < probed.next_retry_at <= hold.until
@@ -83,8 +82,8 @@ def test_of_two_workers_one_does_the_probe(script: Script) -> None:
         factories.pending()
     delivery.send_pending(concurrency=1)
     expire()
-    assert [hold.ours for hold in survey()] == [True]
-    assert [hold.ours for hold in survey()] == [False]
+    assert [hold.ours for hold in on_record()] == [True]
+    assert [hold.ours for hold in on_record()] == [False]
 
 
 def test_an_unused_probe_is_given_back(script: Script) -> None:
@@ -94,7 +93,7 @@ def test_an_unused_probe_is_given_back(script: Script) -> None:
     delivery.send_pending(concurrency=1)
     expire()
     assert delivery.send_pending().claimed == 0  # the five are failed now: nothing is pending
-    assert [hold.ours for hold in survey()] == [True]
+    assert [hold.ours for hold in on_record()] == [True]
 
 
 def test_rows_do_not_wait_for_ever(script: Script) -> None:
@@ -103,17 +102,34 @@ def test_rows_do_not_wait_for_ever(script: Script) -> None:
         factories.pending()
     delivery.send_pending(concurrency=1)
     Hold.objects.update(since=ago(hours=5), until=ahead(minutes=5))
-    assert [hold.worn for hold in survey()] == [True]
+    assert [hold.state for hold in on_record()] == [State.PAST_LIMIT]
     assert delivery.send_pending().rescheduled == 15
 
 
-def test_retry_after_closes_the_whole_host(webhook: HttpReceiver) -> None:
+def test_retry_after_closes_the_recipients_own_door(webhook: HttpReceiver) -> None:
+    """Two of twenty are told to wait: the others of that host are nobody's business but their own."""
+    slow = {"/3", "/7"}
+    webhook.answer = lambda request: (
+        Answer(429, headers={"Retry-After": "600"}) if request.path in slow else Answer(200)
+    )
+    for n in range(20):
+        for _ in range(2):
+            factories.pending(recipient=webhook.url(f"/{n}"))
+    result = delivery.send_pending(concurrency=1)
+    assert (result.sent, result.rescheduled, len(webhook.requests)) == (36, 2, 38)
+    assert {hold.recipient_prefix for hold in Hold.objects.filter(until__gt=ahead(seconds=590))} == {
+        webhook.url(path) for path in slow
+    }
+    assert delivery.send_pending().claimed == 0
+
+
+def test_retry_after_to_several_recipients_in_a_row_closes_the_host(webhook: HttpReceiver) -> None:
     webhook.answer = lambda request: Answer(429, headers={"Retry-After": "600"})
     for n in range(20):
         factories.pending(recipient=webhook.url(f"/{n}"))
     delivery.send_pending(concurrency=1)
-    assert len(webhook.requests) == 1
-    assert Hold.objects.get().until > ahead(seconds=590)
+    assert len(webhook.requests) == 3
+    assert Hold.objects.get(exact=False).until > ahead(seconds=590)
     assert delivery.send_pending().claimed == 0
 
 

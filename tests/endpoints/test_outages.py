@@ -14,9 +14,9 @@ from django.db.models import Q
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.endpoints import holds, outages
-from notifications.endpoints.lanes import HoldChange, Lanes, Rules
-from notifications.engine.loop import Engine
-from notifications.engine.sweep import Options, Source
+from notifications.endpoints.breaker import Change, Learned, Rules
+from notifications.endpoints.lanes import Lanes, Limits
+from notifications.engine.loop import deliver
 from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import BulkOperation, Hold, NotificationEvent, Outage, Requeue, Status, SweepKind
 from notifications.notifiers.base import Endpoint
@@ -161,7 +161,7 @@ def test_a_row_that_its_endpoint_cannot_bear_does_not_keep_it_closed(script: Scr
 
 def test_a_pause_is_shared_recorded_and_lifted(script: Script, time: Time) -> None:
     hold = pause_all(time, why="they move to another host")
-    assert (hold.reason, hold.by, hold.error, hold.failures) == (
+    assert (hold.reason, hold.by, hold.error, hold.times) == (
         "paused",
         "ada",
         "they move to another host",
@@ -195,7 +195,7 @@ def test_a_pause_also_stops_what_was_handed_to_a_task_engine(script: Script, tim
     factories.pending()
     claimed = claim(EVENTS.pending(), 1, now=time.now, lease=timedelta(minutes=2))
     pause_all(time)
-    Engine(conf.current(), Options(limit=1, log=False), [Source("batch", rows=claimed)]).run()
+    deliver("batch", claimed, conf.current())
     assert script.messages == []
     assert EVENTS.get().leased_until is None
 
@@ -218,8 +218,8 @@ def test_neither_a_delivery_nor_a_failure_nor_a_test_ends_a_pause(time: Time) ->
     """What is in flight when it begins comes to its end, and the pause stands."""
     pause_all(time)
     endpoint = Endpoint("webhook", "Webhook")
-    holds.apply([HoldChange(endpoint, 30.0, DOWN, holds=1)], now=time.now)
-    holds.apply([HoldChange(endpoint, delivers=True)], now=time.now)
+    holds.write([Change(Learned.HELD, endpoint, DOWN, 30.0, times=1)], now=time.now)
+    holds.write([Change(Learned.DELIVERS, endpoint)], now=time.now)
     holds.reopen(Q(channel="Webhook"), now=time.now)
     assert Hold.objects.filter(reason="paused", reopened_at=None, until__gt=time.now).count() == 1
 
@@ -267,9 +267,8 @@ def test_every_worker_keeps_the_rate_and_for_a_while_only(script: Script, time: 
 
     def pace_at(now: datetime) -> float | None:
         """Of another worker, which was not there."""
-        lanes: Lanes[str] = Lanes(Rules(ceiling=50, recovery=20.0))
-        survey = holds.survey(now=now, probe_for=timedelta(minutes=2), limit=LIMIT)
-        lanes.know(survey)
+        lanes: Lanes[str] = Lanes(Limits(ceiling=50, recovery=20.0), Rules())
+        lanes.read(holds.read(now=now, probe_for=timedelta(minutes=2), limit=LIMIT))
         lane = lanes.lane(Endpoint("webhook", "Webhook"))
         assert not lane.held
         return lane.pace
@@ -303,7 +302,7 @@ def test_one_recipient_that_was_closed_is_probed_and_opened(webhook: HttpReceive
     assert delivery.send_pending(concurrency=1).dead == 1
     Hold.objects.update(until=ago(seconds=1))
     assert delivery.send_pending().dead == 0
-    assert (len(webhook.requests), Hold.objects.get().failures) == (2, 2)
+    assert (len(webhook.requests), Hold.objects.get().times) == (2, 2)
     Hold.objects.update(until=ago(seconds=1))
     webhook.always(200)
     factories.pending(recipient=webhook.url("/other"))
@@ -415,8 +414,8 @@ def test_a_test_that_arrives_ends_the_outage(webhook: HttpReceiver, time: Time) 
 def test_two_workers_write_one_outage(time: Time) -> None:
     endpoint, first = Endpoint("slack", "Slack"), time.now - timedelta(minutes=3)
     for since, failures in ((time.now, 2), (first, 4)):
-        change = HoldChange(endpoint, error=DOWN, since=since, failures=failures, died=1)
-        holds.apply([change], now=time.now)
+        change = Change(Learned.FAILS, endpoint, error=DOWN, since=since, failures=failures, died=1)
+        holds.write([change], now=time.now)
     outage = Outage.objects.get()
     assert (outage.since, outage.failures, outage.died) == (first, 4, 2)
 

@@ -10,8 +10,7 @@ import pytest
 
 from notifications import conf, delivery
 from notifications.database import database_now
-from notifications.engine.loop import Engine
-from notifications.engine.sweep import Options, Source
+from notifications.engine.loop import deliver
 from notifications.models import Hold, NotificationEvent, Status, SweepRun
 from notifications.queue.claim import claim
 from notifications.queue.reap import reap
@@ -45,7 +44,7 @@ def test_batches_are_claimed_and_delivered_by_the_engine(script: Script) -> None
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
-    from notifications.engine.tasks import deliver_batch
+    from notifications.tasks import deliver_batch
 
     events = [factories.pending() for _ in range(3)]
     now = ago(minutes=10)
@@ -58,7 +57,7 @@ def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -> None:
-    from notifications.engine.tasks import deliver_batch
+    from notifications.tasks import deliver_batch
 
     for _ in range(300):
         factories.pending()
@@ -72,12 +71,12 @@ def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -
 @pytest.mark.usefixtures("script")
 def test_what_the_engine_cannot_take_is_given_back(engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     factories.pending()
-    from notifications.engine import tasks
+    from notifications.tasks import deliver_batch
 
     def broken(*args: Any, **options: Any) -> None:
         raise ConnectionError("the broker is away")
 
-    monkeypatch.setattr(tasks, "enqueue", broken)
+    monkeypatch.setattr(type(deliver_batch), "enqueue", broken)
     with pytest.raises(ConnectionError):
         delivery.send_pending()
     assert NotificationEvent.objects.pending().filter(leased_until=None).count() == 1
@@ -103,6 +102,5 @@ def test_a_batch_that_waits_for_one_probe_comes_to_its_end(script: Script) -> No
         until=ago(seconds=1),
     )
     claimed = claim(NotificationEvent.objects.pending(), 10, now=database_now(), lease=timedelta(minutes=2))
-    source = Source("batch", rows=claimed)
-    Engine(conf.current(), Options(limit=10, log=False), [source]).run()
-    assert (source.result.claimed, source.result.sent, source.in_hand) == (10, 10, 0)
+    result = deliver("batch", claimed, conf.current())
+    assert (result.claimed, result.sent) == (10, 10)

@@ -20,8 +20,7 @@ from django.test import Client
 from django.urls import reverse
 
 from notifications.endpoints.lanes import START
-from notifications.engine.listen import connection_parameters
-from notifications.engine.worker import POLL_SECONDS
+from notifications.engine.listen import POLL_SECONDS, connection_parameters
 from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status, SweepRun, Worker
 from tests import factories
 from tests.processes import Launcher, Process, eventually
@@ -68,7 +67,7 @@ def insert_as_another_program(url: str) -> str:
     """As certctl does: no Django, no `notify`, one INSERT of nine columns."""
     pk = str(uuid4())
     if connection.vendor == "postgresql":
-        with psycopg.connect(**connection_parameters("default")) as theirs:
+        with psycopg.connect(**connection_parameters()) as theirs:
             theirs.execute(INSERT.format("%s"), [pk, url])
         return pk
     path = unquote(str(connection.settings_dict["NAME"]))

@@ -12,8 +12,10 @@ from django.db import connection
 from notifications import delivery
 from notifications.conf import current
 from notifications.deaths import follow as deaths
+from notifications.engine.handover import HandOverSender
 from notifications.engine.loop import Engine
-from notifications.engine.sweep import Options, Source
+from notifications.engine.source import DueRows, Schedule
+from notifications.engine.sweep import Options
 from notifications.exceptions import PermanentError, TransientError
 from notifications.models import Death, NotificationEvent, Status, SweepKind
 from notifications.queue import digest
@@ -91,8 +93,14 @@ def test_sweeps_of_either_kind_raise_it(kind: str, script: Script) -> None:
 
 def test_a_sweep_that_hands_over_to_a_task_engine_raises_it(script: Script) -> None:
     kill(1, TEN)
-    options = Options(limit=10, clock=lambda: TEN + HOUR)
-    Engine(current(), options, [Source(SweepKind.RETRY)]).dispatch(list, 10)
+    settings, options = current(), Options(limit=10, clock=lambda: TEN + HOUR)
+    schedule = Schedule(DueRows(SweepKind.RETRY, settings, options))
+
+    def handing_over(engine: Engine) -> HandOverSender:
+        shared = (engine.database, engine.clock, engine.lanes)
+        return HandOverSender(*shared, enqueue=print, settings=settings, patient=False)
+
+    Engine(settings, options, [schedule], handing_over).run()
     assert len(digests()) == 1
 
 

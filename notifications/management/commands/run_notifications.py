@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from notifications.engine import worker
+from notifications.delivery import run_worker
 from notifications.management.cli import count, one_line_errors, stop_on_signals
 
 
@@ -23,4 +23,4 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         grace = timedelta(seconds=options["grace"]) if options["grace"] else None
         with one_line_errors(), stop_on_signals() as stop:
-            worker.run(stop=stop, grace=grace)
+            run_worker(stop=stop, grace=grace)

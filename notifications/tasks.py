@@ -1,0 +1,44 @@
+"""The task that a site's own task engine runs, through Django's Tasks API.
+
+With DISPATCH = "tasks" a sweep claims and enqueues batches (engine.handover); the engine's workers deliver
+them. The lease in the table travels with the batch and stays the truth: a batch that its engine lost is due
+again when the lease ends, and one that comes late finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.core.exceptions import ImproperlyConfigured
+
+from . import conf
+from .engine import handover
+from .engine.loop import deliver
+from .queue.claim import still_held
+
+try:  # Django 6; before, its backport
+    from django.tasks import task
+except ImportError:
+    try:
+        from django_tasks import task  # type: ignore[no-redef, import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            'NOTIFICATIONS["DISPATCH"] = "tasks" needs the package django-tasks on Django 5.2'
+        ) from error
+
+QUEUE = "notifications"
+
+
+@task(queue_name=QUEUE)
+def deliver_batch(ids: list[str], leased_until: str) -> dict[str, float | str]:
+    """Deliver the notifications that are still under the lease they were claimed with.
+
+    ids           of at most TASK_BATCH notifications
+    leased_until  ISO 8601, as the claim wrote it
+    Answers the counts of a sweep.
+    """
+    lease = datetime.fromisoformat(leased_until)
+    mine = still_held(ids, lease)
+    if mine:
+        handover.begin(lease)
+    return deliver("batch", mine, conf.current()).as_dict()
