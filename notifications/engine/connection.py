@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import database
 from ..database import AWAY, cut_off
+from ..text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,7 @@ class Trips:
                 raise
             self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
             self.away_until = time.monotonic() + self.pause
-            logger.warning(
-                "the database is away, next try in %g s: %s", self.pause, " ".join(str(error).split())
-            )
+            logger.warning("the database is away, next try in %g s: %s", self.pause, one_line(str(error)))
             return False
         finally:
             timer.cancel()

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Count, Min
-from django.utils import timezone
-from django.utils.timesince import timesince
 
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.models import NotificationEvent, NotificationQuerySet, SweepKind
+from notifications.reporting import words
 
 from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
 
@@ -89,8 +88,8 @@ class SweepCommand(BaseCommand):
             )
             return
         for row in channels:
-            age = timesince(row["oldest"], timezone.now(), depth=1)
-            self.stdout.write(f"{row['channel']}: {row['due']} due, the oldest raised {age} ago")
+            raised = words.ago(row["oldest"], now)
+            self.stdout.write(f"{row['channel']}: {row['due']} due, the oldest raised {raised}")
         unscheduled = f" and {stranded} unscheduled" if stranded else ""
         self.stdout.write(
             f"{self.kind} sweep, dry run: {total} due{unscheduled}, at most {limit} a sweep;"

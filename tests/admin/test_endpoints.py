@@ -19,7 +19,7 @@ PAGE = LIST + "endpoints/"
 PAUSE = {
     "pause": "1",
     "channel": "Webhook",
-    "span": "30m",
+    "length": "30m",
     "why": "they move",
     "recipient": "",
     "match": "exact",
@@ -97,10 +97,14 @@ def test_a_hold_shows_why_since_when_until_when_and_how_many_wait(signed_in: As,
     pending(recipient="https://elsewhere.example.com/")
     response = signed_in("viewer").get(PAGE)
     [row] = response.context["rows"]
-    assert (row.state, row.waiting, row.scope) == ("held", "2", "Webhook to https://hooks.example.com/…")
+    assert (row.words.state, row.waiting, row.words.scope) == (
+        "held",
+        "2",
+        "Webhook to https://hooks.example.com/…",
+    )
     markup = response.content.decode()
     assert "HTTP 503 &lt;b&gt;down&lt;/b&gt;" in markup
-    assert f"probe at {held.until:%H:%M:%S}" in markup
+    assert f"probe at {held.until:%Y-%m-%d %H:%M:%S} UTC" in markup
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_the_states_of_an_endpoint(
 ) -> None:
     hold(**fields)
     [row] = signed_in("viewer").get(PAGE).context["rows"]
-    assert row.state == state
+    assert row.words.state == state
 
 
 def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> None:
@@ -137,7 +141,7 @@ def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> Non
     ]
     assert said(client.post(PAGE, {"lift": paused.pk}, follow=True)) == ["It had ended already."]
     first, second = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert first.startswith("Paused Webhook until ")
+    assert first.startswith("Webhook paused until ")
     assert first.endswith(" Reason: they move")
     assert second == "Lifted: Webhook is not paused any more."
 
@@ -146,8 +150,8 @@ def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> Non
     ("wrong", "message"),
     [
         ({"channel": "Slak"}, "Not paused: choose a channel."),
-        ({"span": "soon"}, "Not paused: Not a duration: write 90s, 2m or 1h."),
-        ({"span": "5h"}, "Not paused: a pause is at most HOLD_LIMIT long (4:00:00), not 5:00:00"),
+        ({"length": "soon"}, "Not paused: Not a duration: write 90s, 2m or 1h."),
+        ({"length": "5h"}, "Not paused: a pause is at most HOLD_LIMIT long (4:00:00), not 5:00:00"),
         ({"recipient": "x" * 256}, "Not paused: a recipient is at most 255 characters long"),
     ],
 )

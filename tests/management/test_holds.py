@@ -11,7 +11,7 @@ from notifications.models import Hold
 from tests import factories
 from tests.factories import ago
 from tests.management.conftest import Run
-from tests.reporting.test_snapshot import held
+from tests.reporting.rows import held
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +30,9 @@ def test_pause_see_and_lift(run: Run, script: Script) -> None:
     assert (listed["number"], listed["state"], listed["waiting"]) == (hold.pk, "paused", 1)
     assert listed["why"] == f"by {hold.by}: they move"
     assert "they move" in run("holds").out
-    assert run("lift", str(hold.pk)).out == "Webhook lifted\n"
+    assert run("lift", str(hold.pk)).out == "Webhook is not paused any more\n"
     assert delivery.send_pending().sent == 1
-    assert run("holds").out == "every endpoint is open\n"
+    assert run("holds").out == "Every endpoint is open.\n"
 
 
 def test_one_host_is_paused(run: Run, script: Script) -> None:

@@ -17,9 +17,8 @@ from notifications.mcp import certctl_notification_stats
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
-from tests.reporting.tallied import tally
-from tests.reporting.test_metrics import page, samples, value
-from tests.reporting.test_snapshot import WEBHOOK, swept, this_hour
+from tests.reporting.rows import WEBHOOK, swept, tally, this_hour
+from tests.reporting.scraped import page, samples, value
 
 COUNTS = {"pending": 3, "failed": 4, "sent": 5, "dead": 6, "read": 7}
 STRANDED = 1
