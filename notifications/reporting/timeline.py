@@ -1,4 +1,4 @@
-"""What happened to a notification, from raised to what comes next, for the page, the shell and programs."""
+"""What happened to a notification, from raised to what comes next, for the page and the shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
 from ..models.fields import UNDELIVERED
@@ -52,19 +51,9 @@ class Entry:
     def sentence(self) -> str:
         return f"{self.what} by {self.who}" if self.who else self.what
 
-    def as_dict(self) -> dict[str, Any]:
-        """For programs; another notification is its id."""
-        return {
-            "at": self.at,
-            "kind": str(self.kind),
-            "what": self.what,
-            "who": self.who,
-            "facts": {label: plain(value) for label, value in self.facts},
-            "detail": self.detail,
-        }
-
 
 def plain(value: Fact) -> str:
+    """As text; another notification is its id."""
     return str(value.pk if isinstance(value, NotificationEvent) else value)
 
 

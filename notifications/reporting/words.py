@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
 def exact_duration(seconds: float) -> str:
     """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
     unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
-    return f"{seconds / size:g} {unit}"
+    return f"{seconds / size:.12g} {unit}"
 
 
 def age(at: datetime, now: datetime) -> str:

@@ -47,7 +47,7 @@ def test_ready_after_a_recent_sweep_of_either_kind(client: Client, settings: Any
     assert all(check["ok"] for check in readiness(client, 200).values())
 
 
-def heard_of(age: timedelta, name: str = "host:1") -> None:
+def seen(age: timedelta, name: str = "host:1") -> None:
     Worker.objects.create(name=name, started_at=timezone.now(), seen_at=timezone.now() - age)
 
 
@@ -60,17 +60,17 @@ def test_a_site_that_sweeps_by_cron_is_ready_without_workers(client: Client) -> 
 @pytest.mark.django_db
 def test_ready_while_a_worker_lives_and_not_when_the_last_one_fell_silent(client: Client) -> None:
     swept(timedelta(minutes=3))
-    heard_of(timedelta(minutes=2))
+    seen(timedelta(minutes=2))
     found = readiness(client, 503)
     assert (found["sweep"]["ok"], found["workers"]["ok"], found["workers"]["alive"]) == (True, False, 0)
     assert 119 <= found["workers"]["seconds_ago"] <= 130
-    heard_of(timedelta(seconds=3), "host:2")
+    seen(timedelta(seconds=3), "host:2")
     assert readiness(client, 200)["workers"]["alive"] == 1
 
 
 @pytest.mark.django_db
 def test_a_silent_worker_is_not_missed_where_another_sweeps_or_after_a_day(client: Client) -> None:
-    heard_of(timedelta(minutes=5))
+    seen(timedelta(minutes=5))
     swept(timedelta(minutes=1))
     assert readiness(client, 200)["workers"]["ok"]
     SweepRun.objects.update(ended_at=timezone.now() - timedelta(minutes=5, seconds=5))
