@@ -153,8 +153,10 @@ def whole(event: NotificationEvent) -> dict[str, Any]:
 def show_event(screen: Screen, event: NotificationEvent, budget: int, now: datetime) -> None:
     """The notification, and what happened to it, oldest first."""
     facts = [("Type", event.type), ("Status", event.status), *words.facts(event, budget, now)]
-    for label, text in [*facts, ("Message", event.message)]:
-        screen.line(f"{label:<18} {text}", COLORS.get(text, "") if label == "Status" else "")
+    facts += [("Message", event.message), ("Last error", words.error(event))]
+    for label, text in facts:
+        if text:
+            screen.line(f"{label:<18} {text}", COLORS.get(text, "") if label == "Status" else "")
     screen.line()
     for entry in timeline(event, now):
         show_entry(screen, entry)
@@ -173,15 +175,7 @@ def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
     """What could not be had is not shown."""
     for warning in activity.warnings(shown, now):
         screen.line(warning, "bold red")
-    if shown.counts is not None:
-        counts = shown.counts.items()
-        rows = [(s, words.count(number, estimated=s in shown.estimated)) for s, number in counts]
-        screen.table(("STATUS", "NOTIFICATIONS"), rows)
-        screen.line()
-    if shown.dead_by_channel is not None and any(shown.dead_by_channel.values()):
-        dead = [(channel, words.count(n)) for channel, n in shown.dead_by_channel.items() if n]
-        screen.table(("DEAD ON", "NUMBER"), dead)
-        screen.line()
+    show_counts(screen, shown)
     if shown.traffic is not None:
         show_traffic(screen, shown.traffic)
     if shown.holds:
@@ -193,6 +187,18 @@ def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
         screen.line(waiting if shown.oldest_due else "Nothing is due.")
     for kind, run in (shown.last_sweeps or {}).items():
         screen.line(f"Last {kind} sweep: {words.sweep(run, now)}.")
+
+
+def show_counts(screen: Screen, shown: Snapshot) -> None:
+    if shown.counts is not None:
+        counts = shown.counts.items()
+        rows = [(s, words.count(number, estimated=s in shown.estimated)) for s, number in counts]
+        screen.table(("STATUS", "NOTIFICATIONS"), rows)
+        screen.line()
+    if shown.dead_by_channel is not None and any(shown.dead_by_channel.values()):
+        dead = [(channel, words.count(n)) for channel, n in shown.dead_by_channel.items() if n]
+        screen.table(("DEAD ON", "NUMBER"), dead)
+        screen.line()
 
 
 def show_holds(screen: Screen, shown: Snapshot, now: datetime) -> None:

@@ -40,10 +40,10 @@ def add_pause_arguments(verb: CommandParser) -> None:
     verb.add_argument("--reason", type=arguments.text, default="", metavar="TEXT", help="why, for the record")
 
 
-def show(screen: Screen, *, as_one_line: bool) -> None:
+def show(screen: Screen, *, for_programs: bool) -> None:
     now = database_now()
     found = list(held.in_force(now)[:LISTED])
-    if as_one_line:
+    if for_programs:
         return screen.plain(as_json([described(hold, now) for hold in found]))
     if not found:
         return screen.plain(held.ALL_OPEN)

@@ -11,11 +11,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.models import Hold, SweepRun, Worker
+from notifications.models import Hold, Worker
 from tests.admin.conftest import LIST, As
 from tests.factories import ago, ahead, attempt, dead, failed, pending, sent, stranded
 from tests.fixtures import Configure
-from tests.reporting.rows import tally
+from tests.reporting.rows import swept, tally
 
 pytestmark = pytest.mark.django_db
 DASHBOARD = LIST + "dashboard/"
@@ -43,22 +43,6 @@ def context(client: Client) -> Any:
 def words(client: Client, address: str = DASHBOARD) -> str:
     markup = client.get(address).content.decode()
     return " ".join(re.sub(r"<[^>]+>", " ", markup).split())
-
-
-def swept(kind: str, **span: float) -> SweepRun:
-    run: SweepRun = SweepRun.objects.create(
-        kind=kind,
-        started_at=ago(**span) - timedelta(seconds=2),
-        ended_at=ago(**span),
-        claimed=9,
-        sent=5,
-        rescheduled=3,
-        dead=1,
-        no_notifier=0,
-        released=0,
-        worker="pki-1:4711",
-    )
-    return run
 
 
 def test_the_counts_lead_to_their_lists(client: Client) -> None:
@@ -153,7 +137,7 @@ def test_no_deliveries_have_no_median(client: Client) -> None:
 
 
 def test_the_last_sweep_of_each_kind_and_the_workers(client: Client) -> None:
-    swept("retry", minutes=2)
+    swept("retry", ago(minutes=2), claimed=9, sent=5, rescheduled=3, dead=1, worker="pki-1:4711")
     Worker.objects.create(name="pki-2:1", started_at=ago(hours=1), seen_at=ago(seconds=3), in_flight=4)
     text = words(client)
     assert "Retry : 2 min ago, 9 claimed, 5 sent, 3 rescheduled, 1 dead, by pki-1:4711" in text
@@ -162,15 +146,15 @@ def test_the_last_sweep_of_each_kind_and_the_workers(client: Client) -> None:
 
 
 def test_all_is_well(client: Client) -> None:
-    swept("retry", minutes=1)
-    swept("pending", seconds=9)
+    swept("retry", ago(minutes=1))
+    swept("pending", ago(seconds=9))
     failed()
     assert context(client)["warnings"] == []
     assert 'role="alert"' not in client.get(LIST).content.decode()
 
 
 def test_a_site_that_runs_one_kind_of_sweep_only_is_not_warned(client: Client) -> None:
-    swept("retry", minutes=1)
+    swept("retry", ago(minutes=1))
     sent()
     assert context(client)["warnings"] == []
 
@@ -182,8 +166,8 @@ def test_no_sweep_lately_is_told_on_the_dashboard_and_on_the_list(
     client: Client, age: int | None, warning: str
 ) -> None:
     if age:
-        swept("retry", minutes=age)
-        swept("pending", minutes=age + 5)
+        swept("retry", ago(minutes=age))
+        swept("pending", ago(minutes=age + 5))
     said = f"Nothing is being delivered: {warning}."
     assert said in words(client)
     assert said in words(client, LIST)
@@ -192,8 +176,8 @@ def test_no_sweep_lately_is_told_on_the_dashboard_and_on_the_list(
 
 
 def test_one_kind_that_stopped_is_told_when_something_waits_for_it(client: Client) -> None:
-    swept("retry", minutes=20)
-    swept("pending", seconds=9)
+    swept("retry", ago(minutes=20))
+    swept("pending", ago(seconds=9))
     stranded()
     assert context(client)["warnings"] == [], "what is stranded waits for no sweep"
     failed()

@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 
 from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Outage, Requeue
 from tests.admin.conftest import LIST, As, said
-from tests.factories import ago, ahead, attempt, dead, failed, pending
+from tests.factories import ago, attempt, dead, failed, pending
+from tests.reporting.rows import held
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -26,18 +27,9 @@ PAUSE = {
 }
 
 
-def hold(**fields: object) -> Hold:
-    defaults = {
-        "endpoint": "webhook https://hooks.example.com:443",
-        "channel": "Webhook",
-        "recipient_prefix": "https://hooks.example.com/",
-        "reason": "server",
-        "error": "HTTP 503 <b>down</b>",
-        "since": ago(minutes=9),
-        "until": ahead(minutes=3),
-    }
-    made: Hold = Hold.objects.create(**{**defaults, **fields})
-    return made
+def hold(endpoint: str = "webhook https://hooks.example.com:443", **fields: object) -> Hold:
+    which = {"recipient_prefix": "https://hooks.example.com/", "reason": "server"}
+    return held(endpoint, **{**which, "error": "HTTP 503 <b>down</b>", **fields})
 
 
 def outage(victims: int = 3, **fields: object) -> Outage:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from notifications.models import Hold, SweepRun, Tally
 from notifications.queue.tallies import COUNTS, EPOCH
+from notifications.reporting.contract import SWEEP_COUNTS
 from tests.factories import ago, ahead
 
 WEBHOOK = {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}
@@ -21,11 +22,9 @@ def tally(channel: str, outcome: str, hour: datetime = EPOCH, **counts: Any) -> 
     return made
 
 
-def swept(kind: str, ended_at: datetime) -> SweepRun:
-    counts = dict.fromkeys(("claimed", "sent", "rescheduled", "dead", "no_notifier", "released"), 0)
-    run: SweepRun = SweepRun.objects.create(
-        kind=kind, started_at=ended_at, ended_at=ended_at, worker="w", **counts
-    )
+def swept(kind: str, ended_at: datetime, **values: Any) -> SweepRun:
+    defaults = {"started_at": ended_at, "worker": "w", **dict.fromkeys(SWEEP_COUNTS, 0)}
+    run: SweepRun = SweepRun.objects.create(kind=kind, ended_at=ended_at, **{**defaults, **values})
     return run
 
 

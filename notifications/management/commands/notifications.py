@@ -211,7 +211,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
 
     def do_holds(self, options: dict[str, Any]) -> None:
-        holding.show(self.screen(options), as_one_line=options["json"])
+        holding.show(self.screen(options), for_programs=options["json"])
 
     def do_pause(self, options: dict[str, Any]) -> None:
         holding.pause(self.screen(options), options, by=operator())
