@@ -16,7 +16,7 @@ from notifications.reporting.channels import settings
 
 from . import arguments
 from .cli import configured
-from .display import Screen, as_json
+from .display import Screen, as_json, printable
 
 LISTED = 100
 
@@ -89,7 +89,7 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     if options["json"]:
         screen.plain(as_json(described(hold, database_now())))
     else:
-        screen.plain(f"{held.paused(hold)} (number {hold.pk})")
+        screen.plain(printable(f"{held.paused(hold)} (number {hold.pk})"))
 
 
 def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:
@@ -99,4 +99,4 @@ def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     if options["json"]:
         screen.plain(as_json({"lifted": holds.scope(hold)}))
     else:
-        screen.plain(held.lifted(hold))
+        screen.plain(printable(held.lifted(hold)))

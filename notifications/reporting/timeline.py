@@ -108,7 +108,7 @@ def _reading(reading: Reading) -> Entry:
     return Entry(
         Kind.READING,
         reading.at,
-        "Dismissed" if reading.status == Status.DEAD else "Marked as read",
+        "Dismissed" if reading.status == Status.DEAD else "Seen",
         words.decided(reading.by, reading.via),
         _given(("Reason", reading.reason), ("Operation", reading.operation_id)),
     )

@@ -8,10 +8,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
-from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Outage, Requeue
+from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Requeue
 from tests.admin.conftest import LIST, As, said
+from tests.admin.outages import hold, outage
 from tests.factories import ago, attempt, dead, failed, pending
-from tests.reporting.rows import held
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -25,28 +25,6 @@ PAUSE = {
     "recipient": "",
     "match": "exact",
 }
-
-
-def hold(endpoint: str = "webhook https://hooks.example.com:443", **fields: object) -> Hold:
-    which = {"recipient_prefix": "https://hooks.example.com/", "reason": "server"}
-    return held(endpoint, **{**which, "error": "HTTP 503 <b>down</b>", **fields})
-
-
-def outage(victims: int = 3, **fields: object) -> Outage:
-    """One that is over, and its victims."""
-    defaults = {
-        "endpoint": "webhook",
-        "channel": "Webhook",
-        "reason": "server",
-        "error": "HTTP 503",
-        "since": ago(hours=2),
-        "ended_at": ago(minutes=30),
-        "died": victims,
-    }
-    for _ in range(victims):
-        attempt(dead(created_at=ago(hours=3)), started_at=ago(hours=1))
-    made: Outage = Outage.objects.create(**{**defaults, **fields})
-    return made
 
 
 def test_who_may_look_and_who_may_decide(signed_in: As, script: Script) -> None:

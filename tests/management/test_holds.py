@@ -44,6 +44,14 @@ def test_one_host_is_paused(run: Run, script: Script) -> None:
     assert script.ids == [kept.pk]
 
 
+def test_a_recipient_does_not_command_the_terminal(run: Run, script: Script) -> None:
+    evil = "\x1b[2Jhttps://a.example/"
+    paused = run("pause", "Webhook", evil).out
+    lifted = run("lift", str(Hold.objects.get().pk)).out
+    assert paused.startswith("Webhook to \N{REPLACEMENT CHARACTER}[2Jhttps://a.example/ paused until ")
+    assert "\x1b" not in paused + lifted
+
+
 def test_lifting_a_hold_lets_its_probe_go(run: Run, script: Script) -> None:
     held("webhook", since=ago(minutes=5))
     hold = Hold.objects.get()
