@@ -40,7 +40,7 @@ class Row:
     hold: Hold
     words: HoldWords
     tone: str
-    waiting: str
+    waiting: int | str
     lift: str
 
 

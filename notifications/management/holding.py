@@ -55,8 +55,8 @@ def show(screen: Screen, *, for_programs: bool) -> None:
 
 
 def described(hold: Hold, now: datetime) -> dict[str, Any]:
-    """For programs. waiting: a number, or `1,000+` where more wait than are counted."""
-    said, waiting = held.in_words(hold, now, settings().hold_limit), held.waiting(hold)
+    """For programs."""
+    said = held.in_words(hold, now, settings().hold_limit)
     return {
         "number": hold.pk,
         "endpoint": hold.endpoint,
@@ -64,7 +64,7 @@ def described(hold: Hold, now: datetime) -> dict[str, Any]:
         "state": said.state,
         "since": hold.since,
         "until": hold.until,
-        "waiting": int(waiting) if waiting.isdecimal() else waiting,
+        "waiting": held.waiting(hold),
         "why": said.why,
     }
 

@@ -3,7 +3,7 @@ sentences for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,12 +26,12 @@ class Workers:
     alive: int
     seen_at: datetime | None
 
-    def went_silent(self) -> bool:
-        """There was one, it said no more, and nobody has swept since. Who ended in order is not missed."""
+    def went_silent(self, ends: Iterable[datetime]) -> bool:
+        """There was one, it said no more, and no sweep has ended since. Who ended in order is not missed."""
         if self.alive or self.seen_at is None:
             return False
-        swept = max(last_ends(), default=None)
-        return swept is None or swept <= self.seen_at + LATE
+        last = max(ends, default=None)
+        return last is None or last <= self.seen_at + LATE
 
 
 def longest_pause() -> timedelta:
@@ -69,11 +69,12 @@ def warnings(shown: Snapshot, now: datetime) -> list[str]:
         SweepKind.PENDING: counts.get(Status.PENDING, 0),
         SweepKind.RETRY: counts.get(Status.FAILED, 0) - (shown.stranded or 0),
     }
-    return [
+    found = [
         _late(kind, ends.get(kind), number, now)
         for kind, number in waiting.items()
         if number > 0 and _is_late(ends.get(kind), now)
     ]
+    return [*found, *_silent(workers(now), ends.values(), now)]
 
 
 def stalled(ends: Iterable[datetime], now: datetime) -> str:
@@ -89,6 +90,12 @@ def _late(kind: SweepKind, end: datetime | None, number: int, now: datetime) -> 
     what = f"ended {words.ago(end, now)}" if end else "has never run"
     waiting = "1 notification waits" if number == 1 else f"{number:,} notifications wait"
     return f"The last {kind} sweep {what}, and {waiting} for the next one. {ADVICE}"
+
+
+def _silent(workers: Workers, ends: Iterable[datetime], now: datetime) -> Iterator[str]:
+    if workers.seen_at and workers.went_silent(ends):
+        seen = words.ago(workers.seen_at, now)
+        yield f"The always-on worker was last seen {seen}, and nobody has swept since. {ADVICE}"
 
 
 def _is_late(end: datetime | None, now: datetime) -> bool:

@@ -86,7 +86,7 @@ def workers() -> dict[str, Any]:
     now = database_now()
     found = activity.workers(now)
     age = now - found.seen_at if found.seen_at else None
-    return {"ok": not found.went_silent(), "alive": found.alive, **seconds_ago(age)}
+    return {"ok": not found.went_silent(activity.last_ends()), "alive": found.alive, **seconds_ago(age)}
 
 
 def seconds_ago(age: timedelta | None) -> dict[str, int | None]:

@@ -59,9 +59,10 @@ def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
     return "held", f"probe at {end}" if hold.until > now else "its probe is due"
 
 
-def waiting(hold: Hold) -> str:
-    """How many notifications wait behind it; no more than WAITING_COUNTED are counted."""
-    return words.count(holds.waiting(hold, WAITING_COUNTED), most=WAITING_COUNTED)
+def waiting(hold: Hold) -> int | str:
+    """How many notifications wait behind it; `1,000+` where more wait than are counted."""
+    number = holds.waiting(hold, WAITING_COUNTED)
+    return number if number <= WAITING_COUNTED else words.count(number, most=WAITING_COUNTED)
 
 
 def paused(hold: Hold) -> str:

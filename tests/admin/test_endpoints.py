@@ -69,7 +69,7 @@ def test_a_hold_shows_why_since_when_until_when_and_how_many_wait(signed_in: As,
     [row] = response.context["rows"]
     assert (row.words.state, row.waiting, row.words.scope) == (
         "held",
-        "2",
+        2,
         "Webhook to https://hooks.example.com/…",
     )
     markup = response.content.decode()

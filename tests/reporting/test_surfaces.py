@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from notifications.mcp import certctl_get_notification, certctl_notification_stats
-from notifications.models import Escalation, Hold, NotificationEvent, SweepRun
+from notifications.models import Escalation, Hold, NotificationEvent, SweepRun, Worker
 from notifications.reporting import words
 from notifications.reporting.contract import EVENT
 from notifications.reporting.held import HoldWords
@@ -249,6 +249,16 @@ def test_the_sweeps_are_the_same_everywhere(staff: Client) -> None:
     said = words.sweep(run, timezone.now())
     assert f"Pending : {said}" in in_words(staff, "dashboard/")
     assert f"Last pending sweep: {said}." in typed("stats")
+
+
+def test_a_worker_that_fell_silent_is_told_everywhere(staff: Client) -> None:
+    Worker.objects.create(name="w:1", started_at=ago(hours=1), seen_at=ago(minutes=3, seconds=5))
+    SweepRun.objects.update(ended_at=ago(minutes=4))
+    swept("pending", ago(minutes=4))
+    said = "The always-on worker was last seen 3 min ago, and nobody has swept since. "
+    assert said in in_words(staff, "dashboard/")
+    assert said in typed("stats")
+    assert not staff.get("/readyz").json()["checks"]["workers"]["ok"]
 
 
 def test_a_stalled_sweep_is_told_everywhere(staff: Client) -> None:

@@ -212,7 +212,7 @@ def test_pauses_and_recoveries_that_are_over_say_nothing_any_more() -> None:
 def test_who_waits_is_counted_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held, "WAITING_COUNTED", 2)
     waited_for = hold("webhook")
-    for said in ("0", "1", "2", "2+"):
+    for said in (0, 1, 2, "2+"):
         assert held.waiting(waited_for) == said
         factories.pending()
 
