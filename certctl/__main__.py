@@ -10,6 +10,8 @@ from typing import NoReturn
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from notifications.text import one_line
+
 
 def main() -> None:
     """Run the command in sys.argv.
@@ -56,7 +58,7 @@ def without_passwords(text: str) -> str:
 
 def fail(explanation: str) -> NoReturn:
     """End the program with exit code 1 and `explanation` as one line on stderr."""
-    sys.stderr.write(f"certctl: {' '.join(explanation.split())}\n")
+    sys.stderr.write(f"certctl: {one_line(explanation)}\n")
     sys.exit(1)
 
 

@@ -27,8 +27,8 @@ from ..database import database_now
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import UNDELIVERED
 from ..models.queryset import free
+from ..reporting import words
 from . import narrowing, operations, sending
-from .cells import apart, exact
 from .errors import with_problem
 from .narrowing import DETAILED, NEWEST, capped, many, moment
 from .operations import RUNNING, because, rule
@@ -160,7 +160,7 @@ def counting(choice: Choice) -> HttpResponse:
             "count": len(found),
             "channels": survey.channels,
             "groups": [(group.channel, group.error, group.count) for group in survey.groups],
-            "oldest": f"{exact(oldest)} ({apart(oldest, timezone.now())} ago)" if oldest else None,
+            "oldest": f"{words.timestamp(oldest)} ({words.ago(oldest, timezone.now())})" if oldest else None,
             "arrived": survey.arrived,
             "after": signing.dumps([at.isoformat(), after]) if after else None,
         }

@@ -7,11 +7,11 @@ from datetime import datetime
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..models.fields import REQUEUEABLE
+from ..reporting import words
+from ..text import one_line
 
 # A mark beside the word, so that a column of badges can be told apart without colour.
 MARKS = {Status.PENDING: "○", Status.FAILED: "↻", Status.SENT: "✓", Status.DEAD: "✕", Status.READ: "·"}
@@ -27,60 +27,45 @@ def badge(status: str) -> SafeString:
     )
 
 
-def exact(at: datetime) -> str:
-    return f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def apart(one: datetime, other: datetime) -> str:
-    """How far apart two times are, in the largest unit: `3 hours`."""
-    if abs((other - one).total_seconds()) < 60:
-        return "less than a minute"
-    return timesince(min(one, other), max(one, other), depth=1)
-
-
 def when(at: datetime, text: str) -> SafeString:
     """A time in words, with the exact one for the pointer and for programs."""
-    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact(at), text)
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), words.timestamp(at), text)
 
 
 def when_exact(at: datetime) -> SafeString:
     """The exact time, with its distance for a reader in a hurry."""
     return format_html(
-        '{} <span class="nf-distance">({} ago)</span>', when(at, exact(at)), apart(at, timezone.now())
+        '{} <span class="nf-distance">({})</span>',
+        when(at, words.timestamp(at)),
+        words.ago(at, timezone.now()),
     )
 
 
 def age(at: datetime) -> SafeString:
-    return when(at, apart(at, timezone.now()))
+    return when(at, words.age(at, timezone.now()))
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`: of a failed notification the retries so far, of a dead one the attempt it died on."""
-    if event.status not in REQUEUEABLE:
+    """`Retry n/5`, and of a failed notification when it is attempted next."""
+    number = words.retries(event, conf.current().max_attempts)
+    if not number:
         return SafeString("")
-    number = event.retry_count + (1 if event.status == Status.DEAD else 0)
-    words = format_html('<span class="nf-retry">Retry {}/{}</span>', number, conf.current().max_attempts)
+    shown = format_html('<span class="nf-retry">Retry {}</span>', number)
     if event.status == Status.DEAD:
-        return words
-    return format_html('{} <span class="nf-next">{}</span>', words, upcoming(event, now))
+        return shown
+    return format_html('{} <span class="nf-next">{}</span>', shown, upcoming(event, now))
 
 
 def upcoming(event: NotificationEvent, now: datetime) -> SafeString | str:
-    """When an undelivered notification is attempted next."""
-    if event.leased_until and event.leased_until > now:
-        return "attempt running"
-    if event.status == Status.PENDING:
-        return "with the next sweep"
-    if event.next_retry_at is None:
-        return "not scheduled"
-    if event.next_retry_at <= now:
-        return when(event.next_retry_at, "due now")
-    return when(event.next_retry_at, f"next in {apart(now, event.next_retry_at)}")
+    text, at = words.next_attempt(event, now)
+    return when(at, text) if at else text
 
 
 def problem(event: NotificationEvent) -> SafeString:
-    """The error on one line. A sent notification has one where nothing was delivered after all."""
-    text = (event.last_error if event.status in REQUEUEABLE else None) or event.error
-    if not text:
-        return SafeString("")
-    return format_html('<span class="nf-error" title="{}">{}</span>', text, " ".join(text.split()))
+    """The error on one line."""
+    text = words.error(event)
+    return (
+        format_html('<span class="nf-error" title="{}">{}</span>', text, one_line(text))
+        if text
+        else SafeString("")
+    )

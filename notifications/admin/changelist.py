@@ -15,7 +15,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from . import dashboard, narrowing
+from ..reporting import activity
+from . import narrowing
 from .errors import Group, grouped
 from .narrowing import COUNTED, NEWEST, OLDEST, RARE, RETRYING, STRANDED
 
@@ -196,7 +197,7 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def warning(self) -> str:
-        return dashboard.stalled(dashboard.last_ends(), self.now)
+        return activity.stalled(activity.last_ends(), self.now)
 
     @cached_property
     def reach(self) -> Reach | None:

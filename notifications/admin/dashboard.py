@@ -1,28 +1,27 @@
-"""How things stand, drawn from the one snapshot that all surfaces share (stats.py)."""
+"""How things stand, drawn from the one snapshot that all surfaces share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.timesince import timesince
 
-from .. import conf
 from ..engine.heartbeat import heartbeats
-from ..models import Hold, Status, SweepKind, SweepRun
-from ..reporting import snapshot as stats
+from ..models import Hold
+from ..reporting import activity, held, words
+from ..reporting.channels import Channels, settings
+from ..reporting.figures import Latest, Snapshot, Traffic
+from ..reporting.held import HoldWords
+from ..reporting.snapshot import snapshot as read_snapshot
 from . import cells
 from .narrowing import RETRYING
 
 if TYPE_CHECKING:
     from . import NotificationAdmin
 
-MISSED_SWEEPS = 3
-ADVICE = "Start run_notifications, or look at the cron entries of the sweeps."
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
 WINDOWS = {"24h": "Last 24 hours", "7d": "Last 7 days"}
 STATUSES = {"pending": "pending", "failed": RETRYING, "dead": "dead", "sent": "sent", "read": "read"}
@@ -55,12 +54,12 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class ChannelHealth:
     """One channel now. delivered, failed: the exact time, else the hour that counts it, else None."""
 
     channel: str
     configured: bool
-    holds: list[Hold]
+    holds: list[tuple[Hold, HoldWords]]
     delivered: datetime | None
     failed: datetime | None
     error: str
@@ -68,18 +67,19 @@ class Health:
 
 
 def page(console: NotificationAdmin, request: HttpRequest, template: str) -> HttpResponse:
-    now = timezone.now()
-    snapshot = stats.snapshot()
+    snapshot = read_snapshot()
+    now = snapshot.at or timezone.now()
     context = {
         "title": "Dashboard",
-        "at": snapshot.at or now,
+        "at": now,
         "snapshot": snapshot,
-        "warnings": warnings(snapshot, now),
+        "warnings": activity.warnings(snapshot, now),
         "counts": counts(snapshot),
-        "oldest_due": duration(snapshot.oldest_due),
+        "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),
-        "sweeps": (snapshot.last_sweeps or {}).items(),
-        "workers": heartbeats(snapshot.at),
+        "sweeps": [(kind, words.sweep(run, now)) for kind, run in (snapshot.last_sweeps or {}).items()],
+        "workers": [(beat.name, words.worker(beat, now)) for beat in heartbeats(snapshot.at)],
+        "no_worker": words.NO_WORKER,
         "windows": windows(snapshot),
         "width": WIDTH,
         "height": HEIGHT,
@@ -87,95 +87,53 @@ def page(console: NotificationAdmin, request: HttpRequest, template: str) -> Htt
     return console.respond(request, template, context)
 
 
-def warnings(snapshot: stats.Snapshot, now: datetime) -> list[str]:
-    """Why nothing, or nothing of one kind, may be on its way; empty when all is well."""
-    if snapshot.last_sweeps is None:
-        return ["The database did not say when a sweep ran last."]
-    ends = {kind: run.ended_at for kind, run in snapshot.last_sweeps.items() if run}
-    if everything := stalled(ends.values(), now):
-        return [everything]
-    counts = snapshot.counts or {}
-    waiting = {
-        SweepKind.PENDING: counts.get(Status.PENDING, 0),
-        SweepKind.RETRY: counts.get(Status.FAILED, 0) - (snapshot.stranded or 0),
-    }
-    return [
-        late(kind, ends.get(kind), many, now)
-        for kind, many in waiting.items()
-        if many > 0 and is_late(ends.get(kind), now)
-    ]
-
-
-def stalled(ends: Iterable[datetime], now: datetime) -> str:
-    """What to say when no sweep of any kind has run lately, else ""."""
-    last = max(ends, default=None)
-    if not is_late(last, now):
-        return ""
-    what = f"the last sweep ended {cells.apart(last, now)} ago" if last else "no sweep has ever run"
-    return f"Nothing is being delivered: {what}. {ADVICE}"
-
-
-def late(kind: SweepKind, end: datetime | None, many: int, now: datetime) -> str:
-    what = f"ended {cells.apart(end, now)} ago" if end else "has never run"
-    waiting = "1 notification waits" if many == 1 else f"{many:,} notifications wait"
-    return f"The last {kind} sweep {what}, and {waiting} for the next one. {ADVICE}"
-
-
-def is_late(end: datetime | None, now: datetime) -> bool:
-    settings = conf.current()
-    return end is None or now - end > MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
-
-
-def last_ends() -> list[datetime]:
-    """When the last sweep of each kind ended that ever swept."""
-    ends = SweepRun.objects.order_by("-ended_at").values_list("ended_at", flat=True)
-    return [end for kind in SweepKind if (end := ends.filter(kind=kind).first())]
-
-
-def counts(snapshot: stats.Snapshot) -> list[tuple[Any, str, str]]:
-    """(badge, how many, the list's query string) of every status; an estimate begins with a tilde."""
+def counts(snapshot: Snapshot) -> list[tuple[Any, str, str]]:
+    """(badge, how many, the list's query string) of every status; an estimate says so."""
     found: list[tuple[Any, str, str]] = []
     for status, filtered in STATUSES.items():
         count = (snapshot.counts or {}).get(status)
-        about = "about " if status in snapshot.estimated else ""
+        text = "?" if count is None else words.count(count, estimated=status in snapshot.estimated)
+        found.append((cells.badge(status), text, f"status={filtered}"))
+    return found
+
+
+def waited(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return words.duration(seconds) if seconds else "nothing is due"
+
+
+def within(seconds: float | None) -> str:
+    return "no deliveries" if seconds is None else words.duration(seconds)
+
+
+def health(snapshot: Snapshot, now: datetime) -> list[ChannelHealth]:
+    week = (snapshot.traffic or {}).get("7d")
+    dead = snapshot.dead_by_channel or {}
+    latest = snapshot.latest or {}
+    channels, limit = Channels(), settings().hold_limit
+    holds: dict[str, list[tuple[Hold, HoldWords]]] = {}
+    for hold in snapshot.holds or ():
+        said = held.in_words(hold, now, limit)
+        holds.setdefault(channels.spelled(hold.channel), []).append((hold, said))
+    found = []
+    for name in dict.fromkeys([*dead, *(week.delivered if week else ()), *latest, *holds]):
+        known = latest.get(name, Latest())
         found.append(
-            (cells.badge(status), "?" if count is None else f"{about}{count:,}", f"status={filtered}")
+            ChannelHealth(
+                channel=name,
+                configured=channels.is_configured(name),
+                holds=holds.get(name, []),
+                delivered=known.delivered or last_hour(week, "delivered", name),
+                failed=known.failed or last_hour(week, "failed", name),
+                error=known.error,
+                dead=dead.get(name),
+            )
         )
     return found
 
 
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known"
-    if seconds == 0:
-        return "nothing is due"
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    now = timezone.now()
-    return timesince(now - timedelta(seconds=seconds), now, depth=2)
-
-
-def health(snapshot: stats.Snapshot, now: datetime) -> list[Health]:
-    week = (snapshot.traffic or {}).get("7d")
-    dead = snapshot.dead_by_channel or {}
-    latest = snapshot.latest or {}
-    names = dict.fromkeys([*dead, *(week.delivered if week else ()), *latest])
-    found = []
-    for name in names:
-        known = latest.get(name, stats.Latest())
-        holds = [hold for hold in snapshot.holds or () if same(hold.channel, name) and hold.until > now]
-        delivered = known.delivered or last_hour(week, "delivered", name)
-        failed = known.failed or last_hour(week, "failed", name)
-        configured = conf.current().channel(name) is not None
-        found.append(Health(name, configured, holds, delivered, failed, known.error, dead.get(name)))
-    return found
-
-
-def same(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold()
-
-
-def last_hour(week: stats.Traffic | None, what: str, channel: str) -> datetime | None:
+def last_hour(week: Traffic | None, what: str, channel: str) -> datetime | None:
     numbers = getattr(week, what).get(channel) if week else None
     if week is None or numbers is None:
         return None
@@ -184,7 +142,7 @@ def last_hour(week: stats.Traffic | None, what: str, channel: str) -> datetime |
     )
 
 
-def windows(snapshot: stats.Snapshot) -> list[dict[str, Any]]:
+def windows(snapshot: Snapshot) -> list[dict[str, Any]]:
     """The two time ranges, with a chart for each channel that has anything to show."""
     found = []
     for name, label in WINDOWS.items():
@@ -197,14 +155,14 @@ def windows(snapshot: stats.Snapshot) -> list[dict[str, Any]]:
                 "label": label,
                 "charts": [c for c in charts if c.top],
                 "quiet": [c.channel for c in charts if not c.top],
-                "median": duration(traffic.median) if traffic.median is not None else "no deliveries",
-                "p95": duration(traffic.p95) if traffic.p95 is not None else "no deliveries",
+                "median": within(traffic.median),
+                "p95": within(traffic.p95),
             }
         )
     return found
 
 
-def chart(channel: str, traffic: stats.Traffic) -> Chart:
+def chart(channel: str, traffic: Traffic) -> Chart:
     delivered, failed = traffic.delivered[channel], traffic.failed.get(channel, ())
     failed = failed or (0,) * len(delivered)
     top = max(map(sum, zip(delivered, failed, strict=True)), default=0)

@@ -21,8 +21,9 @@ from .. import conf, durations
 from ..database import database_now
 from ..endpoints import holds, outages
 from ..models import Hold, NotificationEvent, Outage
+from ..reporting import held, words
+from ..reporting.held import HoldWords
 from . import bulk, operations
-from .narrowing import many
 from .verbs import REQUEUE
 
 if TYPE_CHECKING:
@@ -30,19 +31,16 @@ if TYPE_CHECKING:
 
 TEMPLATE = "admin/notifications/notificationevent/endpoints.html"
 HOLDS_SHOWN, OUTAGES_SHOWN = 50, 10
-WAITING_COUNTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A hold as a person reads it. lift: what its button says."""
+    """A hold as the page draws it; tone is its colour. lift: what its button says."""
 
     hold: Hold
-    scope: str
-    state: str
+    words: HoldWords
     tone: str
-    until: str
-    waiting: str
+    waiting: int | str
     lift: str
 
 
@@ -61,15 +59,16 @@ def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
         return _decide(console, request)
     settings = conf.current()
     now = database_now()
-    held = list(Hold.objects.order_by("endpoint", "pk")[: HOLDS_SHOWN + 1])
+    found = list(held.in_force(now)[: HOLDS_SHOWN + 1])
     context = {
         "title": "Endpoints",
         "at": now,
-        "rows": [_row(hold, now, settings) for hold in held[:HOLDS_SHOWN]],
-        "more": len(held) > HOLDS_SHOWN,
+        "rows": [_row(hold, now, settings) for hold in found[:HOLDS_SHOWN]],
+        "more": len(found) > HOLDS_SHOWN,
+        "all_open": held.ALL_OPEN,
         "offers": _offers(),
         "rate": settings.recovery_rate,
-        "limit": f"{settings.hold_limit.total_seconds() / 3600:g} h",
+        "limit": words.exact_duration(settings.hold_limit.total_seconds()),
         "redrives": settings.redrive_on_recovery,
         "channels": list(settings.channels),
         "may": REQUEUE.allowed_to(request.user),
@@ -78,25 +77,19 @@ def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
-    state, tone, until, lift = "held", "dead", "its probe is due", "Try now"
-    if hold.until > now:
-        until = f"probe at {hold.until:%H:%M:%S}"
+    tone, lift = "dead", "Try now"
     if hold.reason == holds.PAUSED:
-        state, tone, until, lift = "paused", "failed", f"ends at {hold.until:%H:%M:%S}", "End the pause"
+        tone, lift = "failed", "End the pause"
     elif hold.reopened_at:
-        state, tone, until = "recovering", "sent", f"full speed at {hold.until:%H:%M:%S}"
-        lift = "Full speed now"
-    elif now - hold.since > settings.hold_limit:
-        state, until = "held past the limit", "attempts are spent again"
-    waiting = many(holds.waiting(hold, WAITING_COUNTED), WAITING_COUNTED)
-    return Row(hold, holds.scope(hold), state, tone, until, waiting, lift)
+        tone, lift = "sent", "Full speed now"
+    return Row(hold, held.in_words(hold, now, settings.hold_limit), tone, held.waiting(hold), lift)
 
 
 def _offers() -> list[Offer]:
     found, shown = [], list(Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN])
     for outage in shown:
         count, more = outages.count(outage, outages.COUNTED // len(shown))
-        text = f"{count:,}{'+' if more else ''}" if count or more else ""
+        text = f"{words.count(count)}{'+' if more else ''}" if count or more else ""
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
     return found
@@ -121,7 +114,7 @@ def _decide(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
-    settings, said = conf.current(), {n: _text(request, n) for n in ("channel", "recipient", "span", "why")}
+    settings, said = conf.current(), {n: _text(request, n) for n in ("channel", "recipient", "length", "why")}
     channel = settings.channel(said["channel"])
     if channel is None:
         return console.message_user(request, "Not paused: choose a channel.", messages.ERROR)
@@ -130,14 +123,14 @@ def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
             channel,
             said["recipient"],
             exact=request.POST.get("match") != "prefix",
-            span=durations.parse(said["span"]),
+            length=durations.parse(said["length"]),
             limit=settings.hold_limit,
             by=request.user.get_username(),
             why=said["why"],
         )
     except ValueError as error:
         return console.message_user(request, f"Not paused: {error}", messages.ERROR)
-    text = f"Paused {holds.scope(hold)} until {hold.until:%Y-%m-%d %H:%M:%S}."
+    text = f"{held.paused(hold)}."
     log(request, f"{text} Reason: {said['why']}" if said["why"] else text)
     console.message_user(request, text, messages.SUCCESS)
 
@@ -146,12 +139,7 @@ def _lift(console: NotificationAdmin, request: HttpRequest) -> None:
     hold = _chosen(Hold, request, "lift")
     if hold is None or not holds.lift(hold, by=request.user.get_username()):
         return console.message_user(request, "It had ended already.", messages.WARNING)
-    scope = holds.scope(hold)
-    text = f"Lifted: {scope} gets one probe with the next sweep, and the rest when it arrives."
-    if hold.reason == holds.PAUSED:
-        text = f"Lifted: {scope} is not paused any more."
-    elif hold.reopened_at:
-        text = f"Lifted: {scope} goes out at full speed."
+    text = f"Lifted: {held.lifted(hold)}."
     log(request, text)
     console.message_user(request, text, messages.SUCCESS)
 

@@ -10,22 +10,8 @@ from django.db import models
 from rest_framework import serializers
 
 from ..models import DeliveryAttempt, Escalation, NotificationEvent, Status
+from ..reporting.contract import ATTEMPT, EVENT
 
-EVENT_FIELDS = (
-    "id",
-    "type",
-    "certificate_id",
-    "channel",
-    "recipient",
-    "message",
-    "sent_at",
-    "status",
-    "error",
-    "retry_count",
-    "next_retry_at",
-    "last_error",
-    "created_at",
-)
 # What fits into PostgreSQL's index on the column, in any script.
 LONGEST_KEY = 500
 LAST_PAGE = 2**31 - 1
@@ -52,7 +38,7 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class Moment(serializers.DateTimeField):
+class Time(serializers.DateTimeField):
     """RFC 3339 in UTC, whatever time zone the site is in."""
 
     def __init__(self, **options: Any) -> None:
@@ -71,7 +57,7 @@ class Strict(serializers.Serializer[Any]):
 
 class Model(serializers.ModelSerializer[Any]):
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
-        models.DateTimeField: Moment,
+        models.DateTimeField: Time,
         models.CharField: Text,
         models.TextField: Text,
     }
@@ -151,25 +137,15 @@ class Creation(Model, Strict):
 class Attempt(Model):
     class Meta:
         model = DeliveryAttempt
-        fields = (
-            "number",
-            "channel",
-            "started_at",
-            "duration_ms",
-            "outcome",
-            "reason",
-            "status_code",
-            "error",
-            "worker",
-        )
+        fields = ATTEMPT
         read_only_fields = fields
 
 
 class Event(Model):
     class Meta:
         model = NotificationEvent
-        fields: tuple[str, ...] = EVENT_FIELDS
-        read_only_fields = EVENT_FIELDS
+        fields: tuple[str, ...] = EVENT
+        read_only_fields = EVENT
 
 
 class EventWithAttempts(Event):
@@ -182,7 +158,7 @@ class EventWithAttempts(Event):
     )
 
     class Meta(Event.Meta):
-        fields = (*EVENT_FIELDS, "attempts", "escalation_of", "escalated_to")
+        fields = (*EVENT, "attempts", "escalation_of", "escalated_to")
 
     def get_escalation_of(self, event: NotificationEvent) -> str | None:
         before, _ = Escalation.around(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..models import Status
+from ..reporting.contract import SWEEP_COUNTS
 from . import errors
 
 ID = "0b9f5d1e-6f1d-4c7e-9a39-0f6f9d1f2c55"
@@ -112,7 +113,7 @@ SWEEP = object_of(
     {
         "started_at": TIME,
         "ended_at": TIME,
-        **dict.fromkeys(("claimed", "sent", "rescheduled", "dead", "no_notifier", "released"), NUMBER),
+        **dict.fromkeys(SWEEP_COUNTS, NUMBER),
     }
 )
 BY_CHANNEL = {"type": "object", "additionalProperties": NUMBER}
@@ -123,7 +124,7 @@ WINDOW = object_of(
 TEXT = {"type": "string"}
 HOLD = object_of(
     {
-        **dict.fromkeys(("endpoint", "channel", "reason", "error"), TEXT),
+        **dict.fromkeys(("endpoint", "channel", "reason", "error", "by", "state"), TEXT),
         "since": TIME,
         "until": TIME,
         "times": NUMBER,

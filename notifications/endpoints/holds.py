@@ -22,7 +22,7 @@ from ..database import database_now, wake_workers
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
-from ..text import tidy
+from ..text import one_line, tidy
 from . import outages
 from .breaker import Change, Learned, OnRecord, Records, State
 from .outages import endpoint_of
@@ -132,7 +132,7 @@ def pause(
     recipient: str = "",
     *,
     exact: bool = True,
-    span: timedelta,
+    length: timedelta,
     limit: timedelta,
     by: str,
     why: str = "",
@@ -141,16 +141,16 @@ def pause(
 
     exact  just this recipient; else all that begin with it: a host
     A second pause of the same moves the end, but never past `limit` from the first one's start.
-    Raises ValueError for a span that is none or too long.
+    Raises ValueError for a length that is none or too long.
     """
-    if not timedelta(0) < span <= limit:
-        raise ValueError(f"a pause is at most HOLD_LIMIT long ({limit}), not {span}")
+    if not timedelta(0) < length <= limit:
+        raise ValueError(f"a pause is at most HOLD_LIMIT long ({limit}), not {length}")
     if len(recipient) > 255:
         raise ValueError("a recipient is at most 255 characters long")
     now, rows = database_now(), Hold.objects
     rows.filter(reason=PAUSED, until__lte=now).delete()
     digest = hashlib.sha256(f"{exact} {recipient}".encode()).hexdigest()[:12]
-    values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + span, "by": by, "times": 0}
+    values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + length, "by": by, "times": 0}
     hold: Hold
     hold, made = rows.update_or_create(
         endpoint=f"{channel.casefold()} paused{f' {digest}' if recipient else ''}",
@@ -163,7 +163,7 @@ def pause(
         latest = F("since") + limit
         rows.filter(pk=hold.pk).update(until=Case(When(until__gt=latest, then=latest), default=F("until")))
         hold.refresh_from_db()
-    logger.info("%s paused by %s until %s", scope(hold), by, hold.until)
+    logger.info("%s paused by %s until %s", one_line(scope(hold)), by, hold.until)
     wake_workers()
     return hold
 
@@ -176,7 +176,7 @@ def lift(hold: Hold, *, by: str) -> bool:
     else:
         done = bool(mine.filter(reopened_at__isnull=True).update(until=now))
     if done:
-        logger.info("%s lifted by %s", scope(hold), by)
+        logger.info("%s lifted by %s", one_line(scope(hold)), by)
         wake_workers()
     return done
 

@@ -17,6 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
+from notifications import conf
+from notifications.text import one_line
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -60,7 +63,16 @@ def _way_out(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
+
+
+def configured(settings: conf.Conf, name: str) -> str:
+    """The channel that `name` means, as the settings spell it. Raises CommandError where there is none."""
+    channel = settings.channel(name)
+    if channel is None:
+        known = ", ".join(settings.channels) or "none"
+        raise CommandError(f"the channel {name} is not configured; configured: {known}")
+    return channel
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,47 +11,29 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import OutputWrapper
-from django.db import models
-from django.utils import timezone
 
-from notifications.models import (
-    DeliveryAttempt,
-    Escalation,
-    NotificationEvent,
-    Reading,
-    Requeue,
-    Status,
-    SweepRun,
-)
-from notifications.reporting.snapshot import Snapshot, Traffic
+from notifications.models import Escalation, NotificationEvent
+from notifications.reporting import activity, held, words
+from notifications.reporting.channels import settings
+from notifications.reporting.contract import ATTEMPT, EVENT, READING, REQUEUE, fields
+from notifications.reporting.figures import Snapshot, Traffic
+from notifications.reporting.timeline import Entry, Kind, plain, timeline
+from notifications.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-EVENT = (
-    "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
-    "retry_count", "next_retry_at", "last_error", "created_at",
-)  # fmt: skip
-ATTEMPT = (
-    "number", "channel", "started_at", "duration_ms", "outcome", "reason", "status_code", "error", "worker",
-)  # fmt: skip
-REQUEUE = ("by", "via", "at", "status", "retry_count", "last_error", "reason")
-READING = ("by", "via", "at", "status", "reason")
 COLORS = {
     "pending": "yellow", "failed": "yellow", "sent": "green", "dead": "bold red", "read": "dim",
     "transient": "yellow", "permanent": "bold red", "unknown": "yellow", "interrupted": "yellow",
     "no_notifier": "bold red",
 }  # fmt: skip
-UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-NUMBER = re.compile(r"~?[\d,]+")
+NUMBER = re.compile(r"(about )?[\d,]+\+?")
 WIDE = 100_000  # columns, where nobody looks: nothing is cut or folded for grep
 ROOMY = 140
+TIME_WIDTH = len("2026-11-24 08:00:00 UTC")
 MODEST, LEAST = 30, 10  # columns of a cell that others crowd
 DISPENSABLE = ("TYPE", "RECIPIENT", "CERTIFICATE")
-
-
-def fields(row: models.Model, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
 
 
 def as_json(value: Any) -> str:
@@ -71,21 +52,6 @@ def printable(text: object) -> str:
     return "".join(
         c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in str(text)
     )
-
-
-def span(seconds: float) -> str:
-    """42s, 17m, 5h, 12d: the largest unit that fits, rounded down."""
-    whole = max(0, math.floor(seconds))
-    unit, size = next(((unit, size) for unit, size in UNITS if whole >= size), UNITS[-1])
-    return f"{whole // size}{unit}"
-
-
-def ago(at: datetime) -> str:
-    return f"{span((timezone.now() - at).total_seconds())} ago"
-
-
-def clock(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 class Screen:
@@ -154,15 +120,7 @@ class Screen:
         self.plain("\n".join(line for line in lines if line))
 
 
-def retries(event: NotificationEvent, budget: int) -> str:
-    """For a dead notification the attempt that it died on."""
-    if event.status not in (Status.FAILED, Status.DEAD):
-        return ""
-    number = event.attempt_number if event.status == Status.DEAD else event.retry_count
-    return f"{number}/{budget}"
-
-
-def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int) -> None:
+def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int, now: datetime) -> None:
     """On a narrow terminal without what the ID also tells."""
     columns = {
         "ID": [event.pk for event in events],
@@ -171,9 +129,9 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int) 
         "CHANNEL": [event.channel for event in events],
         "RECIPIENT": [event.recipient for event in events],
         "CERTIFICATE": [event.certificate_id or "" for event in events],
-        "RAISED": [ago(event.created_at) for event in events],
-        "RETRY": [retries(event, budget) for event in events],
-        "LAST ERROR": [event.last_error or event.error or "" for event in events],
+        "RAISED": [words.ago(event.created_at, now) for event in events],
+        "RETRY": [words.retries(event, budget) for event in events],
+        "LAST ERROR": [one_line(words.error(event)) for event in events],
     }
     heads = [head for head in columns if not (screen.narrow and head in DISPENSABLE)]
     screen.table(heads, zip(*(columns[head] for head in heads), strict=True))
@@ -192,108 +150,66 @@ def whole(event: NotificationEvent) -> dict[str, Any]:
     }
 
 
-def show_event(screen: Screen, event: NotificationEvent, budget: int) -> None:
+def show_event(screen: Screen, event: NotificationEvent, budget: int, now: datetime) -> None:
     """The notification, and what happened to it, oldest first."""
-    facts = (
-        ("Notification", event.pk),
-        ("Status", event.status),
-        ("Type", event.type),
-        ("Channel", event.channel),
-        ("Recipient", event.recipient),
-        ("Certificate", event.certificate_id),
-        ("Retry", retries(event, budget)),
-        ("Deduplication key", event.dedup_key),
-        ("Message", event.message),
-    )
-    for name, value in facts:
-        if value not in (None, ""):
-            screen.line(f"{name:<18} {value}", COLORS.get(str(value), "") if name == "Status" else "")
+    facts = [("Type", event.type), ("Status", event.status), *words.facts(event, budget, now)]
+    facts += [("Message", event.message), ("Last error", words.error(event))]
+    for label, text in facts:
+        if text:
+            screen.line(f"{label:<18} {text}", COLORS.get(text, "") if label == "Status" else "")
     screen.line()
-    for at, what, detail, style in timeline(event):
-        screen.line(f"{clock(at)}  {what}", style)
-        if detail:
-            screen.line(f"{'':21}{detail}", "dim")
+    for entry in timeline(event, now):
+        show_entry(screen, entry)
 
 
-def timeline(event: NotificationEvent) -> list[tuple[datetime, str, str, str]]:
-    """(when, what, the error, color), oldest first; the last one may lie ahead."""
-    attempts = list(event.deliveryattempts.all())
-    happened = [(event.created_at, "raised", "", "")]
-    happened += [(a.started_at, attempted(a), a.error or "", COLORS.get(a.outcome, "")) for a in attempts]
-    happened += [(r.at, requeued(r), r.last_error or "", "") for r in event.requeues.all()]
-    happened += [(r.at, marked_read(r), "", "") for r in event.readings.all()]
-    before, after = Escalation.around(event)
-    if before:
-        why = (
-            f"in place of notification {before.notification_id}, which died on {before.notification.channel}"
-        )
-        happened.append((before.at, why, "", ""))
-    if after:
-        happened.append((after.at, f"escalated as notification {after.raised_id}", "", ""))
-    if event.sent_at and not any(a.outcome == "sent" for a in attempts):
-        happened.append((event.sent_at, "sent", event.error or "", COLORS["sent"]))
-    if event.leased_until:
-        happened.append((event.leased_until, "until then a worker has it in hand", "", ""))
-    elif event.status == Status.FAILED and event.next_retry_at:
-        happened.append((event.next_retry_at, "due again", "", ""))
-    return sorted(happened, key=lambda moment: moment[0])
+def show_entry(screen: Screen, entry: Entry) -> None:
+    at = words.timestamp(entry.at) if entry.at else ""
+    facts = ", ".join(f"{label.lower()}: {plain(value)}" for label, value in entry.facts)
+    line = f"{entry.sentence} ({facts})" if facts else entry.sentence
+    screen.line(f"{at:<{TIME_WIDTH}}  {line}", COLORS.get(entry.outcome, ""))
+    if entry.detail and entry.kind != Kind.RAISED:  # the message stands above
+        screen.line(f"{'':{TIME_WIDTH}}  {one_line(entry.detail)}", "dim")
 
 
-def attempted(attempt: DeliveryAttempt) -> str:
-    status = f"status {attempt.status_code}" if attempt.status_code is not None else ""
-    why = ", ".join(part for part in (attempt.reason, status) if part)
-    by = f" by {attempt.worker}" if attempt.worker else ""
-    return (
-        f"attempt {attempt.number}: {attempt.outcome}{f' ({why})' if why else ''}"
-        f" after {attempt.duration_ms} ms{by}"
-    )
-
-
-def requeued(requeue: Requeue) -> str:
-    was = f"it was {requeue.status}, retried {requeue.retry_count} times"
-    return f"requeued by {requeue.by} via {requeue.via}; {was}{because(requeue.reason)}"
-
-
-def marked_read(reading: Reading) -> str:
-    did = "dismissed" if reading.status == Status.DEAD else "seen"
-    return f"{did} by {reading.by or 'somebody unnamed'} via {reading.via}{because(reading.reason)}"
-
-
-def because(reason: str) -> str:
-    return f": {reason}" if reason else ""
-
-
-def show_stats(screen: Screen, shown: Snapshot) -> None:
+def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
     """What could not be had is not shown."""
-    if shown.counts is not None:
-        rows = [(s, f"{'~' if s in shown.estimated else ''}{count:,}") for s, count in shown.counts.items()]
-        screen.table(("STATUS", "NOTIFICATIONS"), rows)
-        screen.line()
-    if shown.dead_by_channel is not None and any(shown.dead_by_channel.values()):
-        dead = [(channel, count) for channel, count in shown.dead_by_channel.items() if count]
-        screen.table(("DEAD ON", "NUMBER"), dead)
-        screen.line()
+    for warning in activity.warnings(shown, now):
+        screen.line(warning, "bold red")
+    show_counts(screen, shown)
     if shown.traffic is not None:
         show_traffic(screen, shown.traffic)
     if shown.holds:
-        heads = ("HELD ENDPOINT", "UNTIL", "REASON", "SINCE", "ERROR")
-        held = [(h.endpoint, clock(h.until), h.reason, ago(h.since), h.error) for h in shown.holds]
-        screen.table(heads, held)
-        screen.line()
+        show_holds(screen, shown, now)
     if shown.stranded:
-        screen.line(f"{shown.stranded:,} stranded: failed without a next retry.", "bold red")
+        screen.line(f"{words.count(shown.stranded)} stranded: failed without a next retry.", "bold red")
     if shown.oldest_due is not None:
-        waiting = f"The oldest due notification has been waiting for {span(shown.oldest_due)}."
+        waiting = f"The oldest due notification has been waiting for {words.duration(shown.oldest_due)}."
         screen.line(waiting if shown.oldest_due else "Nothing is due.")
     for kind, run in (shown.last_sweeps or {}).items():
-        screen.line(f"Last {kind} sweep: {swept(run)}.")
+        screen.line(f"Last {kind} sweep: {words.sweep(run, now)}.")
 
 
-def swept(run: SweepRun | None) -> str:
-    if run is None:
-        return "never"
-    counts = f"{run.claimed} claimed, {run.sent} sent, {run.rescheduled} rescheduled, {run.dead} dead"
-    return f"{ago(run.ended_at)}, {counts}"
+def show_counts(screen: Screen, shown: Snapshot) -> None:
+    if shown.counts is not None:
+        counts = shown.counts.items()
+        rows = [(s, words.count(number, estimated=s in shown.estimated)) for s, number in counts]
+        screen.table(("STATUS", "NOTIFICATIONS"), rows)
+        screen.line()
+    if shown.dead_by_channel is not None and any(shown.dead_by_channel.values()):
+        dead = [(channel, words.count(n)) for channel, n in shown.dead_by_channel.items() if n]
+        screen.table(("DEAD ON", "NUMBER"), dead)
+        screen.line()
+
+
+def show_holds(screen: Screen, shown: Snapshot, now: datetime) -> None:
+    """Without their recipients, as in all statistics."""
+    limit = settings().hold_limit
+    rows = []
+    for hold in shown.holds or ():
+        said = held.in_words(hold, now, limit)
+        rows.append((hold.endpoint, said.state, said.until, words.ago(hold.since, now), said.why))
+    screen.table(("ENDPOINT", "STATE", "UNTIL", "SINCE", "WHY"), rows)
+    screen.line()
 
 
 def show_traffic(screen: Screen, traffic: Mapping[str, Traffic]) -> None:
@@ -307,4 +223,7 @@ def show_traffic(screen: Screen, traffic: Mapping[str, Traffic]) -> None:
         screen.line()
     for name, t in traffic.items():
         if t.median is not None and t.p95 is not None:
-            screen.line(f"Half of all took {t.median:.1f} s to arrive, 95 % took {t.p95:.1f} s ({name}).")
+            screen.line(
+                f"From raised to delivered: half within {words.duration(t.median)},"
+                f" 95 of 100 within {words.duration(t.p95)} ({name})."
+            )

@@ -11,12 +11,14 @@ from notifications import conf
 from notifications.database import database_now
 from notifications.endpoints import holds
 from notifications.models import Hold
+from notifications.reporting import held
+from notifications.reporting.channels import settings
 
 from . import arguments
-from .display import Screen, as_json
+from .cli import configured
+from .display import Screen, as_json, printable
 
 LISTED = 100
-COUNTED = 10_000
 
 
 def add_pause_arguments(verb: CommandParser) -> None:
@@ -29,7 +31,7 @@ def add_pause_arguments(verb: CommandParser) -> None:
     )
     verb.add_argument(
         "--for",
-        dest="span",
+        dest="length",
         metavar="TIME",
         type=arguments.span,
         default=timedelta(hours=1),
@@ -38,40 +40,38 @@ def add_pause_arguments(verb: CommandParser) -> None:
     verb.add_argument("--reason", type=arguments.text, default="", metavar="TEXT", help="why, for the record")
 
 
-def show(screen: Screen, *, as_one_line: bool) -> None:
+def show(screen: Screen, *, for_programs: bool) -> None:
     now = database_now()
-    found = [described(hold, now) for hold in Hold.objects.order_by("endpoint", "pk")[:LISTED]]
-    if as_one_line:
-        return screen.plain(as_json(found))
+    found = list(held.in_force(now)[:LISTED])
+    if for_programs:
+        return screen.plain(as_json([described(hold, now) for hold in found]))
     if not found:
-        return screen.plain("every endpoint is open")
-    names = ("number", "scope", "state", "until", "waiting", "why")
-    rows = [tuple("" if hold[name] is None else hold[name] for name in names) for hold in found]
-    screen.table(tuple(name.upper() for name in names), rows)
+        return screen.plain(held.ALL_OPEN)
+    rows = []
+    for hold in found:
+        said = held.in_words(hold, now, settings().hold_limit)
+        rows.append((hold.pk, said.scope, said.state, said.until, held.waiting(hold), said.why))
+    screen.table(("NUMBER", "SCOPE", "STATE", "UNTIL", "WAITING", "WHY"), rows)
 
 
 def described(hold: Hold, now: datetime) -> dict[str, Any]:
-    state = "recovering" if hold.reopened_at else "paused" if hold.reason == holds.PAUSED else "held"
-    waiting = holds.waiting(hold, COUNTED)
-    why = ": ".join(part for part in (f"by {hold.by}" if hold.by else hold.reason, hold.error) if part)
+    """For programs."""
+    said = held.in_words(hold, now, settings().hold_limit)
     return {
         "number": hold.pk,
         "endpoint": hold.endpoint,
-        "scope": holds.scope(hold),
-        "state": state,
+        "scope": said.scope,
+        "state": said.state,
         "since": hold.since,
         "until": hold.until,
-        "waiting": f"{COUNTED}+" if waiting > COUNTED else waiting,
-        "why": why,
+        "waiting": held.waiting(hold),
+        "why": said.why,
     }
 
 
 def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
-    settings = conf.current()
-    channel = settings.channel(options["channel"])
-    if channel is None:
-        known = ", ".join(settings.channels) or "none"
-        raise CommandError(f"the channel {options['channel']} is not configured; configured: {known}")
+    current = conf.current()
+    channel = configured(current, options["channel"])
     if options["prefix"] and not options["recipient"]:
         raise CommandError("--prefix needs a RECIPIENT", returncode=2)
     try:
@@ -79,8 +79,8 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
             channel,
             options["recipient"],
             exact=not options["prefix"],
-            span=options["span"],
-            limit=settings.hold_limit,
+            length=options["length"],
+            limit=current.hold_limit,
             by=by,
             why=options["reason"],
         )
@@ -89,7 +89,7 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     if options["json"]:
         screen.plain(as_json(described(hold, database_now())))
     else:
-        screen.plain(f"{holds.scope(hold)} paused until {hold.until:%Y-%m-%d %H:%M:%S %Z} (number {hold.pk})")
+        screen.plain(printable(f"{held.paused(hold)} (number {hold.pk})"))
 
 
 def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:
@@ -99,4 +99,4 @@ def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     if options["json"]:
         screen.plain(as_json({"lifted": holds.scope(hold)}))
     else:
-        screen.plain(f"{holds.scope(hold)} lifted")
+        screen.plain(printable(held.lifted(hold)))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Count, Min
-from django.utils import timezone
-from django.utils.timesince import timesince
 
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.models import NotificationEvent, NotificationQuerySet, SweepKind
+from notifications.reporting import words
 
 from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
 
@@ -69,28 +69,35 @@ class SweepCommand(BaseCommand):
             raise CommandError(f"{result.dead} notifications died", returncode=2)
 
     def report_due(self, options: dict[str, Any]) -> None:
-        settings = conf.current()
+        settings, now = conf.current(), database_now()
         rows: NotificationQuerySet = NotificationEvent.objects.all()
         if options["channel"]:
             rows = rows.on_channel(options["channel"])
-        now = database_now()
-        attempts = options["max_attempts"] or settings.max_attempts
-        limit = options["limit"] or settings.sweep_limit
-        due = delivery.due(self.kind, rows, now, attempts)
-        channels = list(
-            due.order_by("channel").values("channel").annotate(due=Count("pk"), oldest=Min("created_at"))
-        )
-        total = sum(row["due"] for row in channels)
+        due = delivery.due(self.kind, rows, now, options["max_attempts"] or settings.max_attempts)
+        by_channel = due.order_by("channel").values("channel")
+        found: Any = by_channel.annotate(due=Count("pk"), oldest=Min("created_at"))
+        channels: list[dict[str, Any]] = list(found)
         stranded = rows.stranded().count() if options.get("include_unscheduled") else 0
         if options["json"]:
-            report = {"kind": str(self.kind), "dry_run": True, "due": total, "unscheduled": stranded}
-            self.stdout.write(
-                json.dumps(report | {"channels": {row["channel"]: row["due"] for row in channels}})
-            )
-            return
+            self.say_due_to_programs(channels, stranded)
+        else:
+            self.say_due(channels, stranded, options["limit"] or settings.sweep_limit, now)
+
+    def say_due_to_programs(self, channels: list[dict[str, Any]], stranded: int) -> None:
+        report = {
+            "kind": str(self.kind),
+            "dry_run": True,
+            "due": sum(row["due"] for row in channels),
+            "unscheduled": stranded,
+            "channels": {row["channel"]: row["due"] for row in channels},
+        }
+        self.stdout.write(json.dumps(report))
+
+    def say_due(self, channels: list[dict[str, Any]], stranded: int, limit: int, now: datetime) -> None:
         for row in channels:
-            age = timesince(row["oldest"], timezone.now(), depth=1)
-            self.stdout.write(f"{row['channel']}: {row['due']} due, the oldest raised {age} ago")
+            raised = words.ago(row["oldest"], now)
+            self.stdout.write(f"{row['channel']}: {row['due']} due, the oldest raised {raised}")
+        total = sum(row["due"] for row in channels)
         unscheduled = f" and {stranded} unscheduled" if stranded else ""
         self.stdout.write(
             f"{self.kind} sweep, dry run: {total} due{unscheduled}, at most {limit} a sweep;"

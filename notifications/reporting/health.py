@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Count, Max, Q
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from .. import conf, database
+from .. import database
 from ..database import database_now
-from ..engine.heartbeat import FORGOTTEN, LATE
-from ..models import SweepKind, SweepRun, Worker
+from ..text import one_line
+from . import activity
 from .metrics import answers
 
 logger = logging.getLogger(__name__)
-
-MISSED_SWEEPS = 3
 
 
 @csrf_exempt
@@ -56,7 +53,7 @@ def checked(name: str, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return check()
     except (DatabaseError, InterfaceError) as error:
         # Why is for the log: a database's words can name hosts and users.
-        logger.warning("readiness: the check of %s failed: %s", name, " ".join(str(error).split()))
+        logger.warning("readiness: the check of %s failed: %s", name, one_line(str(error)))
         return {"ok": False}
 
 
@@ -74,36 +71,25 @@ def migrations() -> dict[str, Any]:
 
 def sweep() -> dict[str, Any]:
     """Of the kind that swept last: a site may run one of them only."""
-    settings = conf.current()
-    longest = MISSED_SWEEPS * max(settings.retry_interval, settings.process_interval)
-    last = last_sweep()
-    age: timedelta | None = database_now() - last if last else None
+    longest = activity.longest_pause()
+    last = max(activity.last_ends(), default=None)
+    age = database_now() - last if last else None
     ok = age is not None and age <= longest
-    return {"ok": ok, **waited(age), "at_most": round(longest.total_seconds())}
-
-
-def last_sweep() -> datetime | None:
-    # One look into the index for each kind; asked for both at once, it would read the whole table.
-    ends = SweepRun.objects.order_by("-ended_at").values_list("ended_at", flat=True)
-    return max((end for kind in SweepKind if (end := ends.filter(kind=kind).first())), default=None)
+    return {"ok": ok, **seconds_ago(age), "at_most": round(longest.total_seconds())}
 
 
 def workers() -> dict[str, Any]:
-    """The always-on workers' heartbeats. Not ready: there was one, it fell silent, and nobody swept since.
+    """Not ready: there was an always-on worker, it fell silent, and nobody swept since.
 
     Sites that sweep by cron have none, and a worker that was told to end is not missed.
     """
     now = database_now()
-    seen = Worker.objects.filter(seen_at__gt=now - FORGOTTEN).aggregate(
-        last=Max("seen_at"), alive=Count("pk", filter=Q(seen_at__gte=now - LATE))
-    )
-    silent = seen["last"] is not None and not seen["alive"]
-    swept = last_sweep() if silent else None
-    ok = not silent or (swept is not None and swept > seen["last"] + LATE)
-    return {"ok": ok, "alive": seen["alive"], **waited(now - seen["last"] if seen["last"] else None)}
+    found = activity.workers(now)
+    age = now - found.seen_at if found.seen_at else None
+    return {"ok": not found.went_silent(activity.last_ends()), "alive": found.alive, **seconds_ago(age)}
 
 
-def waited(age: timedelta | None) -> dict[str, int | None]:
+def seconds_ago(age: timedelta | None) -> dict[str, int | None]:
     return {"seconds_ago": None if age is None else round(max(age, timedelta(0)).total_seconds())}
 
 

@@ -1,4 +1,4 @@
-"""The notifications' part of /metrics: the snapshot of stats.py in Prometheus' terms.
+"""The notifications' part of /metrics: the snapshot in Prometheus' terms.
 
 It is read from the database at each scrape, because what happens happens in other processes.
 """
@@ -20,7 +20,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from .. import database
 from ..models import DURATIONS
-from .snapshot import EXACT_UP_TO, Attempts, Snapshot, snapshot
+from ..text import one_line
+from .figures import EXACT_UP_TO, AttemptTotals, Snapshot
+from .snapshot import snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def answers() -> bool:
     try:
         probe.ensure_connection()
     except Exception as error:
-        logger.warning("the database takes no connection: %s", " ".join(str(error).split()))
+        logger.warning("the database takes no connection: %s", one_line(str(error)))
         return False
     finally:
         probe.close()
@@ -105,7 +107,7 @@ def oldest_due(seconds: float | None = None) -> Metric:
     return GaugeMetricFamily("certctl_notification_oldest_due_seconds", text, value=seconds)
 
 
-def attempts(by_channel: Iterable[tuple[str, Attempts]] = ()) -> Metric:
+def attempts(by_channel: Iterable[tuple[str, AttemptTotals]] = ()) -> Metric:
     text = "Delivery attempts by how they ended."
     family = CounterMetricFamily("certctl_notification_attempts", text, labels=["channel", "outcome"])
     for channel, made in by_channel:
@@ -114,7 +116,7 @@ def attempts(by_channel: Iterable[tuple[str, Attempts]] = ()) -> Metric:
     return family
 
 
-def durations(by_channel: Iterable[tuple[str, Attempts]] = ()) -> Metric:
+def durations(by_channel: Iterable[tuple[str, AttemptTotals]] = ()) -> Metric:
     text = "How long delivery attempts took; without those that were interrupted or had no notifier."
     family = HistogramMetricFamily("certctl_notification_attempt_duration_seconds", text, labels=["channel"])
     for channel, made in by_channel:

@@ -1,4 +1,4 @@
-"""What the console's templates say of a time, in the words of its cells."""
+"""What the console's templates say of a time, in the words of all surfaces."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from ..admin import cells
+from ..reporting import words
 
 register = template.Library()
+register.filter("timestamp", words.timestamp)
 
 
 @register.filter
 def ago(at: datetime) -> SafeString:
-    """`3 hours ago`, with the exact time for the pointer and for programs."""
-    return cells.when(at, f"{cells.apart(at, timezone.now())} ago")
+    """`3 h ago`, with the exact time for the pointer and for programs."""
+    return cells.when(at, since(at))
 
 
 @register.filter
 def since(at: datetime) -> str:
     """The same beside the exact time."""
-    return f"{cells.apart(at, timezone.now())} ago"
+    return words.ago(at, timezone.now())

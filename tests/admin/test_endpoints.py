@@ -8,9 +8,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
-from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Outage, Requeue
+from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Requeue
 from tests.admin.conftest import LIST, As, said
-from tests.factories import ago, ahead, attempt, dead, failed, pending
+from tests.admin.outages import hold, outage
+from tests.factories import ago, attempt, dead, failed, pending
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -19,42 +20,11 @@ PAGE = LIST + "endpoints/"
 PAUSE = {
     "pause": "1",
     "channel": "Webhook",
-    "span": "30m",
+    "length": "30m",
     "why": "they move",
     "recipient": "",
     "match": "exact",
 }
-
-
-def hold(**fields: object) -> Hold:
-    defaults = {
-        "endpoint": "webhook https://hooks.example.com:443",
-        "channel": "Webhook",
-        "recipient_prefix": "https://hooks.example.com/",
-        "reason": "server",
-        "error": "HTTP 503 <b>down</b>",
-        "since": ago(minutes=9),
-        "until": ahead(minutes=3),
-    }
-    made: Hold = Hold.objects.create(**{**defaults, **fields})
-    return made
-
-
-def outage(victims: int = 3, **fields: object) -> Outage:
-    """One that is over, and its victims."""
-    defaults = {
-        "endpoint": "webhook",
-        "channel": "Webhook",
-        "reason": "server",
-        "error": "HTTP 503",
-        "since": ago(hours=2),
-        "ended_at": ago(minutes=30),
-        "died": victims,
-    }
-    for _ in range(victims):
-        attempt(dead(created_at=ago(hours=3)), started_at=ago(hours=1))
-    made: Outage = Outage.objects.create(**{**defaults, **fields})
-    return made
 
 
 def test_who_may_look_and_who_may_decide(signed_in: As, script: Script) -> None:
@@ -97,10 +67,14 @@ def test_a_hold_shows_why_since_when_until_when_and_how_many_wait(signed_in: As,
     pending(recipient="https://elsewhere.example.com/")
     response = signed_in("viewer").get(PAGE)
     [row] = response.context["rows"]
-    assert (row.state, row.waiting, row.scope) == ("held", "2", "Webhook to https://hooks.example.com/…")
+    assert (row.words.state, row.waiting, row.words.scope) == (
+        "held",
+        2,
+        "Webhook to https://hooks.example.com/…",
+    )
     markup = response.content.decode()
     assert "HTTP 503 &lt;b&gt;down&lt;/b&gt;" in markup
-    assert f"probe at {held.until:%H:%M:%S}" in markup
+    assert f"probe at {held.until:%Y-%m-%d %H:%M:%S} UTC" in markup
 
 
 @pytest.mark.parametrize(
@@ -117,7 +91,7 @@ def test_the_states_of_an_endpoint(
 ) -> None:
     hold(**fields)
     [row] = signed_in("viewer").get(PAGE).context["rows"]
-    assert row.state == state
+    assert row.words.state == state
 
 
 def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> None:
@@ -137,7 +111,7 @@ def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> Non
     ]
     assert said(client.post(PAGE, {"lift": paused.pk}, follow=True)) == ["It had ended already."]
     first, second = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert first.startswith("Paused Webhook until ")
+    assert first.startswith("Webhook paused until ")
     assert first.endswith(" Reason: they move")
     assert second == "Lifted: Webhook is not paused any more."
 
@@ -146,8 +120,8 @@ def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> Non
     ("wrong", "message"),
     [
         ({"channel": "Slak"}, "Not paused: choose a channel."),
-        ({"span": "soon"}, "Not paused: Not a duration: write 90s, 2m or 1h."),
-        ({"span": "5h"}, "Not paused: a pause is at most HOLD_LIMIT long (4:00:00), not 5:00:00"),
+        ({"length": "soon"}, "Not paused: Not a duration: write 90s, 2m or 1h."),
+        ({"length": "5h"}, "Not paused: a pause is at most HOLD_LIMIT long (4:00:00), not 5:00:00"),
         ({"recipient": "x" * 256}, "Not paused: a recipient is at most 255 characters long"),
     ],
 )

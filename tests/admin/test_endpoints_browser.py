@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from notifications.models import NotificationEvent, Outage
 from tests.admin.browser import Open, assert_accessible, assert_fits
 from tests.admin.conftest import LIST
-from tests.admin.test_endpoints import hold, outage
+from tests.admin.outages import hold, outage
 from tests.factories import ago, ahead, pending
 from tests.scripted import Script
 
@@ -29,7 +29,7 @@ def test_an_operators_night(visit: Open, script: Script) -> None:
     page.get_by_label("For how long").fill("30m")
     page.get_by_label("Why").fill("<b>they move</b>")
     page.get_by_role("button", name="Pause", exact=True).click()
-    expect(page.locator(".messagelist")).to_contain_text("Paused Webhook until")
+    expect(page.locator(".messagelist")).to_contain_text("Webhook paused until")
     expect(page.get_by_text("by superuser <b>they move</b>")).to_be_visible()
 
     page.get_by_role("button", name="End the pause: Webhook").click()

@@ -116,7 +116,7 @@ def test_a_dead_row(client: Client) -> None:
     assert cell(markup, "kind") == "ExpirationWarning"
     assert (cell(markup, "channel"), cell(markup, "recipient")) == ("Webhook", "ops@example.com")
     assert cell(markup, "certificate") == "mc-api-prod"
-    assert cell(markup, "age") == "3\xa0hours"
+    assert cell(markup, "age") == "3 h"
     assert f'title="{timezone.localtime(event.created_at):%Y-%m-%d %H:%M:%S} UTC"' in markup
     assert cell(markup, "retry") == "Retry 5/5"
     assert cell(markup, "problem") == "HTTP 503: upstream is down"
@@ -136,11 +136,11 @@ def test_every_relative_time_has_the_exact_one_as_its_title(client: Client) -> N
         times = re.findall(
             r'<time datetime="\S+" title="\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC">(.*?)</time>', markup
         )
-        assert {"3\xa0hours", "3\xa0hours ago"} & set(times), address
+        assert {"3 h", "3 h ago"} & set(times), address
     groups = client.get(LIST + "?status=dead").content.decode().split('id="nf-list"')[0]
-    assert ">3\xa0hours ago</time>" in groups
+    assert ">3 h ago</time>" in groups
     assert "first <time" in groups
-    assert ">2\xa0days ago</time>" in groups
+    assert ">2 days ago</time>" in groups
 
 
 def test_a_row_that_died_on_its_first_attempt(client: Client) -> None:
@@ -153,9 +153,9 @@ def test_a_row_that_died_on_its_first_attempt(client: Client) -> None:
     [
         (
             lambda: failed(retry_count=2, due_at=ahead(minutes=3, seconds=30)),
-            "Retry 2/5 next in 3\xa0minutes",
+            "Retry 2/5 next in 3 min",
         ),
-        (lambda: failed(due_at=ahead(seconds=30)), "Retry 1/5 next in less than a minute"),
+        (lambda: failed(due_at=ahead(hours=2, minutes=5)), "Retry 1/5 next in 2 h"),
         (lambda: failed(), "Retry 1/5 due now"),
         (lambda: leased(), "Retry 1/5 attempt running"),
         (lambda: stranded(), "Retry 0/5 not scheduled"),

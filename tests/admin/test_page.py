@@ -42,8 +42,8 @@ def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> No
     attempt(event, "sent", number=1, started_at=ago(minutes=20), channel="Slack")
     NotificationEvent.objects.filter(pk=event.pk).update(status="sent", sent_at=ago(minutes=20))
     raised, first, second, requeue, third = story(client, event)
-    assert (raised.title, raised.text) == ("Raised", "api.example.com expires")
-    assert first.title == "Attempt 1: transient"
+    assert (raised.entry.what, raised.entry.detail) == ("Raised", "api.example.com expires")
+    assert first.entry.what == "Attempt 1: transient"
     assert first.facts == [
         ("Duration", "312 ms"),
         ("Provider status", 503),
@@ -51,39 +51,39 @@ def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> No
         ("Worker", "w:1"),
     ]
     assert ("Duration", "1.2 s") in second.facts
-    assert second.text == "gone: " + "x" * 1900
-    assert requeue.title == "Requeued by bob via cli"
+    assert second.entry.detail == "gone: " + "x" * 1900
+    assert requeue.entry.sentence == "Requeued by bob via cli"
     assert requeue.facts == [("Wiped status", "dead"), ("Wiped retry count", 4)]
-    assert requeue.text == "Wiped error: HTTP 503: upstream is down"
-    assert (third.title, third.tone) == ("Attempt 1: sent", "sent")
+    assert requeue.entry.detail == "Wiped error: HTTP 503: upstream is down"
+    assert (third.entry.what, third.tone) == ("Attempt 1: sent", "sent")
     assert ("Channel", "Slack") in third.facts, "another channel than the notification's is worth telling"
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: failed(due_at=ahead(minutes=4, seconds=30)), "next in 4\xa0minutes"),
+        (lambda: failed(due_at=ahead(minutes=4, seconds=30)), "next in 4 min"),
         (lambda: pending(), "with the next sweep"),
         (lambda: leased(), "attempt running"),
     ],
 )
 def test_the_timeline_ends_with_what_comes_next(client: Client, make: Any, words: str) -> None:
     event = make()
-    assert story(client, event)[-1].title == "Next attempt"
+    assert story(client, event)[-1].entry.what == "Next attempt"
     assert words in client.get(url("change", event)).content.decode()
 
 
 def test_a_dead_notification_waits_for_a_person(client: Client) -> None:
-    assert "a person decides" in story(client, dead())[-1].title
+    assert "a person decides" in story(client, dead())[-1].entry.what
 
 
 def test_a_long_history_is_cut_to_the_newest(client: Client) -> None:
     event = dead(created_at=ago(days=9))
     for n in range(105):
         attempt(event, number=n + 1, started_at=event.created_at + timedelta(minutes=n))
-    _, cut, oldest, *_ = story(client, event)
-    assert "Earlier entries are not shown" in cut.title
-    assert oldest.title == "Attempt 6: transient"
+    _, earlier, oldest, *_ = story(client, event)
+    assert "Earlier entries are not shown" in earlier.entry.what
+    assert oldest.entry.what == "Attempt 6: transient"
 
 
 def test_everything_from_outside_is_text(client: Client) -> None:

@@ -21,8 +21,7 @@ from notifications.models import Hold
 from tests import factories
 from tests.admin.browser import FLAGS, chromium
 from tests.api.conftest import PERMISSIONS, make_user
-from tests.reporting.tallied import tally
-from tests.reporting.test_snapshot import swept
+from tests.reporting.rows import swept, tally
 
 OPERATIONS = {
     ("get", "/api/v1/notifications"),

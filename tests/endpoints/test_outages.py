@@ -73,8 +73,8 @@ def spent() -> dict[str, int]:
     }
 
 
-def pause_all(time: Time, span: timedelta = timedelta(hours=1), **options: Any) -> Hold:
-    return holds.pause("Webhook", span=span, limit=LIMIT, by="ada", **options)
+def pause_all(time: Time, length: timedelta = timedelta(hours=1), **options: Any) -> Hold:
+    return holds.pause("Webhook", length=length, limit=LIMIT, by="ada", **options)
 
 
 # Up to the limit, and no longer
@@ -117,7 +117,7 @@ def test_a_longer_one_dead_letters(script: Script, time: Time, error: Exception)
 
 def test_a_pause_costs_no_attempt_and_its_end_lets_all_go(script: Script, time: Time) -> None:
     raise_many(time)
-    pause_all(time, span=timedelta(hours=4))
+    pause_all(time, length=timedelta(hours=4))
     time.sweep_until(timedelta(hours=3, minutes=59), every=timedelta(minutes=20))
     assert (spent()["untouched"], script.messages) == (ROWS, [])
     time.sweep_until(timedelta(hours=4, minutes=1))
@@ -127,7 +127,7 @@ def test_a_pause_costs_no_attempt_and_its_end_lets_all_go(script: Script, time: 
 def test_after_a_pause_the_attempts_are_spent_as_ever(script: Script, time: Time) -> None:
     script.otherwise = PermanentError("HTTP 400")
     raise_many(time)
-    pause_all(time, span=timedelta(hours=4))
+    pause_all(time, length=timedelta(hours=4))
     time.sweep_until(timedelta(hours=4, minutes=1), every=timedelta(minutes=20))
     assert spent()["dead"] == ROWS
 
@@ -200,16 +200,16 @@ def test_a_pause_also_stops_what_was_handed_to_a_task_engine(script: Script, tim
     assert EVENTS.get().leased_until is None
 
 
-@pytest.mark.parametrize("span", [timedelta(0), LIMIT + timedelta(seconds=1)])
-def test_a_pause_is_never_longer_than_the_limit(time: Time, span: timedelta) -> None:
+@pytest.mark.parametrize("length", [timedelta(0), LIMIT + timedelta(seconds=1)])
+def test_a_pause_is_never_longer_than_the_limit(time: Time, length: timedelta) -> None:
     with pytest.raises(ValueError, match="at most HOLD_LIMIT"):
-        pause_all(time, span=span)
+        pause_all(time, length=length)
 
 
 def test_pausing_again_moves_the_end_but_not_past_the_limit(time: Time) -> None:
-    first = pause_all(time, span=timedelta(hours=1))
+    first = pause_all(time, length=timedelta(hours=1))
     Hold.objects.update(since=ago(hours=3))
-    again = pause_all(time, span=timedelta(hours=3))
+    again = pause_all(time, length=timedelta(hours=3))
     assert again.pk == first.pk
     assert timedelta(minutes=59) < again.until - time.now < timedelta(minutes=61)
 

@@ -218,12 +218,12 @@ def storied() -> NotificationEvent:
 def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent) -> None:
     out = run("show", storied.pk).out
     told = [
-        "raised",
-        "attempt 1: permanent (auth, status 401) after 12 ms by worker-1:1",
+        "Raised\n",
+        "Attempt 1: permanent (duration: 12 ms, provider status: 401, reason: auth, worker: worker-1:1)",
         factories.REFUSED,
-        "requeued by alice via admin; it was dead, retried 0 times",
-        "wiped",
-        "attempt 1: sent (status 200)",
+        "Requeued by alice via admin (wiped status: dead, wiped retry count: 0)",
+        "Wiped error: wiped",
+        "Attempt 1: sent (duration: 12 ms, provider status: 200",
     ]
     places = [out.index(part) for part in told]
     assert places == sorted(places)
@@ -240,8 +240,8 @@ def test_show_for_programs(run: Run, storied: NotificationEvent) -> None:
 def test_show_tells_of_escalations(run: Run) -> None:
     died, raised = factories.dead(channel="Slack"), factories.pending(channel="Email")
     Escalation.objects.create(notification=died, raised=raised, at=ago(seconds=1))
-    assert f"escalated as notification {raised.pk}" in run("show", died.pk).out
-    assert f"in place of notification {died.pk}, which died on Slack" in run("show", raised.pk).out
+    assert f"Escalated (as: {raised.pk})" in run("show", died.pk).out
+    assert f"dead letter (in place of: {died.pk}, died on: Slack)" in run("show", raised.pk).out
     shown = [run("show", event.pk, "--json").json for event in (died, raised)]
     assert [event["escalated_to"] for event in shown] == [raised.pk, None]
     assert [event["escalation_of"] for event in shown] == [None, died.pk]
@@ -250,10 +250,11 @@ def test_show_tells_of_escalations(run: Run) -> None:
 @pytest.mark.parametrize(
     ("event", "last"),
     [
-        (lambda: factories.failed(due_at=ahead(minutes=5)), "due again"),
-        (lambda: factories.leased(), "until then a worker has it in hand"),
-        (lambda: factories.sent(created_at=ago(hours=1)), "sent"),
-        (lambda: factories.pending(), "raised"),
+        (lambda: factories.failed(due_at=ahead(minutes=5, seconds=30)), "Next attempt (when: next in 5 min)"),
+        (lambda: factories.leased(), "Next attempt (when: attempt running)"),
+        (lambda: factories.sent(created_at=ago(hours=1)), "Sent"),
+        (lambda: factories.dead(), "Dead letter: retrying is over, and a person decides"),
+        (lambda: factories.pending(), "Next attempt (when: with the next sweep)"),
     ],
 )
 def test_show_ends_with_what_comes_next(run: Run, event: Any, last: str) -> None:

@@ -11,7 +11,7 @@ from notifications.models import Hold
 from tests import factories
 from tests.factories import ago
 from tests.management.conftest import Run
-from tests.reporting.test_snapshot import held
+from tests.reporting.rows import held
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -30,9 +30,9 @@ def test_pause_see_and_lift(run: Run, script: Script) -> None:
     assert (listed["number"], listed["state"], listed["waiting"]) == (hold.pk, "paused", 1)
     assert listed["why"] == f"by {hold.by}: they move"
     assert "they move" in run("holds").out
-    assert run("lift", str(hold.pk)).out == "Webhook lifted\n"
+    assert run("lift", str(hold.pk)).out == "Webhook is not paused any more\n"
     assert delivery.send_pending().sent == 1
-    assert run("holds").out == "every endpoint is open\n"
+    assert run("holds").out == "Every endpoint is open.\n"
 
 
 def test_one_host_is_paused(run: Run, script: Script) -> None:
@@ -42,6 +42,14 @@ def test_one_host_is_paused(run: Run, script: Script) -> None:
     assert scope == "Webhook to https://a.example/…"
     delivery.send_pending()
     assert script.ids == [kept.pk]
+
+
+def test_a_recipient_does_not_command_the_terminal(run: Run, script: Script) -> None:
+    evil = "\x1b[2Jhttps://a.example/"
+    paused = run("pause", "Webhook", evil).out
+    lifted = run("lift", str(Hold.objects.get().pk)).out
+    assert paused.startswith("Webhook to \N{REPLACEMENT CHARACTER}[2Jhttps://a.example/ paused until ")
+    assert "\x1b" not in paused + lifted
 
 
 def test_lifting_a_hold_lets_its_probe_go(run: Run, script: Script) -> None:

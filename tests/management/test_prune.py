@@ -13,8 +13,7 @@ from notifications.models import DeliveryAttempt, NotificationEvent, Reading, Re
 from tests import factories
 from tests.factories import ago
 from tests.management.conftest import Run
-from tests.reporting.tallied import tally
-from tests.reporting.test_snapshot import swept, this_hour
+from tests.reporting.rows import swept, tally, this_hour
 
 pytestmark = pytest.mark.django_db
 

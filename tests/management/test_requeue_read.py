@@ -170,7 +170,7 @@ def test_read_marks_the_sent_as_seen_and_dismisses_the_dead(run: Run) -> None:
     assert statuses([sent, dead]) == ["read", "read"]
     records = Reading.objects.order_by("status").values_list("status", "by", "via", "reason")
     assert list(records) == [(was, getpass.getuser(), "cli", "known") for was in ("dead", "sent")]
-    assert "dismissed by" in run("show", dead.pk).out
+    assert "Dismissed by" in run("show", dead.pk).out
 
 
 @pytest.mark.parametrize("event", [factories.pending, factories.failed, factories.read])

@@ -24,9 +24,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 import notifications
 from notifications.api.models import ApiToken
-from notifications.api.serializers import EVENT_FIELDS
 from notifications.management.commands.mcp_server import address
 from notifications.models import NotificationEvent, Requeue
+from notifications.reporting.contract import EVENT as EVENT_FIELDS
 from tests import factories
 from tests.api.conftest import make_user
 

@@ -16,7 +16,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 
 from tests.reporting.promtool import promtool, systemd_analyze
-from tests.reporting.test_metrics import NAMES
+from tests.reporting.scraped import NAMES
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"

@@ -12,13 +12,8 @@ from django.test import Client
 from django.utils import timezone
 
 from notifications.models import SweepRun, Worker
-
-COUNTS = ("claimed", "sent", "rescheduled", "dead", "no_notifier", "released")
-
-
-def swept(age: timedelta, kind: str = "retry") -> None:
-    end = timezone.now() - age
-    SweepRun.objects.create(kind=kind, started_at=end, ended_at=end, worker="w", **dict.fromkeys(COUNTS, 0))
+from tests.factories import ago
+from tests.reporting.rows import swept
 
 
 def readiness(client: Client, status: int) -> dict[str, Any]:
@@ -41,37 +36,37 @@ def test_alive_needs_no_database(client: Client) -> None:
 def test_ready_after_a_recent_sweep_of_either_kind(client: Client, settings: Any) -> None:
     settings.NOTIFICATIONS = {**settings.NOTIFICATIONS, "RETRY_INTERVAL": 60, "PROCESS_INTERVAL": 30}
     assert readiness(client, 503)["sweep"] == {"ok": False, "seconds_ago": None, "at_most": 180}
-    swept(timedelta(minutes=4))
+    swept("retry", ago(minutes=4))
     assert 239 <= readiness(client, 503)["sweep"]["seconds_ago"] <= 250
-    swept(timedelta(minutes=1), kind="pending")
+    swept("pending", ago(minutes=1))
     assert all(check["ok"] for check in readiness(client, 200).values())
 
 
-def heard_of(age: timedelta, name: str = "host:1") -> None:
+def seen(age: timedelta, name: str = "host:1") -> None:
     Worker.objects.create(name=name, started_at=timezone.now(), seen_at=timezone.now() - age)
 
 
 @pytest.mark.django_db
 def test_a_site_that_sweeps_by_cron_is_ready_without_workers(client: Client) -> None:
-    swept(timedelta(minutes=1))
+    swept("retry", ago(minutes=1))
     assert readiness(client, 200)["workers"] == {"ok": True, "alive": 0, "seconds_ago": None}
 
 
 @pytest.mark.django_db
 def test_ready_while_a_worker_lives_and_not_when_the_last_one_fell_silent(client: Client) -> None:
-    swept(timedelta(minutes=3))
-    heard_of(timedelta(minutes=2))
+    swept("retry", ago(minutes=3))
+    seen(timedelta(minutes=2))
     found = readiness(client, 503)
     assert (found["sweep"]["ok"], found["workers"]["ok"], found["workers"]["alive"]) == (True, False, 0)
     assert 119 <= found["workers"]["seconds_ago"] <= 130
-    heard_of(timedelta(seconds=3), "host:2")
+    seen(timedelta(seconds=3), "host:2")
     assert readiness(client, 200)["workers"]["alive"] == 1
 
 
 @pytest.mark.django_db
 def test_a_silent_worker_is_not_missed_where_another_sweeps_or_after_a_day(client: Client) -> None:
-    heard_of(timedelta(minutes=5))
-    swept(timedelta(minutes=1))
+    seen(timedelta(minutes=5))
+    swept("retry", ago(minutes=1))
     assert readiness(client, 200)["workers"]["ok"]
     SweepRun.objects.update(ended_at=timezone.now() - timedelta(minutes=5, seconds=5))
     assert not readiness(client, 503)["workers"]["ok"]
@@ -81,7 +76,7 @@ def test_a_silent_worker_is_not_missed_where_another_sweeps_or_after_a_day(clien
 
 @pytest.mark.django_db
 def test_not_ready_while_a_migration_is_missing(client: Client) -> None:
-    swept(timedelta(0))
+    swept("retry", ago())
     MigrationRecorder(connection).record_unapplied("notifications_api", "0001_initial")
     assert readiness(client, 503)["migrations"] == {"ok": False, "missing": 1}
 

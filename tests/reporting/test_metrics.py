@@ -7,57 +7,18 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django.test import Client
 from prometheus_client.core import CollectorRegistry
-from prometheus_client.parser import text_string_to_metric_families
 
 from notifications.models import AttemptOutcome, NotificationEvent, Status
 from notifications.reporting import metrics
 from notifications.reporting import snapshot as stats
+from notifications.reporting.parts import AsOf
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
 from tests.reporting.promtool import promtool
-from tests.reporting.tallied import tally
-from tests.reporting.test_snapshot import WEBHOOK, swept
-
-NAMES = {
-    "certctl_notification_dead_total": "counter",
-    "certctl_notifications": "gauge",
-    "certctl_notifications_stranded": "gauge",
-    "certctl_notification_oldest_due_seconds": "gauge",
-    "certctl_notification_attempts_total": "counter",
-    "certctl_notification_attempt_duration_seconds": "histogram",
-    "certctl_notification_last_sweep_timestamp_seconds": "gauge",
-}
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def page() -> str:
-    response = Client().get("/metrics")
-    assert response.status_code == 200
-    return response.content.decode()
-
-
-def samples(text: str) -> Samples:
-    """What a scrape of the page reads, of ours."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.startswith("certctl_")
-    }
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found[name, frozenset(labels.items())]
-
-
-def names(text: str) -> dict[str, str]:
-    """The type of each of our metrics, by the name as it stands in the page."""
-    types = (line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE certctl_"))
-    return dict(types)
+from tests.reporting.rows import WEBHOOK, swept, tally
+from tests.reporting.scraped import NAMES, names, page, samples, value
 
 
 @pytest.mark.django_db
@@ -131,21 +92,21 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
 @pytest.mark.parametrize(
     ("part", "missing"),
     [
-        ("_counts", {"certctl_notification_dead_total", "certctl_notifications"}),
-        ("_stranded", {"certctl_notifications_stranded"}),
-        ("_oldest_due", {"certctl_notification_oldest_due_seconds"}),
-        ("_last_sweeps", {"certctl_notification_last_sweep_timestamp_seconds"}),
+        ("counts", {"certctl_notification_dead_total", "certctl_notifications"}),
+        ("stranded", {"certctl_notifications_stranded"}),
+        ("oldest_due", {"certctl_notification_oldest_due_seconds"}),
+        ("last_sweeps", {"certctl_notification_last_sweep_timestamp_seconds"}),
         (
-            "_attempts",
+            "attempts",
             {"certctl_notification_attempts_total", "certctl_notification_attempt_duration_seconds"},
         ),
-        ("_dead_by_channel", set()),
+        ("dead_by_channel", set()),
     ],
 )
 def test_a_failing_query_leaves_its_metric_out(
     part: str, missing: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(moment: stats.Moment) -> dict[str, Any]:
+    def fails(as_of: AsOf) -> dict[str, Any]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")
         return {}

@@ -11,10 +11,10 @@ from django.db import connection, connections, transaction
 from django.test import Client
 
 from notifications.models import NotificationEvent
-from notifications.reporting import metrics
+from notifications.reporting import metrics, parts
 from notifications.reporting import snapshot as stats
 from tests import factories
-from tests.reporting.test_metrics import names, page
+from tests.reporting.scraped import names, page
 
 
 @pytest.mark.django_db
@@ -34,7 +34,7 @@ def test_it_leaves_the_callers_transaction_as_it_was() -> None:
 
 @pytest.mark.django_db
 def test_beyond_what_is_counted_exactly_the_planner_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "EXACT_UP_TO", 50)
+    monkeypatch.setattr(parts, "EXACT_UP_TO", 50)
     NotificationEvent.objects.bulk_create(
         NotificationEvent(id=str(n), status="dead" if n < 50 else "sent", type="t", channel="c", message="m")
         for n in range(1050)
@@ -50,8 +50,8 @@ def test_beyond_what_is_counted_exactly_the_planner_estimates(monkeypatch: pytes
 
 @pytest.mark.django_db
 def test_an_estimate_is_never_less_than_what_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "EXACT_UP_TO", 5)
-    monkeypatch.setattr(stats, "_estimate", lambda rows: 0)
+    monkeypatch.setattr(parts, "EXACT_UP_TO", 5)
+    monkeypatch.setattr(parts, "_estimate", lambda rows: 0)
     for _ in range(9):
         factories.sent()
     assert (stats.snapshot().counts or {})["sent"] == 6

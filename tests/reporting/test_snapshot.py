@@ -14,38 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifications import delivery
-from notifications.models import AGES, Hold, NotificationEvent, Status, SweepRun
+from notifications.models import AGES, NotificationEvent, Status
+from notifications.reporting import parts
 from notifications.reporting import snapshot as stats
+from notifications.reporting.figures import Snapshot, quantile
+from notifications.reporting.parts import AsOf
 from tests import factories
 from tests.factories import ago, ahead
 from tests.fixtures import Configure
-from tests.reporting.tallied import tally
+from tests.reporting.rows import WEBHOOK, held, swept, tally, this_hour
 from tests.scripted import Script
 
-WEBHOOK = {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}
-EMPTY_PARTS = [name for name in stats.Snapshot.__slots__ if name not in ("at", "estimated")]
+EMPTY_PARTS = [name for name in Snapshot.__slots__ if name not in ("at", "estimated")]
 
 pytestmark = pytest.mark.django_db
-
-
-def swept(kind: str, ended_at: datetime) -> SweepRun:
-    counts = dict.fromkeys(("claimed", "sent", "rescheduled", "dead", "no_notifier", "released"), 0)
-    run: SweepRun = SweepRun.objects.create(
-        kind=kind, started_at=ended_at, ended_at=ended_at, worker="w", **counts
-    )
-    return run
-
-
-def held(endpoint: str, **values: Any) -> Hold:
-    defaults = {"channel": "Webhook", "reason": "auth", "error": "HTTP 401", "since": ago(hours=1)}
-    hold: Hold = Hold.objects.create(
-        **{"endpoint": endpoint, "until": ahead(minutes=5), **defaults, **values}
-    )
-    return hold
-
-
-def this_hour() -> datetime:
-    return timezone.now().replace(minute=0, second=0, microsecond=0)
 
 
 def test_an_empty_database_has_a_zero_for_everything(configure: Configure) -> None:
@@ -186,16 +168,15 @@ def test_bad_settings_leave_the_numbers(configure: Configure) -> None:
 
 @pytest.mark.parametrize("part", stats.PARTS, ids=lambda part: part.__name__)
 def test_a_failing_part_is_left_out_and_takes_no_other_with_it(
-    part: Callable[[stats.Moment], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    part: Callable[[AsOf], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(moment: stats.Moment) -> dict[str, Any]:
+    def fails(as_of: AsOf) -> dict[str, Any]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")
         return {}
 
-    expected = part(stats.Moment(timezone.now()))
-    parts = [fails if p is part else p for p in stats.PARTS]
-    monkeypatch.setattr(stats, "PARTS", parts)
+    expected = part(AsOf(timezone.now()))
+    monkeypatch.setattr(stats, "PARTS", [fails if p is part else p for p in stats.PARTS])
     shown = stats.snapshot()
     missing = {name for name in EMPTY_PARTS if getattr(shown, name) is None}
     assert missing == set(expected) - {"estimated"}
@@ -207,20 +188,20 @@ def test_without_a_database_every_part_is_missing(monkeypatch: pytest.MonkeyPatc
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(stats, "database_now", away)
-    assert stats.snapshot() == stats.Snapshot()
+    assert stats.snapshot() == Snapshot()
     assert stats.summary(stats.snapshot()) == {}
 
 
 def test_no_part_begins_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "ALL_SECONDS", -1.0)
+    monkeypatch.setattr(parts, "ALL_SECONDS", -1.0)
     shown = stats.snapshot()
-    assert shown == stats.Snapshot(at=shown.at)
+    assert shown == Snapshot(at=shown.at)
 
 
 def test_a_scrape_leaves_out_what_it_does_not_show() -> None:
     shown = stats.snapshot(details=False)
-    moment = stats.Moment(timezone.now())
-    details = {name for part in stats.DETAILS for name in part(moment)}
+    as_of = AsOf(timezone.now())
+    details = {name for part in stats.DETAILS for name in part(as_of)}
     assert {name for name in EMPTY_PARTS if getattr(shown, name) is None} == details
 
 
@@ -248,14 +229,14 @@ def test_it_asks_a_bounded_number_of_questions(configure: Configure) -> None:
 
 
 def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
-    assert stats.quantile(0.5, [0] * len(AGES), 0) is None
-    assert stats.quantile(0.5, [0] * len(AGES), 7) == AGES[-1]
+    assert quantile(0.5, [0] * len(AGES), 0) is None
+    assert quantile(0.5, [0] * len(AGES), 7) == AGES[-1]
 
 
 @given(st.lists(st.integers(0, 1000), min_size=len(AGES), max_size=len(AGES)), st.integers(0, 1000))
 def test_quantiles_lie_in_the_bucket_that_holds_them_and_in_order(counts: list[int], beyond: int) -> None:
     total = sum(counts) + beyond
-    found = [stats.quantile(q / 20, counts, total) for q in range(1, 21)]
+    found = [quantile(q / 20, counts, total) for q in range(1, 21)]
     if not total:
         assert found == [None] * 20
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
 from io import StringIO
 from typing import Any
 
@@ -12,14 +14,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 
-from notifications.mcp import certctl_notification_stats
+from notifications.mcp import certctl_get_notification, certctl_notification_stats
+from notifications.models import Escalation, Hold, NotificationEvent, SweepRun, Worker
+from notifications.reporting import words
+from notifications.reporting.contract import EVENT
+from notifications.reporting.held import HoldWords
+from notifications.reporting.held import in_words as held_words
+from notifications.reporting.timeline import plain, timeline
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
-from tests.reporting.tallied import tally
-from tests.reporting.test_metrics import page, samples, value
-from tests.reporting.test_snapshot import WEBHOOK, swept, this_hour
+from tests.reporting.rows import WEBHOOK, held, swept, tally, this_hour
+from tests.reporting.scraped import page, samples, value
 
 COUNTS = {"pending": 3, "failed": 4, "sent": 5, "dead": 6, "read": 7}
 STRANDED = 1
@@ -118,3 +126,144 @@ def test_they_agree_on_all_else_too(staff: Client) -> None:
     assert text.count("20 delivered</span>") == text.count("9 failed attempts</span>") == 2
     assert answer["notifications_dead_by_channel"] == {"Slack": 6, "Email": 0}
     assert 'status=dead&amp;channel=Slack">6</a>' in text
+
+
+# Words
+
+
+def in_words(staff: Client, page: str) -> str:
+    """What a page of the console says, as plain text in one line."""
+    markup = staff.get(f"/admin/notifications/notificationevent/{page}").content.decode()
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def typed(*arguments: str) -> str:
+    """What the command line says to a person."""
+    out = StringIO()
+    call_command("notifications", *arguments, "--no-color", stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def storied(staff: Client) -> NotificationEvent:
+    """Something of everything that can happen to a notification."""
+    event = factories.dead(created_at=ago(hours=9, minutes=10), dedup_key="k", retry_count=1)
+    factories.attempt(event, started_at=ago(hours=8, minutes=10), status_code=503, duration_ms=1250)
+    event.requeues.create(by="ada", via="cli", at=ago(hours=7), status="dead", retry_count=4, reason="fixed")
+    factories.attempt(event, "permanent", number=2, started_at=ago(hours=6), error="HTTP 404: gone")
+    event.readings.create(by="", via="api", at=ago(hours=5), status="dead", reason="known")
+    Escalation.objects.create(notification=event, raised=factories.pending(), at=ago(hours=4))
+    return event
+
+
+def test_the_page_and_the_shell_tell_the_same_story(staff: Client, storied: NotificationEvent) -> None:
+    page, shell = in_words(staff, f"{storied.pk}/change/"), typed("show", storied.pk)
+    now = timezone.now()
+    told = timeline(storied, now)
+    assert [str(entry.kind) for entry in told] == [
+        "raised",
+        "attempt",
+        "requeue",
+        "attempt",
+        "reading",
+        "escalation",
+        "next",
+    ]
+    for entry in told:
+        for text in (page, shell):
+            assert entry.sentence in text
+            assert entry.detail in text
+            assert entry.at is None or words.timestamp(entry.at) in text
+        for label, fact in entry.facts:
+            assert f"{label} {fact}" in page
+            assert f"{label.lower()}: {plain(fact)}" in shell
+    for label, text in words.facts(storied, 5, now):
+        assert text in page
+        assert re.search(rf"^{label} +{re.escape(text)}$", shell, re.MULTILINE)
+
+
+def test_programs_are_told_the_same_of_one_notification(staff: Client, storied: NotificationEvent) -> None:
+    over_http = staff.get(f"/api/v1/notifications/{storied.pk}").json()
+    shell = json.loads(typed("show", storied.pk, "--json"))
+    assistant = certctl_get_notification.__wrapped__(storied.pk).model_dump(mode="json")
+    assert {name: shell[name] for name in over_http} == over_http
+    for name in (*EVENT, "attempts"):
+        assert to_the_second(assistant[name]) == to_the_second(over_http[name])
+
+
+def to_the_second(value: Any) -> Any:
+    """Times without the fractions that one library writes and another does not."""
+    return json.loads(re.sub(r"(T\d\d:\d\d:\d\d)(\.\d+)?Z", r"\1Z", json.dumps(value)))
+
+
+def test_lists_say_the_same_of_a_row(staff: Client) -> None:
+    event = factories.dead(created_at=ago(hours=3, minutes=5), retry_count=2, last_error="HTTP 503:\n\tdown")
+    page = in_words(staff, "?status=dead")
+    (row,) = [line for line in typed("list").splitlines() if line.startswith(event.pk)]
+    for said in ("3/5", "HTTP 503: down", "3 h"):
+        assert said in row
+        assert said in page
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"until": ago(minutes=1)},
+        {"since": ago(hours=50)},
+        {"reason": "paused", "by": "ada", "error": "they move"},
+        {"reopened_at": ago(minutes=1)},
+    ],
+    ids=["held", "its probe is due", "past the limit", "paused", "recovering"],
+)
+def test_a_hold_is_the_same_everywhere(staff: Client, fields: dict[str, Any]) -> None:
+    hold = held("slack", **{"channel": "slack", "error": "HTTP 401: no", **fields})
+    factories.pending(channel="Slack")
+    said = in_words_of(hold)
+    listed = typed("holds")
+    row = json.loads(typed("holds", "--json"))[0]
+    page = in_words(staff, "endpoints/")
+    assert (row["state"], row["scope"], row["why"], row["waiting"]) == (said.state, said.scope, said.why, 1)
+    for words_of_it in (said.scope, said.state, said.until, hold.error):
+        assert words_of_it in listed
+        assert words_of_it in page
+    shown = {"REST": rest(staff)["holds"], "shell": shell()["holds"]}
+    if hold.reopened_at:
+        assert shown == {"REST": [], "shell": []}
+        assert "✓ Open" in in_words(staff, "dashboard/")
+        return
+    assert [found["state"] for found in (*shown["REST"], *shown["shell"])] == [said.state] * 2
+    assert f"Slack ✕ {said.state.capitalize()} , {said.until}: slack, {said.cause}" in in_words(
+        staff, "dashboard/"
+    )
+    for text in (said.state, said.until, said.why):
+        assert text in typed("stats")
+
+
+def in_words_of(hold: Hold) -> HoldWords:
+    return held_words(hold, timezone.now(), timedelta(hours=4))
+
+
+def test_the_sweeps_are_the_same_everywhere(staff: Client) -> None:
+    run = swept("pending", ago(minutes=7, seconds=5))
+    said = words.sweep(run, timezone.now())
+    assert f"Pending : {said}" in in_words(staff, "dashboard/")
+    assert f"Last pending sweep: {said}." in typed("stats")
+
+
+def test_a_worker_that_fell_silent_is_told_everywhere(staff: Client) -> None:
+    Worker.objects.create(name="w:1", started_at=ago(hours=1), seen_at=ago(minutes=3, seconds=5))
+    SweepRun.objects.update(ended_at=ago(minutes=4))
+    swept("pending", ago(minutes=4))
+    said = "The always-on worker was last seen 3 min ago, and nobody has swept since. "
+    assert said in in_words(staff, "dashboard/")
+    assert said in typed("stats")
+    assert not staff.get("/readyz").json()["checks"]["workers"]["ok"]
+
+
+def test_a_stalled_sweep_is_told_everywhere(staff: Client) -> None:
+    SweepRun.objects.update(ended_at=ago(minutes=20, seconds=5))
+    said = "Nothing is being delivered: the last sweep ended 20 min ago. "
+    for text in (in_words(staff, "dashboard/"), in_words(staff, ""), typed("stats")):
+        assert said in text
+    assert staff.get("/readyz").status_code == 503

@@ -12,13 +12,23 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
+from django.utils import timezone
 
 from notifications import conf
+from notifications.database import database_now
 from notifications.management import arguments, changing, display, holding, pruning, trial
-from notifications.management.cli import Progress, count, one_line_errors, stop_on_signals, terminal
+from notifications.management.cli import (
+    Progress,
+    configured,
+    count,
+    one_line_errors,
+    stop_on_signals,
+    terminal,
+)
 from notifications.models import NotificationEvent, NotificationQuerySet, Status
 from notifications.models.fields import READABLE, REQUEUEABLE
 from notifications.reporting import snapshot as stats
+from notifications.reporting.contract import EVENT, fields
 
 VIA = "cli"
 PRUNABLE = (Status.SENT, Status.READ)
@@ -144,7 +154,7 @@ class Command(BaseCommand):
         if known is None:
             self.stderr.write(f"warning: the channel {event.channel} has no notifier")
         if options["json"]:
-            self.say_json({**display.fields(event, display.EVENT), "created": created})
+            self.say_json({**fields(event, EVENT), "created": created})
         else:
             self.stdout.write(f"{event.pk} raised" if created else f"{event.pk} had been raised before")
 
@@ -153,13 +163,13 @@ class Command(BaseCommand):
         found = list(rows.order_by("-created_at", "-id")[: limit + 1])
         shown = found[:limit]
         if options["json"]:
-            self.say_json([display.fields(event, display.EVENT) for event in shown])
+            self.say_json([fields(event, EVENT) for event in shown])
             return
         if not shown:
             self.stdout.write("nothing matches")
             return
         screen = self.screen(options)
-        display.show_list(screen, shown, conf.current().max_attempts)
+        display.show_list(screen, shown, conf.current().max_attempts, database_now())
         if len(found) > limit:
             screen.line(f"The newest {limit}; there are more (--limit).", "dim")
 
@@ -170,7 +180,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.say_json(display.whole(event))
         else:
-            display.show_event(self.screen(options), event, conf.current().max_attempts)
+            display.show_event(self.screen(options), event, conf.current().max_attempts, database_now())
 
     def do_requeue(self, options: dict[str, Any]) -> None:
         change = partial(NotificationQuerySet.requeue, by=operator(), via=VIA, reason=options["reason"])
@@ -186,16 +196,13 @@ class Command(BaseCommand):
         if options["json"]:
             self.say_json(stats.summary(shown))
         else:
-            display.show_stats(self.screen(options), shown)
+            display.show_stats(self.screen(options), shown, shown.at or timezone.now())
         if shown.counts is None:
             raise CommandError("the notifications could not be counted; the log says why")
 
     def do_test(self, options: dict[str, Any]) -> None:
         settings = conf.current()
-        channel = settings.channel(options["channel"])
-        if channel is None:
-            known = ", ".join(settings.channels) or "none"
-            raise CommandError(f"the channel {options['channel']} is not configured; configured: {known}")
+        channel = configured(settings, options["channel"])
         tried = trial.send(channel, options["recipient"], options["message"], options["type"], settings)
         self._say_tried(tried, options)
         if tried.error:
@@ -204,7 +211,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
 
     def do_holds(self, options: dict[str, Any]) -> None:
-        holding.show(self.screen(options), as_one_line=options["json"])
+        holding.show(self.screen(options), for_programs=options["json"])
 
     def do_pause(self, options: dict[str, Any]) -> None:
         holding.pause(self.screen(options), options, by=operator())

@@ -1,0 +1,129 @@
+"""What people read of a time, a count, a notification and a sweep: each said here, once, for every surface.
+
+Plain text: the surface escapes it, colours it, and adds what only it has, such as a link.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+
+from django.utils import timezone
+
+from ..models import NotificationEvent, Status, SweepRun, Worker
+from ..models.fields import REQUEUEABLE
+
+UNITS = (("days", 86400), ("h", 3600), ("min", 60))
+NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
+
+
+# Times and numbers
+
+
+def timestamp(at: datetime) -> str:
+    """`2026-11-24 08:00:00 UTC`: in the site's time zone, or whichever is active."""
+    with suppress(OverflowError):  # certctl's zero time, the year 1, has no local time west of Greenwich
+        at = timezone.localtime(at)
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def duration(seconds: float) -> str:
+    """`312 ms`, `1.2 s`, `42 s`, `3 min`, `2 h`, `5 days`: rounded down, in a unit that it has two of."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}".removesuffix(".0") + " s"
+    unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
+    return f"{int(seconds // size)} {unit}"
+
+
+def exact_duration(seconds: float) -> str:
+    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
+    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
+    return f"{seconds / size:.12g} {unit}"
+
+
+def age(at: datetime, now: datetime) -> str:
+    return duration(max(0, int((now - at).total_seconds())))
+
+
+def ago(at: datetime, now: datetime) -> str:
+    return f"{age(at, now)} ago"
+
+
+def count(number: int, *, estimated: bool = False, most: int | None = None) -> str:
+    """`12,000`; `about 12,000` of an estimate; `10,000+` where no more than `most` were counted."""
+    if most is not None and number > most:
+        return f"{most:,}+"
+    return f"{'about ' if estimated else ''}{number:,}"
+
+
+def decided(by: str, via: str) -> str:
+    """Who decided something: `ada via cli`."""
+    return f"{by or 'somebody unnamed'} via {via}"
+
+
+# A notification
+
+
+def retries(event: NotificationEvent, budget: int) -> str:
+    """`3/5`: of a failed notification the retries so far, of a dead one the attempt that it died on."""
+    if event.status not in REQUEUEABLE:
+        return ""
+    number = event.attempt_number if event.status == Status.DEAD else event.retry_count
+    return f"{number}/{budget}"
+
+
+def error(event: NotificationEvent) -> str:
+    """What is wrong with it. A sent one has an error where nothing was delivered after all."""
+    return (event.last_error if event.status in REQUEUEABLE else None) or event.error or ""
+
+
+def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime | None]:
+    """When an undelivered notification is attempted next, in words, and the exact time where there is one."""
+    if event.leased_until and event.leased_until > now:
+        return "attempt running", None
+    if event.status == Status.PENDING:
+        return "with the next sweep", None
+    if event.next_retry_at is None:
+        return "not scheduled", None
+    if event.next_retry_at <= now:
+        return "due now", event.next_retry_at
+    return f"next in {age(now, event.next_retry_at)}", event.next_retry_at
+
+
+def sent_at(event: NotificationEvent) -> datetime | None:
+    """When it was sent. certctl also writes a time, the year 1, into what it could not send."""
+    return event.sent_at if event.status in (Status.SENT, Status.READ) else None
+
+
+def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[str, str]]:
+    """What the row says, but for its type, status, message and errors: (label, text)."""
+    sent = sent_at(event)
+    found = (
+        ("Channel", event.channel),
+        ("Recipient", event.recipient),
+        ("Certificate", event.certificate_id),
+        ("Raised", f"{timestamp(event.created_at)} ({ago(event.created_at, now)})"),
+        ("Sent", f"{timestamp(sent)} ({ago(sent, now)})" if sent else ""),
+        ("Retry", retries(event, budget)),
+        ("Delivered", f"on attempt {event.attempt_number}" if sent and not event.error else ""),
+        ("Id", event.pk),
+        ("Deduplication key", event.dedup_key),
+    )
+    return [(label, text) for label, text in found if text]
+
+
+# Who delivers
+
+
+def sweep(run: SweepRun | None, now: datetime) -> str:
+    """The last sweep of a kind: how long ago, and what it did."""
+    if run is None:
+        return "never"
+    counts = ", ".join(f"{getattr(run, name)} {name}" for name in ("claimed", "sent", "rescheduled", "dead"))
+    return f"{ago(run.ended_at, now)}, {counts}, by {run.worker}"
+
+
+def worker(worker: Worker, now: datetime) -> str:
+    return f"seen {ago(worker.seen_at, now)}, {worker.in_flight} in flight"
