@@ -14,9 +14,9 @@ from django.utils.timesince import timesince
 from .. import conf
 from ..engine.heartbeat import heartbeats
 from ..models import Hold, Status, SweepKind, SweepRun
+from ..operations.filters import RETRYING
 from ..reporting import snapshot as stats
 from . import cells
-from .narrowing import RETRYING
 
 if TYPE_CHECKING:
     from . import NotificationAdmin

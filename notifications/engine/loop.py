@@ -26,6 +26,7 @@ from ..endpoints import holds, outages
 from ..endpoints.lanes import HoldChange, Lanes, Rules
 from ..models import NotificationEvent, NotificationQuerySet, Status, SweepKind, SweepRun
 from ..notifiers.base import Endpoint
+from ..operations.redrive import redrive
 from ..queue import digest
 from ..queue.claim import Claimed, claim
 from ..queue.reap import bury, reap, schedule_stranded
@@ -132,7 +133,7 @@ class Engine:
         if source.rows is not None:
             return
         if self.conf.redrive_on_recovery:
-            outages.redrive(now=now)
+            redrive(now=now)
         _, source.result.dead = reap(self.rows, now=now, max_attempts=budget, limit=limit)
         if source.kind == SweepKind.RETRY:
             if self.options.include_unscheduled:

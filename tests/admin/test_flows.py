@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from playwright.sync_api import Page, expect
 
-from notifications.admin import bulk
+from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Requeue
 from tests.admin.browser import Open, box, expect_rows, wait_for_refresh
 from tests.admin.conftest import LIST, url
@@ -59,7 +59,7 @@ def test_filter_by_an_error_and_requeue_that_group(visit: Open) -> None:
 def test_all_that_match_are_counted_before_they_are_requeued(
     visit: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "DETAILED", 40)
+    monkeypatch.setattr(confirm, "DETAILED", 40)
     many_dead(150)
     many_dead(60, channel="Email", last_error="<b>SMTP 550</b>: mailbox unavailable", created_at=ago(days=4))
     page = visit(LIST + "?status=dead")

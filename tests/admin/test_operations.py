@@ -10,8 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.admin import bulk, operations, walking
+from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Reading, Requeue, Status
+from notifications.operations import bulk, walk
 from tests.admin.conftest import LIST, As, act
 from tests.factories import ago, attempt, dead, failed, leased, pending, sent, stranded
 from tests.fixtures import Configure
@@ -27,9 +28,9 @@ def client(signed_in: As) -> Client:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "STEP", 3)
-    monkeypatch.setattr(walking, "LOOKED_AT", 5)
-    monkeypatch.setattr(bulk, "DETAILED", 4)
+    monkeypatch.setattr(bulk, "STEP", 3)
+    monkeypatch.setattr(walk, "LOOKED_AT", 5)
+    monkeypatch.setattr(confirm, "DETAILED", 4)
 
 
 def begin(client: Client, action: str = REQUEUE, query: str = "?status=dead", **data: Any) -> Any:

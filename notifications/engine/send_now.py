@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from .. import conf
 from ..database import database_now
 from ..endpoints.holds import PAUSED
-from ..engine.loop import Engine
-from ..engine.sweep import Options, Source
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
 from ..models.fields import REQUEUEABLE
 from ..queue.claim import claim
+from .loop import Engine
+from .sweep import Options, Source
 
 BY_HAND = "by hand"  # the kind of a sweep of one row
 
