@@ -24,6 +24,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
@@ -122,6 +123,10 @@ class NotificationAdmin(NotificationModelAdmin):
     ) -> HttpResponse:
         if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
+        if FOLD in request.GET.get("error", ""):  # an address from when that was the word for `alike`
+            query = request.GET.copy()
+            query["alike"] = query.pop("error")[-1]
+            return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
         offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
         context = {**self._common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -260,15 +265,15 @@ class NotificationAdmin(NotificationModelAdmin):
         pk = unquote(object_id)
         event = self.get_object(request, pk)
         try:
-            outcome = send_now.requeue_and_send(event, by=request.user.get_username()) if event else None
+            tried = send_now.requeue_and_send(event, by=request.user.get_username()) if event else None
         except NotificationEvent.DoesNotExist:
-            outcome = None
-        if event is None or outcome is None:
+            tried = None
+        if event is None or tried is None:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
             return self._back_to_list(request)
-        self.log_change(request, event, f"Sent by hand: {outcome.told}")
-        level = messages.SUCCESS if outcome.delivered else messages.WARNING
-        self.message_user(request, outcome.told, level)
+        self.log_change(request, event, f"Sent by hand: {tried.text}")
+        level = messages.SUCCESS if tried.delivered else messages.WARNING
+        self.message_user(request, tried.text, level)
         if self.has_view_permission(request):
             return HttpResponseRedirect(self.url("change", quote(pk)))
         return self._back_to_list(request)

@@ -54,9 +54,9 @@ def run(
     if "count" in request.POST:
         return counting(choice)
     if "try" in request.POST and verb is REQUEUE and (first := choice.first):
-        outcome = send_now.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
-        console.log_change(request, first, outcome.told)
-        return confirmation(console, request, Choice(request, rows, verb), outcome)
+        tried = send_now.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
+        console.log_change(request, first, tried.text)
+        return confirmation(console, request, Choice(request, rows, verb), tried)
     if "confirm" not in request.POST:
         return confirmation(console, request, choice)
     operation = bulk.start(
@@ -168,7 +168,7 @@ def confirmation(
     console: NotificationAdmin,
     request: HttpRequest,
     choice: Choice,
-    outcome: send_now.Outcome | None = None,
+    tried: send_now.Report | None = None,
 ) -> TemplateResponse:
     """Ask first. select_across goes on to the answer, or `all` would shrink to one page."""
     total, verb = choice.total, choice.verb
@@ -192,7 +192,7 @@ def confirmation(
         "refused": because(choice.refused),
         "rule": rule(verb),
         "reason": request.POST.get("reason", ""),
-        "outcome": outcome,
+        "tried": tried,
         "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),

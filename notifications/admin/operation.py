@@ -53,7 +53,7 @@ def begin(console: NotificationAdmin, request: HttpRequest, operation: BulkOpera
         return HttpResponseRedirect(console.url("operation", operation.pk))
     log(request, operation)
     level = messages.SUCCESS if operation.changed else messages.WARNING
-    console.message_user(request, told(operation), level)
+    console.message_user(request, report(operation), level)
     return None
 
 
@@ -69,7 +69,7 @@ def _go_on(console: NotificationAdmin, request: HttpRequest, operation: BulkOper
     if "application/json" in request.headers.get("Accept", ""):
         return JsonResponse(progress(operation))
     if running and operation.ended_at:
-        console.message_user(request, told(operation), messages.SUCCESS)
+        console.message_user(request, report(operation), messages.SUCCESS)
     return HttpResponseRedirect(console.url("operation", operation.pk))
 
 
@@ -80,7 +80,7 @@ def listing(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
         (
             operation,
             console.url("operation", operation.pk),
-            told(operation),
+            report(operation),
             scope(operation),
         )
         for operation in newest
@@ -91,7 +91,7 @@ def listing(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
 
 def log(request: HttpRequest, operation: BulkOperation) -> None:
     """One entry for one decision; each notification's own timeline says what happened to it."""
-    text = told(operation)
+    text = report(operation)
     reason = f" Reason: {operation.reason}" if operation.reason else ""
     log_text(request, text, f" Scope: {scope(operation)}.{reason}")
 
@@ -127,7 +127,7 @@ def rule(verb: Verb) -> str:
     return f"{verb.label.lower()} takes {' and '.join(verb.statuses)} notifications only"
 
 
-def told(operation: BulkOperation) -> str:
+def report(operation: BulkOperation) -> str:
     """What was done, in one honest sentence or two."""
     verb = verb_of(operation.kind)
     text = f"{verb.done}: {counted(operation.changed)}."
@@ -154,5 +154,5 @@ def progress(operation: BulkOperation) -> dict[str, Any]:
         "done": done,
         "most": done if finished else max(operation.requested, done, 1),
         "at_least": operation.at_least,
-        "told": told(operation),
+        "report": report(operation),
     }

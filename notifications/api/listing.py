@@ -46,4 +46,4 @@ def read_on(
     if len(found) <= per_page:
         return found, None
     last = found[per_page - 1]
-    return found[:per_page], Place(last.created_at, last.pk).cursor
+    return found[:per_page], Place(last.created_at, last.pk).text

@@ -53,7 +53,7 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class Moment(serializers.DateTimeField):
+class UtcTime(serializers.DateTimeField):
     """RFC 3339 in UTC, whatever time zone the site is in."""
 
     def __init__(self, **options: Any) -> None:
@@ -72,7 +72,7 @@ class Strict(serializers.Serializer[Any]):
 
 class Model(serializers.ModelSerializer[Any]):
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
-        models.DateTimeField: Moment,
+        models.DateTimeField: UtcTime,
         models.CharField: Text,
         models.TextField: Text,
     }
@@ -113,9 +113,9 @@ class Filters(Strict):
         allow_blank=True,
         help_text="The last error's fingerprint, in which `…` stands for what changes.",
     )
-    since = Moment(required=False, help_text="Raised at this time or later.")
-    until = Moment(required=False, help_text="Raised at this time or earlier.")
-    dead_since = Moment(required=False, help_text="Dead ones that died at this time or later.")
+    since = UtcTime(required=False, help_text="Raised at this time or later.")
+    until = UtcTime(required=False, help_text="Raised at this time or earlier.")
+    dead_since = UtcTime(required=False, help_text="Dead ones that died at this time or later.")
     outage = serializers.IntegerField(
         min_value=1, max_value=LARGEST, required=False, help_text="Dead ones that died of this outage."
     )

@@ -39,7 +39,7 @@ def text(given: str) -> str:
     return given
 
 
-def span(given: str) -> timedelta:
+def duration(given: str) -> timedelta:
     """How long: 30m, 1h."""
     try:
         return durations.parse(given)
@@ -47,17 +47,17 @@ def span(given: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def moment(given: str) -> datetime:
+def when(given: str) -> datetime:
     """A time: how long ago (2h, 7d), or a date with or without a time of day, UTC unless it says so."""
     try:
-        return _moment(given).astimezone(UTC)
+        return _when(given).astimezone(UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{given!r} is neither a duration (2h, 7d) nor a time (2026-11-24, 2026-11-24T08:00)"
         ) from None
 
 
-def _moment(given: str) -> datetime:
+def _when(given: str) -> datetime:
     day = parse_date(given)
     at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(given)
     if at is None:
@@ -67,7 +67,7 @@ def _moment(given: str) -> datetime:
 
 def past(given: str) -> datetime:
     """A time before now."""
-    at = moment(given)
+    at = when(given)
     if at > timezone.now():
         raise argparse.ArgumentTypeError(f"{given!r} is in the future")
     return at
@@ -102,7 +102,7 @@ def add_filters(parser: CommandParser, which: str) -> None:
     )
     for name, what in (("since", "raised since"), ("until", "raised until"), ("dead-since", "dead since")):
         said = f"{which} {what}: 2h, 7d, 2026-11-24"
-        parser.add_argument(f"--{name}", type=moment, metavar="WHEN", help=said)
+        parser.add_argument(f"--{name}", type=when, metavar="WHEN", help=said)
     parser.add_argument("--outage", type=text, metavar="NUMBER", help=f"{which} that died of this outage")
 
 

@@ -84,7 +84,7 @@ class Filters:
         return next((q for q in known if NotificationEvent.objects.filter(q).exists()), None)
 
     @cached_property
-    def killer(self) -> Outage | None:
+    def outage_on_record(self) -> Outage | None:
         """The outage; None also where that is not on record."""
         found: Outage | None = Outage.objects.filter(pk=self.outage).first() if self.outage else None
         return found
@@ -186,7 +186,7 @@ def matching(filters: Filters, rows: NotificationQuerySet | None = None) -> Noti
     if filters.dead_since:
         rows = died_since(rows, filters.dead_since)
     if filters.outage:
-        rows = died_of(rows, filters.killer) if filters.killer else rows.none()
+        rows = died_of(rows, filters.outage_on_record) if filters.outage_on_record else rows.none()
     if filters.redriven:
         rows = not_redriven(rows)
     return _searched(rows, filters) if filters.search else rows
@@ -207,7 +207,7 @@ def raised_within(filters: Filters, rows: NotificationQuerySet) -> NotificationQ
         rows = rows.filter(created_at__gte=filters.since)
     if filters.until:
         rows = rows.filter(created_at__lte=filters.until)
-    return before_the_end(rows, filters.killer) if filters.killer else rows
+    return before_the_end(rows, filters.outage_on_record) if filters.outage_on_record else rows
 
 
 def before_the_end(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:

@@ -82,11 +82,11 @@ def _notifications(before: datetime, statuses: Collection[str], batch: int) -> I
     """Oldest first, past what is kept. How many of each batch were deleted."""
     old: NotificationQuerySet = NotificationEvent.objects.filter(created_at__lt=before)
     walk = Walk({"old": old}, lambda rows: finished(before, statuses, rows), newest_first=False)
-    found, stand = walk.batch(None, batch)
-    while found or stand:
+    found, cursor = walk.batch(None, batch)
+    while found or cursor:
         still = finished(before, statuses, NotificationEvent.objects.filter(pk__in=[pk for _, pk in found]))
         yield _delete(still, batch) if found else 0
-        found, stand = walk.batch(stand, batch) if stand else ([], None)
+        found, cursor = walk.batch(cursor, batch) if cursor else ([], None)
 
 
 def _in_order(rows: QuerySet[Any], batch: int) -> Iterator[int]:

@@ -21,6 +21,8 @@ LOOKED_AT = 20_000  # notifications that one batch looks at to find its own
 CURSOR = r"(-?\d{1,16})\.([^\x00]+)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+Met = tuple[Any, ...]  # created_at, pk, and the fields that were asked for
+
 
 class Place(NamedTuple):
     """Just behind one notification, which may be gone by now."""
@@ -29,15 +31,15 @@ class Place(NamedTuple):
     pk: str
 
     @property
-    def cursor(self) -> str:
+    def text(self) -> str:
         return f"{(self.created_at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
 
     @classmethod
-    def of(cls, cursor: str) -> Place:
-        """What `cursor` wrote. Raises ValueError for anything else."""
-        found = re.fullmatch(CURSOR, cursor, re.ASCII)
+    def of(cls, text: str) -> Place:
+        """What `text` wrote. Raises ValueError for anything else."""
+        found = re.fullmatch(CURSOR, text, re.ASCII)
         if not found:
-            raise ValueError(f"not a cursor: {cursor!r}")
+            raise ValueError(f"not a cursor: {text!r}")
         return cls(EPOCH + timedelta(microseconds=int(found[1])), found[2])
 
 
@@ -77,14 +79,14 @@ class Walk:
     newest_first: bool = True
     looks_at: int | None = None
 
-    def batch(self, stand: Sequence[str] | None, most: int) -> tuple[list[tuple[Any, ...]], list[str] | None]:
+    def batch(self, cursor: Sequence[str] | None, most: int) -> tuple[list[Met], list[str] | None]:
         """(the next ones, at most `most`; where the walk stands after them: None at the end)."""
         if not self.parts:
             return [], None
         names = list(self.parts)
-        first, *after = stand or names[:1]
+        first, *after = cursor or names[:1]
         place = Place(datetime.fromisoformat(after[0]), after[1]) if after else None
-        met: list[tuple[Any, ...]] = []
+        met: list[Met] = []
         for name in names[names.index(first) :]:
             some, place = self._stretch(self.parts[name], place, most - len(met))
             met += some
@@ -94,7 +96,7 @@ class Walk:
 
     def _stretch(
         self, rows: NotificationQuerySet, place: Place | None, most: int
-    ) -> tuple[list[tuple[Any, ...]], Place | None]:
+    ) -> tuple[list[Met], Place | None]:
         ahead, last = beyond(rows, place, newest_first=self.newest_first), self.looks_at or LOOKED_AT
         places = ahead.values_list("created_at", "pk")[last - 1 : last]
         end = next((Place(*found) for found in places), None)

@@ -89,7 +89,7 @@ def test_requeue_two_thousand_with_progress(visit: Open) -> None:
     expect(page.get_by_role("heading", name="Requeue: 2,000 notifications?")).to_be_visible()
     press(page, "Requeue 2,000")
     expect(page.get_by_role("heading", name="Requeue: done")).to_be_visible(timeout=60_000)
-    expect(page.locator("#nf-told")).to_have_text("Requeued: 2,000 notifications.")
+    expect(page.locator("#nf-report")).to_have_text("Requeued: 2,000 notifications.")
     assert NotificationEvent.objects.pending().count() == Requeue.objects.count() == 2000
     operation = BulkOperation.objects.get()
     assert (operation.by, operation.requested, operation.changed) == ("superuser", 2000, 2000)
@@ -110,7 +110,7 @@ def test_an_operation_can_be_stopped_and_says_so(visit: Open) -> None:
     expect(page.locator("#nf-trouble")).to_contain_text("Continue goes on")
     page.unroute("**/operations/*/")
     press(page, "Stop here")
-    expect(page.locator("#nf-told")).to_have_text("Requeued: 500 notifications. Stopped by superuser.")
+    expect(page.locator("#nf-report")).to_have_text("Requeued: 500 notifications. Stopped by superuser.")
     assert NotificationEvent.objects.dead().count() == 700
 
 
