@@ -20,6 +20,8 @@ LOOKED_AT = 20_000  # notifications that one batch looks at to find its own
 # Microseconds since 1970, and an id.
 CURSOR = r"(-?\d{1,16})\.([^\x00]+)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# PostgreSQL has times beyond; a row of such a time must not keep the others from being met.
+CALENDAR = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 Met = tuple[Any, ...]  # created_at, pk, and the fields that were asked for
 
@@ -97,7 +99,8 @@ class Walk:
     def _stretch(
         self, rows: NotificationQuerySet, place: Place | None, most: int
     ) -> tuple[list[Met], Place | None]:
-        ahead, last = beyond(rows, place, newest_first=self.newest_first), self.looks_at or LOOKED_AT
+        ahead = beyond(rows, place, newest_first=self.newest_first).filter(created_at__range=CALENDAR)
+        last = self.looks_at or LOOKED_AT
         places = ahead.values_list("created_at", "pk")[last - 1 : last]
         end = next((Place(*found) for found in places), None)
         near = up_to(ahead, end, newest_first=self.newest_first) if end else ahead

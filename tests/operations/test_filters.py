@@ -83,7 +83,7 @@ CASES: list[tuple[str, str, Ids]] = [
     ("search", "100%_", {"read"}),
     ("error", "request 17", {"victim"}),
     ("error", "FAILED", {"victim", "stranded"}),
-    ("error", "request …", set()),
+    ("error", "17 request", set()),
     ("alike", "HTTP 503: request … failed", {"victim"}),
     ("alike", "HTTP 503: request …", set()),
     ("alike", "(no error)", {"pending", "sent", "read"}),
