@@ -103,7 +103,7 @@ PAGES = {
     "dead letters, oldest first": LIST + "?status=dead&o=6",
     "dead letters, one channel": LIST + "?status=dead&channel=Email",
     "dead letters, one type": LIST + "?status=dead&type=Revocation",
-    "dead letters, one error": LIST + "?status=dead&error=HTTP+503:+upstream+is+down",
+    "dead letters, one error": LIST + "?status=dead&alike=HTTP+503:+upstream+is+down",
     "dead letters, search": LIST + "?status=dead&q=mailbox",
     "dead letters, search: nothing found": LIST + "?status=dead&q=needle",
     "retrying": LIST + "?status=retrying",

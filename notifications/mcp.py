@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import anyio
 import uvicorn
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.utils import timezone
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
@@ -33,6 +34,7 @@ from .api import access, listing
 from .api.models import ApiToken
 from .exceptions import TransitionRefused
 from .models import NotificationEvent, Status
+from .operations import filters
 from .reporting import snapshot as stats
 
 logger = logging.getLogger(__name__)
@@ -160,13 +162,16 @@ NotificationId = Annotated[str, Field(description="The notification's id.")]
 
 @guarded
 def certctl_list_notifications(
-    status: Annotated[Status | None, Field(description="Only those in this state.")] = None,
+    status: Annotated[
+        Status | Literal["retrying", "stranded"] | None,
+        Field(description="Only those in this state; the last two are the failed with and without a retry."),
+    ] = None,
     page: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1,
     per_page: Annotated[int, Field(ge=1, le=100)] = 20,
 ) -> Page:
     """List notifications, newest first, a page at a time. `total` counts all that match. Changes nothing."""
     caller().must_have(access.VIEW)
-    rows = listing.matching({"status": status})
+    rows = filters.matching(filters.parse({"status": status}, timezone.now()))
     events, total = listing.numbered(rows, page, per_page)
     return Page(data=[Event.model_validate(e) for e in events], total=total, page=page, per_page=per_page)
 

@@ -25,7 +25,7 @@ __all__ = ["configure", "mail_receiver", "receiver", "script", "webhook"]
 # PostgreSQL's planner, locks and catalog are the ones that matter, and certctl keeps its tables nowhere else.
 ON_POSTGRESQL = [
     "deaths/test_races.py",
-    "management/test_prune_race.py",
+    "operations/test_on_postgresql.py",
     "migrations/test_adoption.py",
     "queue/test_query_plan.py",
     "reporting/test_on_postgresql.py",

@@ -24,16 +24,18 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from ..deaths.fingerprints import FOLD
+from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import REQUEUEABLE
-from . import bulk, cells, dashboard, endpoints, progress, sending
-from .changelist import TABS, NotificationChangeList, Tab
-from .filters import FILTERS
-from .narrowing import NARROWING, READ
+from ..operations.filters import READERS
+from ..operations.verbs import MARK_READ, REQUEUE, VERBS, Verb
+from . import cells, confirm, dashboard, endpoints, operation
+from .list import READ, TABS, NotificationChangeList, Tab
+from .list_filters import FILTERS
 from .page import facts, related, timeline
 from .preview import previews
-from .verbs import MARK_READ, REQUEUE, VERBS, Verb
 
 if TYPE_CHECKING:
     NotificationModelAdmin = admin.ModelAdmin[NotificationEvent]
@@ -57,7 +59,7 @@ class NotificationAdmin(NotificationModelAdmin):
     empty_value_display = ""
     # Only what an index can sort: the table may hold millions.
     sortable_by = ("age",)
-    search_fields = ("id",)  # what is searched is narrowing.py's to say
+    search_fields = ("id",)  # what is searched is for operations/filters.py to say
     search_help_text = (
         "A whole id or certificate is found wherever it is."
         f" Words are looked for in the recipient, certificate, message and errors of the newest {READ:,}."
@@ -92,12 +94,12 @@ class NotificationAdmin(NotificationModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """The filters are all there is: any other column would mean reading the whole table."""
         columns = {field.name for field in self.opts.get_fields()}
-        return lookup in NARROWING or lookup.split("__")[0] not in columns
+        return lookup in READERS or lookup.split("__")[0] not in columns
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """The list searches by itself (changelist.py)."""
+        """The list searches by itself (list.py)."""
         return queryset, False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NotificationChangeList]:
@@ -121,6 +123,10 @@ class NotificationAdmin(NotificationModelAdmin):
     ) -> HttpResponse:
         if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
+        if FOLD in request.GET.get("error", ""):  # an address from when that was the word for `alike`
+            query = request.GET.copy()
+            query["alike"] = query.pop("error")[-1]
+            return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
         offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
         context = {**self._common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -168,11 +174,11 @@ class NotificationAdmin(NotificationModelAdmin):
 
     @admin.action(description="Requeue selected %(verbose_name_plural)s", permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
-        return bulk.run(self, request, queryset, REQUEUE)
+        return confirm.run(self, request, queryset, REQUEUE)
 
     @admin.action(description="Mark selected as read", permissions=["mark_read"])
     def mark_read_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
-        return bulk.run(self, request, queryset, MARK_READ)
+        return confirm.run(self, request, queryset, MARK_READ)
 
     def get_urls(self) -> list[URLPattern]:
         views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
@@ -200,11 +206,11 @@ class NotificationAdmin(NotificationModelAdmin):
 
     def operations_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
-        return progress.listing(self, request)
+        return operation.listing(self, request)
 
     def operation_view(self, request: HttpRequest, operation_id: int) -> HttpResponse:
         self._require_view(request)
-        return progress.page(self, request, operation_id)
+        return operation.page(self, request, operation_id)
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -259,15 +265,15 @@ class NotificationAdmin(NotificationModelAdmin):
         pk = unquote(object_id)
         event = self.get_object(request, pk)
         try:
-            outcome = sending.requeue_and_send(event, by=request.user.get_username()) if event else None
+            tried = send_now.requeue_and_send(event, by=request.user.get_username()) if event else None
         except NotificationEvent.DoesNotExist:
-            outcome = None
-        if event is None or outcome is None:
+            tried = None
+        if event is None or tried is None:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
             return self._back_to_list(request)
-        self.log_change(request, event, f"Sent by hand: {outcome.told}")
-        level = messages.SUCCESS if outcome.delivered else messages.WARNING
-        self.message_user(request, outcome.told, level)
+        self.log_change(request, event, f"Sent by hand: {tried.text}")
+        level = messages.SUCCESS if tried.delivered else messages.WARNING
+        self.message_user(request, tried.text, level)
         if self.has_view_permission(request):
             return HttpResponseRedirect(self.url("change", quote(pk)))
         return self._back_to_list(request)

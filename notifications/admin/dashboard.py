@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
+from ..operations.filters import RETRYING
 from ..reporting import activity, held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
 from . import cells
-from .narrowing import RETRYING
 
 if TYPE_CHECKING:
     from . import NotificationAdmin

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from .. import conf, durations
 from ..database import database_now
-from ..endpoints import holds, outages
-from ..models import Hold, NotificationEvent, Outage
+from ..endpoints import holds
+from ..models import Hold, Outage
+from ..operations import redrive
+from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.held import HoldWords
-from . import bulk, operations
-from .verbs import REQUEUE
+from .operation import begin
+from .operation import log_text as log
 
 if TYPE_CHECKING:
     from . import NotificationAdmin
@@ -88,7 +88,7 @@ def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
 def _offers() -> list[Offer]:
     found, shown = [], list(Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN])
     for outage in shown:
-        count, more = outages.count(outage, outages.COUNTED // len(shown))
+        count, more = redrive.count(outage, redrive.COUNTED // len(shown))
         text = f"{words.count(count)}{'+' if more else ''}" if count or more else ""
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
@@ -150,14 +150,8 @@ def _redrive(console: NotificationAdmin, request: HttpRequest) -> HttpResponse |
         console.message_user(request, "That outage is not on record any more.", messages.WARNING)
         return None
     by = request.user.get_username()
-    operation = outages.take_over(outage, by=by, via="admin", now=database_now())
-    operation = operations.step(operation.pk)
-    if operation.ended_at is None:
-        return HttpResponseRedirect(console.url("operation", operation.pk))
-    bulk.log(request, operation)
-    level = messages.SUCCESS if operation.changed else messages.WARNING
-    console.message_user(request, operations.told(operation), level)
-    return None
+    operation = redrive.take_over(outage, by=by, via="admin", now=database_now())
+    return begin(console, request, operation)
 
 
 def _chosen(model: Any, request: HttpRequest, name: str) -> Any:
@@ -167,13 +161,3 @@ def _chosen(model: Any, request: HttpRequest, name: str) -> Any:
 
 def _text(request: HttpRequest, name: str) -> str:
     return request.POST.get(name, "").replace("\x00", "").strip()
-
-
-def log(request: HttpRequest, text: str) -> None:
-    LogEntry.objects.create(
-        user_id=str(request.user.pk),
-        content_type=ContentType.objects.get_for_model(NotificationEvent),
-        object_repr=text[:200],
-        action_flag=CHANGE,
-        change_message=text,
-    )

@@ -13,8 +13,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
+from ..operations.walk import CURSOR
 from . import serializers
-from .listing import CURSOR
 from .shapes import (
     CODES,
     DETAILS,

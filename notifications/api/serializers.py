@@ -9,12 +9,13 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from ..models import DeliveryAttempt, Escalation, NotificationEvent, Status
+from ..models import DeliveryAttempt, Escalation, NotificationEvent
+from ..operations.filters import STATUSES
 from ..reporting.contract import ATTEMPT, EVENT
 
 # What fits into PostgreSQL's index on the column, in any script.
 LONGEST_KEY = 500
-LAST_PAGE = 2**31 - 1
+LARGEST = 2**31 - 1
 
 
 class Text(serializers.CharField):
@@ -38,7 +39,7 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class Time(serializers.DateTimeField):
+class UtcTime(serializers.DateTimeField):
     """RFC 3339 in UTC, whatever time zone the site is in."""
 
     def __init__(self, **options: Any) -> None:
@@ -57,7 +58,7 @@ class Strict(serializers.Serializer[Any]):
 
 class Model(serializers.ModelSerializer[Any]):
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
-        models.DateTimeField: Time,
+        models.DateTimeField: UtcTime,
         models.CharField: Text,
         models.TextField: Text,
     }
@@ -69,7 +70,12 @@ class Model(serializers.ModelSerializer[Any]):
 class Filters(Strict):
     """Which notifications; what is left out or empty does not narrow."""
 
-    status = serializers.ChoiceField(Status.choices, required=False, allow_blank=True, help_text="Its state.")
+    status = serializers.ChoiceField(
+        STATUSES,
+        required=False,
+        allow_blank=True,
+        help_text="Its state; `retrying` and `stranded` are the failed with and without a next attempt.",
+    )
     type = Text(max_length=255, required=False, allow_blank=True, help_text="The type, exactly.")
     channel = Text(
         max_length=255, required=False, allow_blank=True, help_text="The channel, without regard to case."
@@ -77,16 +83,32 @@ class Filters(Strict):
     certificate_id = Text(
         max_length=LONGEST_KEY, required=False, allow_blank=True, help_text="The certificate's id, exactly."
     )
+    recipient = Text(max_length=255, required=False, allow_blank=True, help_text="The recipient, exactly.")
     search = Text(
         max_length=200,
         required=False,
         allow_blank=True,
-        help_text="Words in the recipient, certificate, message or errors; or a whole id.",
+        help_text="A whole id or certificate; else words in the recipient, certificate, message or errors.",
+    )
+    error = Text(
+        max_length=200, required=False, allow_blank=True, help_text="Part of the last error, in any case."
+    )
+    alike = Text(
+        max_length=1000,
+        required=False,
+        allow_blank=True,
+        help_text="The last error's fingerprint, in which `…` stands for what changes.",
+    )
+    since = UtcTime(required=False, help_text="Raised at this time or later.")
+    until = UtcTime(required=False, help_text="Raised at this time or earlier.")
+    dead_since = UtcTime(required=False, help_text="Dead ones that died at this time or later.")
+    outage = serializers.IntegerField(
+        min_value=1, max_value=LARGEST, required=False, help_text="Dead ones that died of this outage."
     )
 
 
 class ListQuery(Filters):
-    page = serializers.IntegerField(min_value=1, max_value=LAST_PAGE, required=False, help_text="From 1.")
+    page = serializers.IntegerField(min_value=1, max_value=LARGEST, required=False, help_text="From 1.")
     per_page = serializers.IntegerField(
         min_value=1, max_value=500, default=50, help_text="How many notifications a page has."
     )
@@ -101,9 +123,6 @@ class ListQuery(Filters):
 class BulkRequeue(Filters):
     """A filter, or `"all": true` for every notification that can be requeued."""
 
-    error = Text(
-        max_length=200, required=False, allow_blank=True, help_text="Part of the last error, in any case."
-    )
     all = Flag(default=False, help_text="Needed where no filter is given.")
     dry_run = Flag(default=False, help_text="Count, and change nothing.")
 

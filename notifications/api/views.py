@@ -15,8 +15,10 @@ from rest_framework.views import APIView
 
 from ..database import database_now
 from ..models import NotificationEvent, NotificationQuerySet
-from ..models.fields import REQUEUEABLE
 from ..models.queryset import free
+from ..operations import bulk
+from ..operations.filters import Filters, matching
+from ..operations.verbs import REQUEUE
 from ..reporting import snapshot as stats
 from . import access, errors, listing, schema, serializers
 from .transport import AlwaysFirst, BoundedJSON
@@ -84,7 +86,7 @@ class Notifications(View):
         asked = serializers.ListQuery(data=query(request))
         asked.is_valid(raise_exception=True)
         chosen: dict[str, Any] = asked.validated_data
-        rows, per_page = listing.matching(chosen), chosen["per_page"]
+        rows, per_page = matching(listing.chosen(chosen)), chosen["per_page"]
         if "cursor" in chosen:
             events, cursor = listing.read_on(rows, chosen["cursor"], per_page)
             return Response({"data": shown(events), "next_cursor": cursor, "per_page": per_page})
@@ -142,14 +144,20 @@ class RequeueMany(View):
     def post(self, request: Request) -> Response:
         given = serializers.BulkRequeue(data=request.data)
         given.is_valid(raise_exception=True)
-        matched = listing.matching(given.validated_data)
+        chosen = listing.chosen(given.validated_data)
+        matched = matching(chosen)
         total = matched.count()
-        rows = matched.filter(free(database_now()), status__in=REQUEUEABLE)
         if given.validated_data["dry_run"]:
-            requeued = rows.count()
+            requeued = matched.filter(free(database_now()), status__in=REQUEUE.statuses).count()
         else:
-            requeued = rows.requeue(by=caller(request), via="api").changed
+            requeued = carried_out(chosen, total, caller(request))
         return Response({"requeued": requeued, "skipped": max(0, total - requeued)})
+
+
+def carried_out(chosen: Filters, total: int, by: str) -> int:
+    """Requeue them, as one operation on record; how many that were."""
+    operation = bulk.start(REQUEUE, filters=chosen.query, requested=total, by=by, via="api")
+    return bulk.finish(operation).changed
 
 
 class Summary(View):

@@ -22,12 +22,12 @@ from typing import Any, Protocol
 from asgiref.sync import async_to_sync
 
 from .. import conf
-from ..endpoints import outages
 from ..endpoints.breaker import Rules
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
+from ..operations.redrive import redrive
 from ..queue import digest
 from ..queue.claim import Claimed
 from ..queue.release import release, renew
@@ -201,7 +201,7 @@ class Engine:
         await self.database.call(self.clock.ask)
         now = self.clock()
         if self.conf.redrive_on_recovery:
-            await self.database.call(partial(outages.redrive, now=now))
+            await self.database.call(partial(redrive, now=now))
         self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
         ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
         sweep = Sweep(SweepResult(str(schedule.source.kind)), self.options.limit, now)

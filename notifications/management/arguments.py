@@ -1,4 +1,4 @@
-"""What the operator's command line takes: types of arguments, and the filters that choose dead letters."""
+"""What the operator's command line takes: types of arguments, and the filters that choose notifications."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from notifications import durations
-from notifications.models import DeliveryAttempt, NotificationEvent, NotificationQuerySet
+from notifications.operations import filters
 
-FILTERS = ("channel", "type", "error", "dead_since", "all")
+FILTERS = (
+    "channel",
+    "type",
+    "certificate",
+    "recipient",
+    "search",
+    "error",
+    "alike",
+    "since",
+    "until",
+    "dead_since",
+    "outage",
+)
 
 
 def text(given: str) -> str:
@@ -28,7 +39,7 @@ def text(given: str) -> str:
     return given
 
 
-def span(given: str) -> timedelta:
+def duration(given: str) -> timedelta:
     """How long: 30m, 1h."""
     try:
         return durations.parse(given)
@@ -36,17 +47,17 @@ def span(given: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def moment(given: str) -> datetime:
+def when(given: str) -> datetime:
     """A time: how long ago (2h, 7d), or a date with or without a time of day, UTC unless it says so."""
     try:
-        return _moment(given).astimezone(UTC)
+        return _when(given).astimezone(UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{given!r} is neither a duration (2h, 7d) nor a time (2026-11-24, 2026-11-24T08:00)"
         ) from None
 
 
-def _moment(given: str) -> datetime:
+def _when(given: str) -> datetime:
     day = parse_date(given)
     at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(given)
     if at is None:
@@ -56,7 +67,7 @@ def _moment(given: str) -> datetime:
 
 def past(given: str) -> datetime:
     """A time before now."""
-    at = moment(given)
+    at = when(given)
     if at > timezone.now():
         raise argparse.ArgumentTypeError(f"{given!r} is in the future")
     return at
@@ -76,15 +87,29 @@ def one_of(*choices: str) -> Any:
     return words
 
 
+def add_filters(parser: CommandParser, which: str) -> None:
+    """The filters of operations.filters, as options. which: what they are about, for the help."""
+    parser.add_argument("--channel", type=text, help=f"{which} on this channel, without regard to case")
+    parser.add_argument("--type", type=text, help=f"{which} of this type")
+    parser.add_argument("--certificate", type=text, metavar="ID", help=f"{which} about this certificate")
+    parser.add_argument("--recipient", type=text, help=f"{which} to just this recipient")
+    parser.add_argument(
+        "--search", type=text, metavar="TEXT", help=f"{which} of this id or certificate, or with these words"
+    )
+    parser.add_argument("--error", type=text, metavar="TEXT", help=f"{which} whose last error contains TEXT")
+    parser.add_argument(
+        "--alike", type=text, metavar="ERROR", help=f"{which} whose last error is like this one, but for …"
+    )
+    for name, what in (("since", "raised since"), ("until", "raised until"), ("dead-since", "dead since")):
+        said = f"{which} {what}: 2h, 7d, 2026-11-24"
+        parser.add_argument(f"--{name}", type=when, metavar="WHEN", help=said)
+    parser.add_argument("--outage", type=text, metavar="NUMBER", help=f"{which} that died of this outage")
+
+
 def add_selection(parser: CommandParser) -> None:
     """Which notifications a verb means: ids, or filters on the dead letters."""
     parser.add_argument("ids", nargs="*", metavar="ID", type=text, help="which notifications")
-    parser.add_argument("--channel", type=text, help="dead ones of this channel, without regard to case")
-    parser.add_argument("--type", type=text, help="dead ones of this type")
-    parser.add_argument("--error", type=text, metavar="TEXT", help="dead ones whose last error contains TEXT")
-    parser.add_argument(
-        "--dead-since", type=moment, metavar="WHEN", help="dead ones that died since: 2h, 7d, 2026-11-24"
-    )
+    add_filters(parser, "dead ones")
     parser.add_argument("--all", action="store_true", help="all dead ones, within the other filters")
     parser.add_argument("--reason", type=text, default="", metavar="TEXT", help="why, for the record")
     parser.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
@@ -93,28 +118,16 @@ def add_selection(parser: CommandParser) -> None:
 
 def check_selection(options: dict[str, Any]) -> None:
     """Refuse what names nothing, or two different things. Raises CommandError with exit code 2."""
-    filters = [f"--{name.replace('_', '-')}" for name in FILTERS if options[name]]
-    if options["ids"] and filters:
-        raise CommandError(f"name ids or filters, not both ({filters[0]})", returncode=2)
-    if not options["ids"] and not filters:
+    given = [f"--{name.replace('_', '-')}" for name in (*FILTERS, "all") if options[name]]
+    if options["ids"] and given:
+        raise CommandError(f"name ids or filters, not both ({given[0]})", returncode=2)
+    if not options["ids"] and not given:
         raise CommandError("name ids, or a filter; --all means every dead notification", returncode=2)
 
 
-def selected(options: dict[str, Any]) -> NotificationQuerySet:
-    """The dead letters that the filters mean."""
-    rows: NotificationQuerySet = NotificationEvent.objects.dead()
-    if options["channel"]:
-        rows = rows.on_channel(options["channel"])
-    if options["type"]:
-        rows = rows.filter(type=options["type"])
-    if options["error"]:
-        rows = rows.filter(last_error__icontains=options["error"])
-    if options["dead_since"]:
-        rows = rows.filter(died_since(options["dead_since"]))
-    return rows
-
-
-def died_since(when: datetime) -> Q:
-    """A dead letter dies on its last attempt; without one on record, it cannot be older than itself."""
-    attempts = DeliveryAttempt.objects.filter(notification=OuterRef("pk"), started_at__gte=when)
-    return Q(Exists(attempts)) | Q(created_at__gte=when)
+def chosen_filters(options: dict[str, Any]) -> filters.Filters:
+    """The filters among the options. Raises CommandError with exit code 2 for what one does not know."""
+    try:
+        return filters.parse(options, timezone.now())
+    except filters.Meaningless as error:
+        raise CommandError(f"--{error.name.replace('_', '-')}: {error}", returncode=2) from error

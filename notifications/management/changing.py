@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db.models import Count
 
 from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
-from notifications.models import NotificationEvent, NotificationQuerySet, Status
-from notifications.models.queryset import BATCH, Changed, batched, free
+from notifications.models import NotificationEvent, NotificationQuerySet
+from notifications.models.queryset import free
+from notifications.operations import bulk
+from notifications.operations.filters import matching
+from notifications.operations.survey import grouped
+from notifications.operations.verbs import Verb
 
-from .arguments import check_selection, selected
+from .arguments import check_selection, chosen_filters
 from .cli import Progress, terminal
 from .display import Screen, as_json, printable
 
+VIA = "cli"
 GROUPS = 20  # lines in the question before a bulk change
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """name: as the rules know it; done: its participle; allowed: the states that it takes."""
-
-    name: str
-    done: str
-    allowed: tuple[Status, ...]
-    change: Callable[[NotificationQuerySet], Changed]
-
-
-def run(verb: Verb, options: dict[str, Any], screen: Screen) -> None:
+def run(verb: Verb, options: dict[str, Any], screen: Screen, *, by: str) -> None:
     """Change what the options choose (arguments.add_selection), after asking where filters choose.
 
     Raises CommandError: 2 for a bad choice or when nobody can be asked, 1 when an id was refused.
@@ -41,42 +34,55 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen) -> None:
     ids = list(dict.fromkeys(options["ids"]))
     asks = not (ids or options["dry_run"] or options["yes"])
     if asks and not sys.stdin.isatty():
-        raise CommandError(f"cannot ask whether to {verb.name}: no terminal; say --yes", returncode=2)
-    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids) if ids else selected(options)
-    movable = rows.filter(free(database_now()), status__in=verb.allowed)
+        raise CommandError(f"cannot ask whether to {verb.spoken}: no terminal; say --yes", returncode=2)
+    filters = chosen_filters(options if ids else options | {"status": "dead"})
+    rows = matching(filters)
+    movable = rows.filter(free(database_now()), status__in=verb.statuses)
     if options["dry_run"]:
         say_would(verb, movable, len(ids) or rows.count(), screen, as_one_line=options["json"])
         return
     if asks and not agreed(verb, movable, screen):
         raise CommandError("nothing was changed")
-    chosen = ids or list(movable.values_list("pk", flat=True))
-    changed, refused = change(verb, chosen, explain=bool(ids))
-    skipped = len(chosen) - changed
-    if options["json"]:
-        screen.plain(as_json({verb.done: changed, "skipped": skipped, "refused": refused}))
+    refused: dict[str, str] = {}
+    if ids:
+        changed, refused = one_by_one(verb, ids, by=by, reason=options["reason"])
+        skipped = len(ids) - changed
     else:
-        screen.plain(f"{changed} {verb.done}" + (f", {skipped} skipped" if skipped else ""))
+        changed, skipped = all_of_them(verb, filters.query, movable.count(), by=by, reason=options["reason"])
+    if options["json"]:
+        screen.plain(as_json({verb.counted: changed, "skipped": skipped, "refused": refused}))
+    else:
+        screen.plain(f"{changed} {verb.counted}" + (f", {skipped} skipped" if skipped else ""))
     if refused:
         raise CommandError("; ".join(refused.values()))
 
 
-def change(verb: Verb, ids: Sequence[str], *, explain: bool) -> tuple[int, dict[str, str]]:
-    """(how many changed, why others did not, by id). explain: one at a time, to know why."""
+def one_by_one(verb: Verb, ids: Sequence[str], *, by: str, reason: str) -> tuple[int, dict[str, str]]:
+    """(how many changed, why others did not, by id)."""
     everything: NotificationQuerySet = NotificationEvent.objects.all()
     changed, refused = 0, {}
-    with Progress(terminal(), verb.name, len(ids)) as bar:
-        for batch in batched(ids, 1 if explain else BATCH):
-            moved = verb.change(everything.filter(pk__in=batch)).changed
-            changed += moved
-            if explain and not moved:
-                refused[batch[0]] = why_not(everything, verb, batch[0])
+    with Progress(terminal(), verb.spoken, len(ids)) as bar:
+        for event_id in ids:
+            row = everything.filter(pk=event_id)
+            if verb.on_rows(row, by=by, via=VIA, reason=reason).changed:
+                changed += 1
+            else:
+                refused[event_id] = why_not(everything, verb, event_id)
             bar.update(changed)
     return changed, refused
 
 
+def all_of_them(verb: Verb, filters: str, number: int, *, by: str, reason: str) -> tuple[int, int]:
+    """(how many changed, how many the rules skipped): one operation on record, done to the end."""
+    operation = bulk.start(verb, filters=filters, requested=number, by=by, via=VIA, reason=reason)
+    with Progress(terminal(), verb.spoken, number) as bar:
+        operation = bulk.finish(operation, lambda so_far: bar.update(so_far.changed))
+    return operation.changed, sum(operation.skips.values())
+
+
 def why_not(rows: NotificationQuerySet, verb: Verb, event_id: str) -> str:
     try:
-        refusal: TransitionRefused = rows.refusal(verb.name, event_id)
+        refusal: TransitionRefused = rows.refusal(verb.spoken, event_id)
     except NotificationEvent.DoesNotExist:
         return unknown(event_id)
     return str(refusal)
@@ -92,12 +98,12 @@ def say_would(
     number = movable.count()
     skipped = max(0, total - number)
     if as_one_line:
-        screen.plain(as_json({"dry_run": True, verb.done: number, "skipped": skipped}))
+        screen.plain(as_json({"dry_run": True, verb.counted: number, "skipped": skipped}))
         return
     if number:
         show_groups(movable, screen)
     also = f", {skipped} skipped" if skipped else ""
-    screen.plain(f"{number} would be {verb.done}{also}; nothing was changed")
+    screen.plain(f"{number} would be {verb.counted}{also}; nothing was changed")
 
 
 def agreed(verb: Verb, movable: NotificationQuerySet, screen: Screen) -> bool:
@@ -106,12 +112,10 @@ def agreed(verb: Verb, movable: NotificationQuerySet, screen: Screen) -> bool:
     if not number:
         return True
     show_groups(movable, screen)
-    screen.plain(f"{verb.name.capitalize()} {number} notifications? [y/N] ", end="")
+    screen.plain(f"{verb.spoken.capitalize()} {number} notifications? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_groups(rows: NotificationQuerySet, screen: Screen) -> None:
-    groups = rows.order_by().values_list("channel", "last_error").annotate(number=Count("pk"))
-    largest = groups.order_by("-number", "channel", "last_error")[:GROUPS]
-    cells = [(channel, number, error or "") for channel, error, number in largest]
+    cells = [(group.channel, group.count, group.error) for group in grouped(rows)[:GROUPS]]
     screen.table(("CHANNEL", "NUMBER", "LAST ERROR"), cells)

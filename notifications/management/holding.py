@@ -33,7 +33,7 @@ def add_pause_arguments(verb: CommandParser) -> None:
         "--for",
         dest="length",
         metavar="TIME",
-        type=arguments.span,
+        type=arguments.duration,
         default=timedelta(hours=1),
         help="30m, 1h (default: 1h), at most HOLD_LIMIT",
     )

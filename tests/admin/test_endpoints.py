@@ -168,7 +168,7 @@ def test_exactly_what_an_outage_killed_is_requeued_as_one_operation(signed_in: A
 def test_many_are_requeued_with_progress(
     signed_in: As, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifications.admin.operations.STEP", 2)
+    monkeypatch.setattr("notifications.operations.bulk.STEP", 2)
     over = outage(5)
     client = signed_in("requeuer")
     response = client.post(PAGE, {"redrive": over.pk})

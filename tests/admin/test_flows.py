@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from playwright.sync_api import Page, expect
 
-from notifications.admin import bulk
+from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Requeue
 from tests.admin.browser import Open, box, expect_rows, wait_for_refresh
 from tests.admin.conftest import LIST, url
@@ -59,7 +59,7 @@ def test_filter_by_an_error_and_requeue_that_group(visit: Open) -> None:
 def test_all_that_match_are_counted_before_they_are_requeued(
     visit: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "DETAILED", 40)
+    monkeypatch.setattr(confirm, "DETAILED", 40)
     many_dead(150)
     many_dead(60, channel="Email", last_error="<b>SMTP 550</b>: mailbox unavailable", created_at=ago(days=4))
     page = visit(LIST + "?status=dead")
@@ -89,7 +89,7 @@ def test_requeue_two_thousand_with_progress(visit: Open) -> None:
     expect(page.get_by_role("heading", name="Requeue: 2,000 notifications?")).to_be_visible()
     press(page, "Requeue 2,000")
     expect(page.get_by_role("heading", name="Requeue: done")).to_be_visible(timeout=60_000)
-    expect(page.locator("#nf-told")).to_have_text("Requeued: 2,000 notifications.")
+    expect(page.locator("#nf-report")).to_have_text("Requeued: 2,000 notifications.")
     assert NotificationEvent.objects.pending().count() == Requeue.objects.count() == 2000
     operation = BulkOperation.objects.get()
     assert (operation.by, operation.requested, operation.changed) == ("superuser", 2000, 2000)
@@ -110,7 +110,7 @@ def test_an_operation_can_be_stopped_and_says_so(visit: Open) -> None:
     expect(page.locator("#nf-trouble")).to_contain_text("Continue goes on")
     page.unroute("**/operations/*/")
     press(page, "Stop here")
-    expect(page.locator("#nf-told")).to_have_text("Requeued: 500 notifications. Stopped by superuser.")
+    expect(page.locator("#nf-report")).to_have_text("Requeued: 500 notifications. Stopped by superuser.")
     assert NotificationEvent.objects.dead().count() == 700
 
 

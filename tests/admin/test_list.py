@@ -85,6 +85,14 @@ def test_filters_by_channel_without_regard_to_case_by_type_and_by_certificate(cl
     assert "Certificate: <b>mc-other</b>" in markup
 
 
+def test_an_old_address_of_a_group_of_errors_still_leads_to_it(client: Client) -> None:
+    wanted = dead(last_error="HTTP 503: request 17 was lost")
+    dead()
+    response = client.get(LIST, {"status": "dead", "error": "HTTP 503: request … was lost"}, follow=True)
+    assert {event.pk for event in response.context["cl"].result_list} == {wanted.pk}
+    assert dict(response.context["cl"].params) == {"status": "dead", "alike": "HTTP 503: request … was lost"}
+
+
 def test_filters_offer_what_is_configured_known_or_undelivered(client: Client) -> None:
     dead(channel="Carrier pigeon", type="expiration_warning")
     markup = page(client, "?channel=Telegraph")

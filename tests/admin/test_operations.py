@@ -10,8 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.admin import bulk, operations, walking
+from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Reading, Requeue, Status
+from notifications.operations import bulk, walk
 from tests.admin.conftest import LIST, As, act
 from tests.factories import ago, attempt, dead, failed, leased, pending, sent, stranded
 from tests.fixtures import Configure
@@ -27,9 +28,9 @@ def client(signed_in: As) -> Client:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "STEP", 3)
-    monkeypatch.setattr(walking, "LOOKED_AT", 5)
-    monkeypatch.setattr(bulk, "DETAILED", 4)
+    monkeypatch.setattr(bulk, "STEP", 3)
+    monkeypatch.setattr(walk, "LOOKED_AT", 5)
+    monkeypatch.setattr(confirm, "DETAILED", 4)
 
 
 def begin(client: Client, action: str = REQUEUE, query: str = "?status=dead", **data: Any) -> Any:
@@ -64,7 +65,7 @@ def test_every_match_is_requeued_once_in_batches(client: Client) -> None:
     others = [sent(), dead(channel="Slack"), pending()]
     response = begin(client, query="?status=dead&channel=webhook", reason="the hook is back")
     state = drive(client, response.headers["Location"])
-    assert state["told"] == "Requeued: 23 notifications."
+    assert state["report"] == "Requeued: 23 notifications."
     requeues = Counter(Requeue.objects.values_list("notification_id", flat=True))
     assert requeues == dict.fromkeys([row.pk for row in rows], 1)
     assert [NotificationEvent.objects.get(pk=row.pk).status for row in others] == ["sent", "dead", "pending"]
@@ -86,7 +87,7 @@ def test_dismissing_works_the_same_way(client: Client) -> None:
         dead()
     untouched = sent()
     state = drive(client, begin(client, READ, reason="known").headers["Location"])
-    assert state["told"] == "Marked as read: 8 notifications."
+    assert state["report"] == "Marked as read: 8 notifications."
     assert Reading.objects.filter(status="dead", reason="known").count() == 8
     untouched.refresh_from_db()
     assert untouched.status == "sent"
@@ -109,14 +110,14 @@ def test_what_changed_meanwhile_is_told(client: Client) -> None:
     address = begin(client).headers["Location"]
     NotificationEvent.objects.dead().order_by("created_at").first().mark_read(by="somebody else")  # type: ignore[union-attr]
     state = drive(client, address)
-    assert state["told"] == "Requeued: 8 notifications.", "what no longer matches is no longer asked for"
+    assert state["report"] == "Requeued: 8 notifications.", "what no longer matches is no longer asked for"
 
 
 def test_running_attempts_are_skipped_and_told(client: Client) -> None:
     for make in (*[failed] * 8, leased):
         make()
     state = drive(client, begin(client, query="?status=failed").headers["Location"])
-    assert state["told"].startswith("Requeued: 8 notifications. Skipped 1 (1 attempt running): ")
+    assert state["report"].startswith("Requeued: 8 notifications. Skipped 1 (1 attempt running): ")
 
 
 def test_it_can_be_left_and_gone_on_with(client: Client, signed_in: As) -> None:

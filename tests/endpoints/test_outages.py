@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from django.db.models import Q
 
 from notifications import conf, delivery
-from notifications.database import database_now
-from notifications.endpoints import holds, outages
+from notifications.endpoints import holds
 from notifications.endpoints.breaker import Change, Learned, Rules
 from notifications.endpoints.lanes import Lanes, Limits
 from notifications.engine.loop import deliver
 from notifications.exceptions import PermanentError, Reason, TransientError
-from notifications.models import BulkOperation, Hold, NotificationEvent, Outage, Requeue, Status, SweepKind
+from notifications.models import Hold, NotificationEvent, Outage, Status
 from notifications.notifiers.base import Endpoint
+from notifications.operations.filters import died_of
 from notifications.queue.claim import claim
 from tests import factories
 from tests.engine.test_tasks import TASKS
@@ -27,31 +25,15 @@ from tests.factories import ago
 from tests.fixtures import Configure
 from tests.receiver import Answer, HttpReceiver
 from tests.scripted import ACCEPTED, Script
+from tests.sweeping import DOWN, Time, kill
 
 pytestmark = pytest.mark.django_db
 
-DOWN = TransientError("HTTP 503", reason=Reason.SERVER, status=503)
 REFUSED = PermanentError("HTTP 401", reason=Reason.AUTH, status=401, advice="correct the key, then requeue")
 LATER = TransientError("HTTP 429", reason=Reason.RATE_LIMITED, status=429, retry_after=600.0)
 LIMIT = timedelta(hours=4)
 ROWS = 12
 EVENTS = NotificationEvent.objects
-
-
-class Time:
-    """Passes when told to; sweeps as cron would, each in a process of its own as far as memory goes."""
-
-    def __init__(self) -> None:
-        self.begin = self.now = database_now()
-
-    def sweep(self, **options: Any) -> list[delivery.SweepResult]:
-        options = {"clock": lambda: self.now, "concurrency": 1, **options}
-        return [delivery.sweep(kind, **options) for kind in (SweepKind.PENDING, SweepKind.RETRY)]
-
-    def sweep_until(self, end: timedelta, every: timedelta = timedelta(minutes=1)) -> None:
-        while self.now < self.begin + end:
-            self.now += every
-            self.sweep()
 
 
 @pytest.fixture
@@ -333,13 +315,7 @@ def test_a_task_engines_worker_does_the_probe(script: Script, settings: Any, con
 
 
 def died(outage: Outage) -> set[str]:
-    return set(outages.died_of(EVENTS.all(), outage).values_list("pk", flat=True))
-
-
-def kill(time: Time, number: int = 3, minutes: float = 0.0, **fields: Any) -> list[NotificationEvent]:
-    """Rows on their last attempt, which the next sweep makes."""
-    at = time.now + timedelta(minutes=minutes)
-    return [factories.failed(due_at=at, retry_count=4, **fields) for _ in range(number)]
+    return set(died_of(EVENTS.all(), outage).values_list("pk", flat=True))
 
 
 def test_what_dies_of_a_failing_endpoint_opens_an_outage_and_a_delivery_ends_it(
@@ -418,133 +394,3 @@ def test_two_workers_write_one_outage(time: Time) -> None:
         holds.write([change], now=time.now)
     outage = Outage.objects.get()
     assert (outage.since, outage.failures, outage.died) == (first, 4, 2)
-
-
-# REDRIVE_ON_RECOVERY
-
-
-def recovered(script: Script, time: Time, number: int = 3) -> list[NotificationEvent]:
-    """An outage that killed, and is over."""
-    script.otherwise = DOWN
-    victims = kill(time, number)
-    time.sweep(concurrency=5)
-    assert EVENTS.dead().count() == number
-    time.now += timedelta(minutes=1)
-    Hold.objects.update(until=time.now)
-    script.otherwise = ACCEPTED
-    factories.pending(created_at=time.begin)
-    time.sweep()
-    return victims
-
-
-def test_by_default_nothing_is_redriven(script: Script, time: Time) -> None:
-    recovered(script, time)
-    time.sweep()
-    assert EVENTS.dead().count() == 3
-
-
-def test_a_recovery_redrives_what_died_on_record_and_once(
-    script: Script, time: Time, configure: Configure
-) -> None:
-    configure(REDRIVE_ON_RECOVERY=True)
-    victims = {event.pk for event in recovered(script, time)}
-    for _ in range(3):
-        time.now += timedelta(minutes=1)
-        time.sweep()
-    assert EVENTS.filter(pk__in=victims, status=Status.SENT).count() == 3
-    operation = BulkOperation.objects.get()
-    assert (operation.by, operation.via, operation.changed) == ("system", "redrive", 3)
-    assert operation.ended_at is not None
-    outage = Outage.objects.get()
-    assert operation.filters.startswith(f"status=dead&outage={outage.pk}")
-    assert (outage.redriven_by, outage.operation_id) == ("system", operation.pk)
-    assert set(Requeue.objects.values_list("by", "via", "operation")) == {("system", "redrive", operation.pk)}
-
-
-def test_what_dies_again_is_not_redriven_again(script: Script, time: Time, configure: Configure) -> None:
-    [victim] = recovered(script, time, 1)
-    configure(REDRIVE_ON_RECOVERY=True, MAX_ATTEMPTS=1)
-    script.answers = {victim.pk: DOWN}
-    for _ in range(6):
-        time.now += timedelta(minutes=1)
-        Hold.objects.update(until=time.now)
-        factories.pending(created_at=time.begin)
-        time.sweep()
-    assert EVENTS.get(pk=victim.pk).status == Status.DEAD
-    assert Requeue.objects.filter(notification=victim).count() == 1
-    assert Outage.objects.filter(died__gt=0).count() >= 2
-
-
-def test_a_redrive_goes_a_batch_a_sweep(
-    script: Script, time: Time, configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outages, "STEP", 2)
-    recovered(script, time, 4)
-    configure(REDRIVE_ON_RECOVERY=True)
-    dead = []
-    for _ in range(4):
-        outages.redrive(now=time.now)
-        dead.append(EVENTS.dead().count())
-    assert dead == [2, 0, 0, 0]
-    assert BulkOperation.objects.get().ended_at is not None
-
-
-def test_a_redrive_looks_at_a_bounded_number_of_dead_letters(
-    script: Script, time: Time, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recovered(script, time, 4)
-    for n in range(7):
-        factories.dead(created_at=time.begin - timedelta(minutes=n))
-    monkeypatch.setattr(outages, "LOOKED_AT", 3)
-    dead = []
-    for _ in range(6):
-        outages.redrive(now=time.now)
-        dead.append(EVENTS.dead().count())
-    assert dead == sorted(dead, reverse=True)
-    assert (dead[-1], BulkOperation.objects.get().changed) == (7, 4)
-
-
-def test_nothing_is_redriven_to_an_endpoint_that_is_failing_again_nor_long_afterwards(
-    script: Script, time: Time
-) -> None:
-    recovered(script, time)
-    outage = Outage.objects.get()
-    again = Outage.objects.create(
-        endpoint=outage.endpoint, channel="Webhook", since=time.now, error="e", reason="server"
-    )
-    assert outages.redrive(now=time.now) == 0
-    again.delete()
-    assert outages.redrive(now=time.now + timedelta(days=2)) == 0
-    assert outages.redrive(now=time.now) == 3
-
-
-@pytest.mark.django_db(transaction=True)
-def test_workers_that_redrive_at_once_share_the_work(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each in a thread and on a connection of its own: one operation, and every victim requeued once."""
-    monkeypatch.setattr(outages, "STEP", 3)
-    now = database_now()
-    Outage.objects.create(
-        endpoint="webhook",
-        channel="Webhook",
-        since=ago(hours=2),
-        ended_at=now,
-        died=20,
-        error="e",
-        reason="server",
-    )
-    for _ in range(20):
-        factories.attempt(factories.dead(created_at=ago(hours=3)), started_at=ago(hours=1))
-
-    def work(_: int) -> int:
-        requeued = 0
-        try:
-            while EVENTS.dead().exists():  # who finds the outage locked goes on, as the next sweep does
-                requeued += outages.redrive(now=now)
-            return requeued
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(work, range(4))) == 20
-    assert BulkOperation.objects.get().changed == Requeue.objects.count() == 20
-    assert EVENTS.pending().count() == 20

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
 
-from notifications.management import pruning
 from notifications.models import DeliveryAttempt, NotificationEvent, Reading, Requeue, SweepRun, Tally
 from tests import factories
 from tests.factories import ago
@@ -114,22 +112,3 @@ def test_a_dry_run_counts_and_deletes_nothing(run: Run) -> None:
     assert ran.out == "1 notifications, 1 sweeps and 0 hourly tallies would be deleted; nothing was\n"
     assert left() == {event.pk}
     assert SweepRun.objects.count() == 1
-
-
-def test_it_deletes_in_batches_oldest_first() -> None:
-    events = [factories.sent(created_at=ago(days=100 - n), sent_at=ago(days=91)) for n in range(5)]
-    steps = pruning.prune(timezone.now() - timedelta(days=90), ["sent"], batch=2)
-    assert next(steps).notifications == 2
-    assert left() == {event.pk for event in events[2:]}
-    assert [step.notifications for step in steps] == [4, 5]
-
-
-def test_it_stops_between_batches() -> None:
-    for _ in range(5):
-        factories.sent(**OLD_SENT)
-    stops = iter([False, True, True, True])
-    steps = list(
-        pruning.prune(timezone.now() - timedelta(days=90), ["sent"], batch=2, stop=lambda: next(stops))
-    )
-    assert len(steps) == 1
-    assert len(left()) == 3

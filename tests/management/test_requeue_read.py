@@ -94,7 +94,7 @@ def test_all_means_every_dead_letter(run: Run) -> None:
 
 
 def test_more_than_a_batch_is_requeued_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifications.management.changing.BATCH", 2)
+    monkeypatch.setattr("notifications.operations.bulk.STEP", 2)
     for _ in range(5):
         factories.dead()
     assert run("requeue", "--all", "--yes", "--json").json == {"requeued": 5, "skipped": 0, "refused": {}}

@@ -6,7 +6,6 @@ import getpass
 import os
 import sys
 from argparse import SUPPRESS
-from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -16,7 +15,8 @@ from django.utils import timezone
 
 from notifications import conf
 from notifications.database import database_now
-from notifications.management import arguments, changing, display, holding, pruning, trial
+from notifications.engine import trial
+from notifications.management import arguments, changing, display, holding
 from notifications.management.cli import (
     Progress,
     configured,
@@ -25,12 +25,13 @@ from notifications.management.cli import (
     stop_on_signals,
     terminal,
 )
-from notifications.models import NotificationEvent, NotificationQuerySet, Status
-from notifications.models.fields import READABLE, REQUEUEABLE
+from notifications.models import NotificationEvent, Status
+from notifications.operations import filters, prune
+from notifications.operations.verbs import MARK_READ, REQUEUE
+from notifications.operations.walk import NEWEST
 from notifications.reporting import snapshot as stats
 from notifications.reporting.contract import EVENT, fields
 
-VIA = "cli"
 PRUNABLE = (Status.SENT, Status.READ)
 VERBS = {
     "create": "raise an alert",
@@ -81,13 +82,8 @@ class Command(BaseCommand):
         )
 
     def add_list_arguments(self, verb: CommandParser) -> None:
-        verb.add_argument("--status", choices=Status.values)
-        verb.add_argument("--channel", type=arguments.text, help="without regard to case")
-        verb.add_argument("--type", type=arguments.text)
-        verb.add_argument("--certificate", type=arguments.text, metavar="ID")
-        verb.add_argument(
-            "--since", type=arguments.moment, metavar="WHEN", help="raised since: 2h, 2026-11-24"
-        )
+        verb.add_argument("--status", choices=filters.STATUSES)
+        arguments.add_filters(verb, "those")
         verb.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
 
     def add_show_arguments(self, verb: CommandParser) -> None:
@@ -128,7 +124,7 @@ class Command(BaseCommand):
             help="sent, read, or both (default: sent,read)",
         )
         verb.add_argument(
-            "--batch", type=count, default=pruning.BATCH, help="rows a transaction (default: 5000)"
+            "--batch", type=count, default=prune.BATCH, help="rows a transaction (default: 5000)"
         )
         verb.add_argument("--dry-run", action="store_true", help="count what would go; delete nothing")
 
@@ -159,8 +155,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{event.pk} raised" if created else f"{event.pk} had been raised before")
 
     def do_list(self, options: dict[str, Any]) -> None:
-        rows, limit = listed(options), options["limit"]
-        found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+        rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
+        found = list(rows.order_by(*NEWEST)[: limit + 1])
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
@@ -183,12 +179,10 @@ class Command(BaseCommand):
             display.show_event(self.screen(options), event, conf.current().max_attempts, database_now())
 
     def do_requeue(self, options: dict[str, Any]) -> None:
-        change = partial(NotificationQuerySet.requeue, by=operator(), via=VIA, reason=options["reason"])
-        changing.run(changing.Verb("requeue", "requeued", REQUEUEABLE, change), options, self.screen(options))
+        changing.run(REQUEUE, options, self.screen(options), by=operator())
 
     def do_read(self, options: dict[str, Any]) -> None:
-        change = partial(NotificationQuerySet.mark_read, by=operator(), via=VIA, reason=options["reason"])
-        changing.run(changing.Verb("mark read", "read", READABLE, change), options, self.screen(options))
+        changing.run(MARK_READ, options, self.screen(options), by=operator())
 
     def do_stats(self, options: dict[str, Any]) -> None:
         connection.ensure_connection()
@@ -222,13 +216,13 @@ class Command(BaseCommand):
     def do_prune(self, options: dict[str, Any]) -> None:
         before, statuses = options["older_than"], options["status"]
         if options["dry_run"]:
-            would = pruning.count(before, statuses)
+            would = prune.count(before, statuses)
             self._say_pruned(would, "would be deleted; nothing was", options)
             return
-        pruned = pruning.Pruned()
-        total = pruning.finished(before, statuses).count() if terminal().isatty() else 0
+        pruned = prune.Pruned()
+        total = prune.finished(before, statuses).count() if terminal().isatty() else 0
         with stop_on_signals() as stop, Progress(terminal(), "prune", total) as bar:
-            for pruned in pruning.prune(before, statuses, batch=options["batch"], stop=stop):
+            for pruned in prune.prune(before, statuses, batch=options["batch"], stop=stop):
                 bar.update(pruned.notifications)
         self._say_pruned(pruned, "deleted", options)
 
@@ -253,7 +247,7 @@ class Command(BaseCommand):
             said = f": {display.printable(answer)}" if answer else ""
             self.stdout.write(f"delivered on {tried.message.channel} in {tried.seconds:.2f} s{said}")
 
-    def _say_pruned(self, pruned: pruning.Pruned, what: str, options: dict[str, Any]) -> None:
+    def _say_pruned(self, pruned: prune.Pruned, what: str, options: dict[str, Any]) -> None:
         if options["json"]:
             self.say_json({**pruned.as_dict(), "dry_run": options["dry_run"]})
         else:
@@ -265,15 +259,6 @@ class Command(BaseCommand):
     def screen(self, options: dict[str, Any]) -> display.Screen:
         color = False if options["no_color"] else True if options["force_color"] else None
         return display.Screen(self.stdout, color=color)
-
-
-def listed(options: dict[str, Any]) -> NotificationQuerySet:
-    rows: NotificationQuerySet = NotificationEvent.objects.all()
-    if options["channel"]:
-        rows = rows.on_channel(options["channel"])
-    exact = {"status": "status", "type": "type", "certificate": "certificate_id"}
-    rows = rows.filter(**{field: options[name] for name, field in exact.items() if options[name]})
-    return rows.filter(created_at__gte=options["since"]) if options["since"] else rows
 
 
 def operator() -> str:

@@ -304,7 +304,7 @@
         const bar = document.getElementById("nf-progress");
         bar.max = state.most;
         bar.value = state.done;
-        document.getElementById("nf-told").textContent = state.told;
+        document.getElementById("nf-report").textContent = state.report;
     }
 
     // One short step after the other, so that closing the page stops it between two of them.

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core import signing
 from django.db.models import Count, Q
 from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
-    HttpResponseRedirect,
     JsonResponse,
     QueryDict,
 )
@@ -24,17 +21,19 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from ..database import database_now
-from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Status
+from ..engine import send_now
+from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import UNDELIVERED
 from ..models.queryset import free
+from ..operations import bulk
+from ..operations.bulk import RUNNING
+from ..operations.filters import of_query, with_problem
+from ..operations.survey import Found, Survey, capped, many
+from ..operations.verbs import REQUEUE, Verb
+from ..operations.walk import NEWEST
 from ..reporting import words
-from . import narrowing, operations, sending
-from .errors import with_problem
-from .narrowing import DETAILED, NEWEST, capped, many, moment
-from .operations import RUNNING, because, rule
-from .survey import Survey
-from .verbs import REQUEUE, Verb
-from .walking import Found, Walk
+from .list import DETAILED, looks_at_a_part
+from .operation import because, begin, rule
 
 if TYPE_CHECKING:
     from . import NotificationAdmin
@@ -55,28 +54,23 @@ def run(
     if "count" in request.POST:
         return counting(choice)
     if "try" in request.POST and verb is REQUEUE and (first := choice.first):
-        outcome = sending.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
-        console.log_change(request, first, outcome.told)
-        return confirmation(console, request, Choice(request, rows, verb), outcome)
+        tried = send_now.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
+        console.log_change(request, first, tried.text)
+        return confirmation(console, request, Choice(request, rows, verb), tried)
     if "confirm" not in request.POST:
         return confirmation(console, request, choice)
-    operation = operations.start(
-        request,
+    operation = bulk.start(
         verb,
+        filters=choice.filters,
         ids=None if choice.everything else [*rows.values_list("pk", flat=True)],
         requested=min(choice.total, MOST_COUNTED),
         at_least=choice.total > MOST_COUNTED or choice.partly,
         refused=choice.refused,
+        by=request.user.get_username(),
+        via="admin",
+        reason=request.POST.get("reason", "").replace("\x00", "").strip(),
     )
-    for _ in verb.statuses:  # a small one ends here: a step leads from one status to the next
-        if operation.ended_at is None and operation.changed < operations.STEP:
-            operation = operations.step(operation.pk)
-    if operation.ended_at is None:
-        return HttpResponseRedirect(console.url("operation", operation.pk))
-    log(request, operation)
-    level = messages.SUCCESS if operation.changed else messages.WARNING
-    console.message_user(request, operations.told(operation), level)
-    return None
+    return begin(console, request, operation)
 
 
 @dataclass
@@ -94,7 +88,7 @@ class Choice:
     @cached_property
     def partly(self) -> bool:
         """The list did not look at all that may match; the operation will."""
-        return self.everything and narrowing.looks_at_a_part(self.filters)
+        return self.everything and looks_at_a_part(self.filters)
 
     @property
     def filters(self) -> str:
@@ -151,9 +145,12 @@ def counting(choice: Choice) -> HttpResponse:
         )
     except signing.BadSignature:
         return HttpResponseBadRequest("count: not where an answer of ours ended")
-    at = moment(began) if began else timezone.now()
-    found, after = Walk(choice.verb, choice.filters, at).batch(place, DETAILED, choice.idle)
-    survey = Survey(found)
+    at = datetime.fromisoformat(began) if began else timezone.now()
+    walk = bulk.walk(
+        choice.verb, of_query(choice.filters, at), at, where=choice.idle, fields=("channel", "problem")
+    )
+    found, after = walk.batch(place, DETAILED)
+    survey = Survey([Found(*row) for row in found])
     oldest = survey.oldest
     return JsonResponse(
         {
@@ -171,7 +168,7 @@ def confirmation(
     console: NotificationAdmin,
     request: HttpRequest,
     choice: Choice,
-    outcome: sending.Outcome | None = None,
+    tried: send_now.Report | None = None,
 ) -> TemplateResponse:
     """Ask first. select_across goes on to the answer, or `all` would shrink to one page."""
     total, verb = choice.total, choice.verb
@@ -195,22 +192,9 @@ def confirmation(
         "refused": because(choice.refused),
         "rule": rule(verb),
         "reason": request.POST.get("reason", ""),
-        "outcome": outcome,
+        "tried": tried,
         "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
     }
     return console.respond(request, CONFIRM_TEMPLATE, context)
-
-
-def log(request: HttpRequest, operation: BulkOperation) -> None:
-    """One entry for one decision; each notification's own timeline says what happened to it."""
-    text = operations.told(operation)
-    reason = f" Reason: {operation.reason}" if operation.reason else ""
-    LogEntry.objects.create(
-        user_id=str(request.user.pk),
-        content_type=ContentType.objects.get_for_model(NotificationEvent),
-        object_repr=text[:200],
-        action_flag=CHANGE,
-        change_message=f"{text} Scope: {operations.scope(operation)}.{reason}",
-    )

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.utils import timezone
 
-from notifications import conf
-from notifications.database import database_now, wake_workers
-from notifications.endpoints import holds
-from notifications.engine.outcome import as_delivery_error
-from notifications.exceptions import DeliveryError, UnknownOutcome
-from notifications.notifiers.base import Delivered, Message, Notifier, load
+from .. import conf
+from ..database import database_now, wake_workers
+from ..endpoints import holds
+from ..exceptions import DeliveryError, UnknownOutcome
+from ..notifiers.base import Delivered, Message, Notifier, load
+from .outcome import as_delivery_error
 
 
 @dataclass(frozen=True, slots=True)

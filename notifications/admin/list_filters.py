@@ -10,13 +10,11 @@ from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from .. import conf
-from ..models import EventType, NotificationQuerySet, Status
-from . import narrowing
-from .changelist import STATUS, NotificationChangeList, narrow
-from .narrowing import RETRYING, STRANDED
+from ..models import EventType, Status
+from ..operations.filters import AGES, RETRYING, STRANDED
+from .list import STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
     from django.contrib.admin.filters import _ListFilterChoices
@@ -44,8 +42,8 @@ class NarrowingFilter(ListFilter):
         return [self.parameter_name]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Model]) -> QuerySet[Model] | None:
-        assert isinstance(rows, NotificationQuerySet)  # noqa: S101  (for the type checker)
-        return narrow(rows, self.parameter_name, self.value or "", timezone.now())
+        """The list applies all filters at once."""
+        return None
 
     def choices(self, changelist: ChangeList) -> Iterator[_ListFilterChoices]:
         assert isinstance(changelist, NotificationChangeList)  # noqa: S101  (for the type checker)
@@ -128,7 +126,7 @@ class AgeFilter(NarrowingFilter):
     parameter_name = "age"
 
     def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        return [(value, label) for value, (label, _) in narrowing.AGES.items()]
+        return [(value, label) for value, (label, _) in AGES.items()]
 
 
 class LinkedFilter(NarrowingFilter):
@@ -141,45 +139,20 @@ class LinkedFilter(NarrowingFilter):
         return [(self.value, self.value)] if self.value else []
 
 
-class CertificateFilter(LinkedFilter):
-    title = "certificate"
-    parameter_name = "certificate_id"
+def linked(name: str, title: str) -> type[ListFilter]:
+    return type(f"{name}_filter", (LinkedFilter,), {"parameter_name": name, "title": title})
 
 
-class ErrorFilter(LinkedFilter):
-    title = "error"
-    parameter_name = "error"
-
-
-class SinceFilter(LinkedFilter):
-    title = "raised since"
-    parameter_name = "since"
-
-
-class UntilFilter(LinkedFilter):
-    title = "raised until"
-    parameter_name = "until"
-
-
-class OutageFilter(LinkedFilter):
-    title = "outage"
-    parameter_name = "outage"
-
-
-class RedrivenFilter(LinkedFilter):
-    title = "redriven"
-    parameter_name = "redriven"
-
-
-FILTERS = (
-    StatusFilter,
-    ChannelFilter,
-    TypeFilter,
-    AgeFilter,
-    CertificateFilter,
-    ErrorFilter,
-    SinceFilter,
-    UntilFilter,
-    OutageFilter,
-    RedrivenFilter,
-)
+CHOSEN: tuple[type[ListFilter], ...] = (StatusFilter, ChannelFilter, TypeFilter, AgeFilter)
+LINKED = {
+    "certificate_id": "certificate",
+    "recipient": "recipient",
+    "error": "error contains",
+    "alike": "error",
+    "since": "raised since",
+    "until": "raised until",
+    "dead_since": "dead since",
+    "outage": "outage",
+    "redriven": "redriven",
+}
+FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()))

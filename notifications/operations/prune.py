@@ -9,10 +9,10 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from notifications.models import NotificationEvent, NotificationQuerySet, SweepRun, Tally
-from notifications.queue.tallies import EPOCH
-
 from .. import database
+from ..models import NotificationEvent, NotificationQuerySet, SweepRun, Tally
+from ..queue.tallies import EPOCH
+from .walk import Walk
 
 BATCH = 5_000
 
@@ -32,12 +32,14 @@ class Pruned:
         return asdict(self)
 
 
-def finished(before: datetime, statuses: Collection[str]) -> NotificationQuerySet:
+def finished(
+    before: datetime, statuses: Collection[str], rows: NotificationQuerySet | None = None
+) -> NotificationQuerySet:
     """Raised and, where it was, delivered before that time, with a status that nothing moves on from."""
-    rows: NotificationQuerySet = NotificationEvent.objects.filter(
+    rows = NotificationEvent.objects.all() if rows is None else rows
+    return rows.filter(
         Q(sent_at__isnull=True) | Q(sent_at__lt=before), created_at__lt=before, status__in=statuses
     )
-    return rows.order_by("created_at")
 
 
 def old_sweeps(before: datetime) -> QuerySet[SweepRun]:
@@ -65,16 +67,33 @@ def prune(
 ) -> Iterator[Pruned]:
     """Delete, and yield the numbers so far after every batch; it may be stopped between two of them."""
     done = Pruned()
-    for table, rows in (
-        ("notifications", finished(before, statuses)),
-        ("sweeps", old_sweeps(before)),
-        ("tallies", old_tallies(before)),
+    for table, batches in (
+        ("notifications", _notifications(before, statuses, batch)),
+        ("sweeps", _in_order(old_sweeps(before), batch)),
+        ("tallies", _in_order(old_tallies(before), batch)),
     ):
-        while not stop() and (deleted := _delete(rows, batch)):
+        while not stop() and (deleted := next(batches, None)) is not None:
             setattr(done, table, getattr(done, table) + deleted)
-            yield done
-            if deleted < batch:
-                break
+            if deleted:
+                yield done
+
+
+def _notifications(before: datetime, statuses: Collection[str], batch: int) -> Iterator[int]:
+    """Oldest first, past what is kept. How many of each batch were deleted."""
+    old: NotificationQuerySet = NotificationEvent.objects.filter(created_at__lt=before)
+    walk = Walk({"old": old}, lambda rows: finished(before, statuses, rows), newest_first=False)
+    found, cursor = walk.batch(None, batch)
+    while found or cursor:
+        still = finished(before, statuses, NotificationEvent.objects.filter(pk__in=[pk for _, pk in found]))
+        yield _delete(still, batch) if found else 0
+        found, cursor = walk.batch(cursor, batch) if cursor else ([], None)
+
+
+def _in_order(rows: QuerySet[Any], batch: int) -> Iterator[int]:
+    while deleted := _delete(rows, batch):
+        yield deleted
+        if deleted < batch:
+            return
 
 
 def _delete(rows: QuerySet[Any], batch: int) -> int:

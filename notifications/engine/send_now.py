@@ -8,21 +8,21 @@ from .. import conf
 from ..database import database_now
 from ..endpoints.holds import PAUSED
 from ..endpoints.outages import endpoint_of
-from ..engine.loop import deliver
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
 from ..models.fields import REQUEUEABLE
 from ..queue.claim import claim
+from .loop import deliver
 
 BY_HAND = "by hand"  # the kind of a sweep of one row
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of it. attempt: None where there was none, and `told` says why."""
+class Report:
+    """What became of it. attempt: None where there was none, and `text` says why."""
 
     event: NotificationEvent
-    told: str
+    text: str
     attempt: DeliveryAttempt | None = None
 
     @property
@@ -30,7 +30,7 @@ class Outcome:
         return self.attempt is not None and self.attempt.outcome == AttemptOutcome.SENT
 
 
-def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> Outcome:
+def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> Report:
     """Give it a fresh budget where it needs one, and attempt it at once.
 
     Raises NotificationEvent.DoesNotExist when the row is gone.
@@ -38,11 +38,11 @@ def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> 
     rows = NotificationEvent.objects.filter(pk=event.pk)
     if event.status in REQUEUEABLE and not rows.requeue(by=by, via="admin", reason=reason).changed:
         refusal: TransitionRefused = rows.refusal("requeue", event.pk)
-        return Outcome(event, f"Requeue refused: {refusal.why}.")
+        return Report(event, f"Requeue refused: {refusal.why}.")
     return send(event)
 
 
-def send(event: NotificationEvent) -> Outcome:
+def send(event: NotificationEvent) -> Report:
     """Attempt a pending notification at once, also where its endpoint is held: it is the probe then."""
     settings = conf.current()
     now = database_now()
@@ -60,7 +60,7 @@ def send(event: NotificationEvent) -> Outcome:
             "Not sent now: its endpoint is held or paused. It stays pending, and a later sweep sends it.",
         )
     fresh: NotificationEvent = NotificationEvent.objects.get(pk=event.pk)
-    return Outcome(fresh, _told(attempt, fresh.status), attempt)
+    return Report(fresh, _in_words(attempt, fresh.status), attempt)
 
 
 def _end_holds_of(event: NotificationEvent) -> None:
@@ -74,11 +74,11 @@ def _end_holds_of(event: NotificationEvent) -> None:
             Hold.objects.filter(pk=hold.pk).update(until=database_now())
 
 
-def _untried(event: NotificationEvent, told: str) -> Outcome:
-    return Outcome(NotificationEvent.objects.get(pk=event.pk), told)
+def _untried(event: NotificationEvent, text: str) -> Report:
+    return Report(NotificationEvent.objects.get(pk=event.pk), text)
 
 
-def _told(attempt: DeliveryAttempt, status: str) -> str:
+def _in_words(attempt: DeliveryAttempt, status: str) -> str:
     """status: what the notification has become."""
     code = f", provider status {attempt.status_code}" if attempt.status_code else ""
     how = f"in {attempt.duration_ms} ms{code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
@@ -15,7 +16,9 @@ from ..models.queryset import Changed
 class Verb:
     """One verb of the QuerySet.
 
+    name       of the QuerySet's method
     short      on the button of a dead one, or of a group of them
+    done       at the head of a report; counted: behind a number
     statuses   from which the rules allow it
     effect     what it does to a notification, for the page that asks first
     """
@@ -26,8 +29,14 @@ class Verb:
     label: str
     short: str
     done: str
-    statuses: tuple[str, ...]
+    counted: str
+    statuses: tuple[Status, ...]
     effect: str
+
+    @property
+    def spoken(self) -> str:
+        """As the rules call it when they refuse."""
+        return self.name.replace("_", " ")
 
     @property
     def action(self) -> str:
@@ -41,10 +50,15 @@ class Verb:
     def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
         return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]
 
-    def on_rows(self, rows: NotificationQuerySet, operation: BulkOperation) -> Changed:
-        """A batch of an operation."""
+    def on_rows(self, rows: NotificationQuerySet, *, by: str, via: str, reason: str = "") -> Changed:
+        changed: Changed = getattr(rows, self.name)(by=by, via=via, reason=reason)
+        return changed
+
+    def on_batch(self, rows: NotificationQuerySet, operation: BulkOperation, now: datetime | None) -> Changed:
+        """A part of the operation; `now` is a sweep's, which requeues only."""
         record = {"by": operation.by, "via": operation.via, "reason": operation.reason}
-        changed: Changed = getattr(rows, self.name)(**record, operation=operation)
+        clock = {"now": now} if now else {}
+        changed: Changed = getattr(rows, self.name)(**record, operation=operation, **clock)
         return changed
 
     def on_event(self, event: NotificationEvent, by: str) -> None:
@@ -59,6 +73,7 @@ REQUEUE = Verb(
     label="Requeue",
     short="Requeue",
     done="Requeued",
+    counted="requeued",
     statuses=REQUEUEABLE,
     effect="becomes pending with a fresh budget of attempts, and the next sweep sends it."
     " Its retry count and last error stay on record in its timeline.",
@@ -70,6 +85,7 @@ MARK_READ = Verb(
     label="Mark as read",
     short="Dismiss",
     done="Marked as read",
+    counted="read",
     statuses=READABLE,
     effect="is done with: a sent one has been seen, a dead one is dismissed for good and cannot be requeued.",
 )

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from notifications.admin.errors import alike, grouped
 from notifications.deaths.fingerprints import FOLD, NOTHING, fingerprint, pattern
 from notifications.models import NotificationEvent
+from notifications.operations.filters import alike
+from notifications.operations.survey import grouped
 from tests.factories import ago, dead
 
 WORDS = st.sampled_from(

@@ -1,8 +1,11 @@
-"""The list's tabs, groups and pages. What a filter means is narrowing.py's to say."""
+"""The list: its tabs, groups and pages, and how far it looks, so that no page reads a table of millions.
+
+What a filter means is for operations/filters.py to say.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,22 +13,37 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..operations.filters import (
+    RETRYING,
+    STRANDED,
+    Filters,
+    Meaningless,
+    matching,
+    of_query,
+    of_status,
+    parse,
+    raised_within,
+)
+from ..operations.survey import COUNTED, Group, capped, grouped, many
+from ..operations.walk import NEWEST, OLDEST
 from ..reporting import activity
-from . import narrowing
-from .errors import Group, grouped
-from .narrowing import COUNTED, NEWEST, OLDEST, RARE, RETRYING, STRANDED
 
 if TYPE_CHECKING:
     NotificationPaginator = Paginator[NotificationEvent]
 else:
     NotificationPaginator = Paginator
 
+DETAILED = 5_000  # how many of the newest are told apart by error
+READ = 10_000  # how many of the newest a text is looked for in
+WALKED = 25_000  # how many of the newest are looked through where no index helps
 STATUS = "status"
+# Few enough to look through all of them, where most of the table is sent or read.
+RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED)
 TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING, "Stranded": STRANDED}
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
@@ -69,7 +87,7 @@ class Pages(NotificationPaginator):
     @cached_property
     def found(self) -> int:
         """COUNTED + 1 when there are more."""
-        return len(self.ids) if self.reads_texts else narrowing.capped(self.rows)
+        return len(self.ids) if self.reads_texts else capped(self.rows)
 
     @property
     def count(self) -> int:
@@ -108,10 +126,18 @@ class NotificationChangeList(ChangeList):
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
     ) -> NotificationQuerySet:
-        rows = super().get_queryset(request, [STATUS])
+        rows = super().get_queryset(request, exclude_parameters)
         assert isinstance(rows, NotificationQuerySet)  # noqa: S101  (for the type checker)
-        self.any_status = narrowing.searched(rows, self.query, self.exact) if self.query else rows
+        self.any_status = matching(self.filters, rows)
         return shown(self._within(self.status))
+
+    @cached_property
+    def filters(self) -> Filters:
+        """All but the tab. Raises IncorrectLookupParameters."""
+        try:
+            return replace(parse(self.params, self.now), status="")
+        except Meaningless as error:
+            raise IncorrectLookupParameters from error
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Only what an index has in order: by age, the newest or the oldest first."""
@@ -137,38 +163,34 @@ class NotificationChangeList(ChangeList):
     def status(self) -> str:
         return str(self.params.get(STATUS, ""))
 
-    @cached_property
-    def exact(self) -> Q | None:
-        return narrowing.exactly(self.query)
-
     @property
     def reads_texts(self) -> bool:
-        return self.reach_rows == narrowing.READ
+        return self.looked_at == READ
 
     @cached_property
-    def reach_rows(self) -> int | None:
-        return narrowing.reach(self.params, self.exact is not None)
+    def looked_at(self) -> int | None:
+        return bound(self.filters)
 
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
         horizon = self.horizon(status, most)
-        rows = narrow(self.any_status, STATUS, status, self.now)
+        rows = of_status(self.any_status, status)
         return rows.filter(created_at__gte=horizon) if horizon else rows
 
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
         """How far back the list looks; None: to the beginning."""
-        most = most or self.reach_rows
+        most = most or self.looked_at
         if most is None:
             return None
         if (status, most) not in self._horizons:
-            self._horizons[status, most] = narrowing.horizon(self.params, status, most, self.now)
+            self._horizons[status, most] = horizon(replace(self.filters, status=status), most)
         return self._horizons[status, most]
 
     # What the page says about them
 
     @property
     def count_text(self) -> str:
-        return narrowing.many(self.paginator.found)
+        return many(self.paginator.found)
 
     @cached_property
     def tabs(self) -> list[Tab]:
@@ -181,7 +203,7 @@ class NotificationChangeList(ChangeList):
         if (status or "") == self.status:
             number = self.count_text
         else:
-            number = narrowing.many(narrowing.capped(self._within(status or "")))
+            number = many(capped(self._within(status or "")))
         return Tab(label, self.get_query_string({STATUS: status}), number, selected)
 
     @cached_property
@@ -203,11 +225,11 @@ class NotificationChangeList(ChangeList):
     def reach(self) -> Reach | None:
         """What to say when the list did not look at everything."""
         since = self.horizon(self.status)
-        if since is None or self.reach_rows is None:
+        if since is None or self.looked_at is None:
             return None
         what = f"{self.status} notifications" if self.status in RARE else "notifications"
         further = self.get_query_string({"until": since.isoformat()}, remove=["age"])
-        return Reach(self.reach_rows, what, since, further)
+        return Reach(self.looked_at, what, since, further)
 
     @cached_property
     def beyond(self) -> str:
@@ -248,9 +270,9 @@ class NotificationChangeList(ChangeList):
         """The most frequent errors of the newest dead letters, and the query string of each."""
         if self.status != Status.DEAD or (self.reads_texts and self.query):
             return []
-        found = grouped(self._within(Status.DEAD, narrowing.DETAILED))
+        found = grouped(self._within(Status.DEAD, DETAILED))
         return [
-            (group, self.get_query_string({"channel": group.channel, "error": group.error}))
+            (group, self.get_query_string({"channel": group.channel, "alike": group.error}))
             for group in found[:GROUPS_SHOWN]
         ]
 
@@ -264,18 +286,41 @@ class NotificationChangeList(ChangeList):
 
     @property
     def grouped_text(self) -> str:
-        return f"{narrowing.DETAILED:,}"
+        return f"{DETAILED:,}"
 
     @property
     def groups_since(self) -> datetime | None:
         """Where there are more dead letters than are grouped: when the oldest grouped one was raised."""
-        return self.horizon(Status.DEAD, narrowing.DETAILED)
+        return self.horizon(Status.DEAD, DETAILED)
 
 
-def narrow(rows: NotificationQuerySet, name: str, value: str, now: datetime) -> NotificationQuerySet:
-    if not value:
-        return rows
-    try:
-        return narrowing.NARROWING[name](rows, value, now)
-    except narrowing.Meaningless as error:
-        raise IncorrectLookupParameters(value) from error
+# How far it looks
+
+
+def bound(filters: Filters) -> int | None:
+    """How many of the newest notifications the list looks at; None: an index finds what it needs."""
+    reads_texts = filters.error or filters.alike or (filters.search and filters.exact is None)
+    if reads_texts or filters.outage or filters.dead_since:
+        return READ
+    if filters.search or filters.certificate_id:
+        return None
+    return WALKED if filters.channel or filters.type or filters.recipient or filters.redriven else None
+
+
+def horizon(filters: Filters, most: int) -> datetime | None:
+    """When the last of the `most` newest was raised, of one status if it is a rare one.
+
+    None when there are fewer.
+    """
+    rows: NotificationQuerySet = raised_within(filters, NotificationEvent.objects.all())
+    if filters.status in RARE:
+        rows = of_status(rows, filters.status)
+    edge = rows.order_by(*NEWEST).values_list("created_at", flat=True)[most - 1 : most]
+    return next(iter(edge), None)
+
+
+def looks_at_a_part(query: str) -> bool:
+    """Whether the list of this query string stops before the oldest."""
+    filters = of_query(query, timezone.now())
+    most = bound(filters)
+    return most is not None and horizon(filters, most) is not None

@@ -1,0 +1,147 @@
+"""A verb on many notifications, a bounded batch at a time, with one record of the whole.
+
+Whoever began it drives it: the progress page, a command, a call, a sweep. Every step is one short
+transaction, which moves the cursor and changes the rows together, so that it can be left and gone on with
+at any time, by anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import database
+from ..database import database_now
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Status
+from ..models.fields import UNDELIVERED
+from ..models.queryset import free, locked
+from .filters import RETRYING, STRANDED, Filters, matching, of_query, raised_within, with_problem
+from .verbs import Verb, verb_of
+from .walk import Walk
+
+STEP = 500  # notifications that one step changes
+RUNNING, MEANWHILE = "attempt running", "changed in the meantime"
+
+
+def start(
+    verb: Verb,
+    *,
+    filters: str = "",
+    ids: Sequence[str] | None = None,
+    requested: int,
+    at_least: bool = False,
+    refused: Mapping[str, int] | None = None,
+    by: str,
+    via: str,
+    reason: str = "",
+    now: datetime | None = None,
+) -> BulkOperation:
+    """Put the decision on record; nothing is changed yet.
+
+    filters    a query string (filters.of_query); ids instead, where rows were selected
+    requested  how many are to be changed; at_least: there are more than were counted
+    refused    how many the rules will refuse, by why
+    """
+    operation: BulkOperation = BulkOperation.objects.create(
+        kind=verb.kind,
+        filters="" if ids is not None else filters,
+        ids=None if ids is None else list(ids),
+        reason=reason,
+        by=by,
+        via=via,
+        requested=requested,
+        at_least=at_least,
+        skips={why: count for why, count in (refused or {}).items() if why != RUNNING},
+        started_at=now or timezone.now(),
+    )
+    return operation
+
+
+def step(operation_id: int, *, now: datetime | None = None, looks_at: int | None = None) -> BulkOperation:
+    """Do the next batch, if there is one. Two that drive one operation take turns.
+
+    now       a sweep's clock; the machine's unless given
+    looks_at  how many notifications it reads to find its own (walk.LOOKED_AT)
+    """
+    with database.atomic():
+        rows: Any = BulkOperation.objects.all()
+        operation: BulkOperation = locked(rows).get(pk=operation_id)
+        if operation.ended_at is None:
+            _change(operation, _next(operation, now or timezone.now(), looks_at), now)
+            operation.save()
+    return operation
+
+
+def finish(operation: BulkOperation, tell: Callable[[BulkOperation], None] = lambda _: None) -> BulkOperation:
+    """Do all that is left, and tell how it stands after each batch."""
+    while operation.ended_at is None:
+        operation = step(operation.pk)
+        tell(operation)
+    return operation
+
+
+def stop(operation_id: int, by: str) -> None:
+    """Leave the rest as it is."""
+    BulkOperation.objects.filter(pk=operation_id, ended_at__isnull=True).update(
+        ended_at=timezone.now(), stopped_by=by
+    )
+
+
+def walk(
+    verb: Verb,
+    filters: Filters,
+    began: datetime,
+    *,
+    where: Q | None = None,
+    fields: Sequence[str] = (),
+    looks_at: int | None = None,
+) -> Walk:
+    """All that the verb takes and the filters mean, one status after the other, newest first.
+
+    began  what was raised later is not looked at
+    where  a condition more
+    fields may name `problem` (filters.with_problem)
+    """
+    wanted = Status.FAILED if filters.status in (RETRYING, STRANDED) else filters.status
+    rows = raised_within(filters, NotificationEvent.objects.filter(created_at__lte=began))
+    parts = {str(status): rows.filter(status=status) for status in verb.statuses if wanted in ("", status)}
+
+    def mine(some: NotificationQuerySet) -> NotificationQuerySet:
+        found = matching(filters, some.filter(where or Q()))
+        return with_problem(found) if fields else found
+
+    return Walk(parts, mine, fields, looks_at=looks_at)
+
+
+def _change(operation: BulkOperation, ids: Sequence[str], now: datetime | None) -> None:
+    if not ids:
+        return
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
+    changed, skipped = verb_of(operation.kind).on_batch(rows, operation, now)
+    operation.changed += changed
+    if not skipped:
+        return
+    busy = rows.filter(status__in=UNDELIVERED).exclude(free(database_now())).count()
+    for why, count in ((RUNNING, min(busy, skipped)), (MEANWHILE, max(0, skipped - busy))):
+        if count:
+            operation.skips[why] = operation.skips.get(why, 0) + count
+
+
+def _next(operation: BulkOperation, now: datetime, looks_at: int | None) -> list[str]:
+    """The ids of the next batch; moves the cursor past them, and ends the operation after the last."""
+    verb = verb_of(operation.kind)
+    if operation.ids is not None:
+        operation.ended_at = now
+        rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
+        return list(rows.filter(status__in=verb.statuses).values_list("pk", flat=True))
+    filters = of_query(operation.filters, operation.started_at)
+    found, operation.cursor = walk(verb, filters, operation.started_at, looks_at=looks_at).batch(
+        operation.cursor, STEP
+    )
+    if operation.cursor is None:
+        operation.ended_at = now
+    return [pk for _, pk, *_ in found]

@@ -1,0 +1,279 @@
+"""Which notifications: the vocabulary that the admin, the command line, REST and MCP share.
+
+A surface may spell a filter in its own way. What it means is said here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.text import smart_split, unescape_string_literal
+
+from ..deaths.fingerprints import BLANK, NOTHING, WORDS, pattern
+from ..endpoints.outages import endpoint_of
+from ..exceptions import BLAMING
+from ..models import DeliveryAttempt, NotificationEvent, NotificationQuerySet, Outage, Requeue, Status
+from ..notifiers.endpoint import going_to
+
+RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
+STATUSES = (*Status.values, RETRYING, STRANDED)
+REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
+TEXTS = ("recipient", "certificate_id", "message", "error", "last_error")
+AGES = {
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+    "over7d": ("Older than 7 days", timedelta(days=7)),
+    "over30d": ("Older than 30 days", timedelta(days=30)),
+}
+
+
+class Meaningless(ValueError):
+    """A value that its filter does not know. name: the filter, as it was spelled."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What notifications must have in common; what is empty asks nothing.
+
+    status      one of STATUSES
+    channel     in any case; type, certificate_id and recipient exactly
+    search      a whole id or certificate, where there is one; else every word, somewhere in TEXTS
+    error       part of the error that it waits or died with, in any case
+    alike       that error's fingerprint
+    since       when it was raised, as is until
+    dead_since  when a dead letter died
+    outage      the number of what a dead letter died of
+    redriven    "no": never requeued by itself
+    """
+
+    ids: tuple[str, ...] = ()
+    status: str = ""
+    channel: str = ""
+    type: str = ""
+    certificate_id: str = ""
+    recipient: str = ""
+    search: str = ""
+    error: str = ""
+    alike: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    dead_since: datetime | None = None
+    outage: int | None = None
+    redriven: str = ""
+
+    @cached_property
+    def exact(self) -> Q | None:
+        """The id or the certificate that is searched for, where there is such a thing."""
+        value = self.search.strip()
+        known = (Q(pk=value), Q(certificate_id=value)) if value else ()
+        return next((q for q in known if NotificationEvent.objects.filter(q).exists()), None)
+
+    @cached_property
+    def outage_on_record(self) -> Outage | None:
+        """The outage; None also where that is not on record."""
+        found: Outage | None = Outage.objects.filter(pk=self.outage).first() if self.outage else None
+        return found
+
+    @property
+    def query(self) -> str:
+        """As a query string that `of_query` reads, all but the ids."""
+        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ids"}
+        written = {n: v.isoformat() if isinstance(v, datetime) else v for n, v in said.items() if v}
+        return urlencode(written)
+
+
+# From what a surface was told
+
+
+def of_query(query: str, now: datetime) -> Filters:
+    """What a query string means; the last value counts, and other names are not ours. Raises Meaningless."""
+    return parse(QueryDict(query).dict(), now)
+
+
+def parse(given: Mapping[str, Any], now: datetime) -> Filters:
+    """The filters among what was given, texts or values. `age` is counted from `now`. Raises Meaningless."""
+    said: dict[str, Any] = {}
+    for name, value in given.items():
+        field = SPELLINGS.get(name, name)
+        if value and field in READERS:
+            try:
+                said[field] = READERS[field](value)
+            except (ValueError, UnicodeEncodeError) as error:
+                raise Meaningless(name, str(error)) from error
+    if age := said.pop("age", None):
+        edge = now - AGES[age][1]
+        name, nearest = ("until", min) if age.startswith("over") else ("since", max)
+        said[name] = nearest(edge, said.get(name, edge))
+    return Filters(**said)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    text.encode()  # a half of a character is in no database
+    if "\x00" in text:
+        raise ValueError("A text has no NUL character in it.")
+    return text
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in known:
+            raise ValueError(f"{str(value)!r} is not one of {', '.join(known)}.")
+        return str(value)
+
+    return read
+
+
+def _time(value: Any) -> datetime:
+    at = value if isinstance(value, datetime) else parse_datetime(_text(value))
+    if at is None:
+        raise ValueError(f"{value!r} is not a time.")
+    return at if timezone.is_aware(at) else timezone.make_aware(at)
+
+
+def _number(value: Any) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise ValueError(f"{text!r} is not a number.")
+    return int(text)
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "ids": lambda value: tuple(map(_text, value)),
+    "status": _one_of(*STATUSES),
+    **dict.fromkeys(("channel", "type", "certificate_id", "recipient", "search", "error", "alike"), _text),
+    "age": _one_of(*AGES),
+    **dict.fromkeys(("since", "until", "dead_since"), _time),
+    "outage": _number,
+    "redriven": _one_of("no"),
+}
+SPELLINGS = {"certificate": "certificate_id", "q": "search"}
+
+
+# To the rows
+
+
+def matching(filters: Filters, rows: NotificationQuerySet | None = None) -> NotificationQuerySet:
+    """Of the rows, all unless given, those that the filters mean."""
+    rows = raised_within(filters, NotificationEvent.objects.all() if rows is None else rows)
+    rows = of_status(rows, filters.status)
+    for name in ("type", "certificate_id", "recipient"):
+        if value := getattr(filters, name):
+            rows = rows.filter(**{name: value})
+    if filters.ids:
+        rows = rows.filter(pk__in=filters.ids)
+    if filters.channel:
+        rows = rows.on_channel(filters.channel)
+    if filters.error:
+        rows = with_problem(rows).filter(problem__icontains=filters.error)
+    if filters.alike:
+        rows = alike(rows, filters.alike)
+    if filters.dead_since:
+        rows = died_since(rows, filters.dead_since)
+    if filters.outage:
+        rows = died_of(rows, filters.outage_on_record) if filters.outage_on_record else rows.none()
+    if filters.redriven:
+        rows = not_redriven(rows)
+    return _searched(rows, filters) if filters.search else rows
+
+
+def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
+    """One of STATUSES; "" means any."""
+    if status == STRANDED:
+        return rows.stranded()
+    if status == RETRYING:
+        return rows.failed().exclude(next_retry_at__isnull=True)
+    return rows.filter(status=status) if status else rows
+
+
+def raised_within(filters: Filters, rows: NotificationQuerySet) -> NotificationQuerySet:
+    """What the filters say about when: an index knows."""
+    if filters.since:
+        rows = rows.filter(created_at__gte=filters.since)
+    if filters.until:
+        rows = rows.filter(created_at__lte=filters.until)
+    return before_the_end(rows, filters.outage_on_record) if filters.outage_on_record else rows
+
+
+def before_the_end(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
+    """What was raised later cannot have died of it."""
+    return rows.filter(created_at__lte=outage.ended_at) if outage.ended_at else rows
+
+
+def _searched(rows: NotificationQuerySet, filters: Filters) -> NotificationQuerySet:
+    if filters.exact is not None:
+        return rows.filter(filters.exact)
+    for word in _words(filters.search):
+        somewhere = Q()
+        for field in TEXTS:
+            somewhere |= Q(**{f"{field}__icontains": word})
+        rows = rows.filter(somewhere)
+    return rows
+
+
+def _words(value: str) -> list[str]:
+    """Split at blanks, but for "quoted words"."""
+    quoted = [bit[0] in "\"'" and len(bit) > 1 and bit[0] == bit[-1] for bit in smart_split(value)]
+    return [unescape_string_literal(b) if q else b for b, q in zip(smart_split(value), quoted, strict=True)]
+
+
+def with_problem(rows: NotificationQuerySet) -> Any:
+    """problem: the error that a notification waits or died with."""
+    return rows.annotate(problem=Coalesce("last_error", "error"))
+
+
+def alike(rows: NotificationQuerySet, print_: str) -> NotificationQuerySet:
+    """The rows whose error has this fingerprint."""
+    if len(print_.split(" ")) > WORDS:
+        return rows.none()
+    if print_ == NOTHING:
+        same = Q(problem__isnull=True) | Q(problem__regex=rf"\A[{BLANK}]*\Z")
+    else:
+        same = Q(problem__regex=pattern(print_))
+    found: NotificationQuerySet = with_problem(rows).filter(same)
+    return found
+
+
+def died_since(rows: NotificationQuerySet, when: datetime) -> NotificationQuerySet:
+    """A dead letter dies on its last attempt; without one on record, it cannot be older than itself."""
+    attempts = DeliveryAttempt.objects.filter(notification=OuterRef("pk"), started_at__gte=when)
+    return rows.dead().filter(Q(Exists(attempts)) | Q(created_at__gte=when))
+
+
+def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
+    """Of `rows`, the dead whose last attempt began within the outage, and failed because of the endpoint.
+
+    Those that were requeued since, or dismissed, are none of them.
+    """
+    newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk"))
+    newest = newest.order_by("-started_at", "-id")
+    requeued = Requeue.objects.filter(notification=OuterRef("pk"), at__gte=OuterRef("killed_at"))
+    mine: Any = before_the_end(rows.dead().filter(going_to([endpoint_of(outage)])), outage)
+    mine = mine.alias(
+        killed_at=Subquery(newest.values("started_at")[:1]), killed_for=Subquery(newest.values("reason")[:1])
+    )
+    mine = mine.filter(killed_at__gte=outage.since, killed_for__in=BLAMING).exclude(Exists(requeued))
+    found: NotificationQuerySet = mine.filter(killed_at__lte=outage.ended_at) if outage.ended_at else mine
+    return found
+
+
+def not_redriven(rows: NotificationQuerySet) -> NotificationQuerySet:
+    """Without those that were requeued by themselves before: what dies again is for a person to look at."""
+    before = Requeue.objects.filter(notification=OuterRef("pk"), via=REDRIVE)
+    return rows.exclude(Exists(before))

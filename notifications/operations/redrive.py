@@ -1,0 +1,83 @@
+"""Requeueing what died of an outage: when an operator says so, or by itself once the endpoint delivers
+again (REDRIVE_ON_RECOVERY). Either is one operation, whose filter is the outage."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef, Q
+
+from .. import database
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Outage
+from . import bulk
+from .filters import REDRIVE, Filters, before_the_end, died_of
+from .verbs import REQUEUE
+from .walk import NEWEST
+
+RECENT = timedelta(days=1)  # an outage that ended earlier is not redriven by itself any more
+MOST = 10  # outages that one sweep redrives
+LOOKED_AT = 5_000  # dead letters that it looks at for one outage
+COUNTED = 2_000  # dead letters that are looked at to say how many died of some outages
+SYSTEM = "system"
+
+
+def count(outage: Outage, most: int = COUNTED) -> tuple[int, bool]:
+    """How many died of it and are still dead, among the newest `most`; whether there may be more."""
+    newest = before_the_end(NotificationEvent.objects.dead(), outage)
+    ids = newest.order_by(*NEWEST).values("pk")[:most]
+    some: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
+    return died_of(some, outage).count(), newest.values("pk")[most : most + 1].exists()
+
+
+def take_over(outage: Outage, *, by: str, via: str, now: datetime, again: bool = True) -> BulkOperation:
+    """Put on record that what died of the outage is requeued; whoever was doing that before stops.
+
+    again  also what was redriven before and died once more
+    """
+    filters = Filters(status="dead", outage=outage.pk, redriven="" if again else "no")
+    operation = bulk.start(
+        REQUEUE,
+        filters=filters.query,
+        reason=f"{outage.endpoint} delivers again" if outage.ended_at else f"{outage.endpoint} was down",
+        by=by,
+        via=via,
+        requested=outage.died,
+        now=now,
+    )
+    Outage.objects.filter(pk=outage.pk).update(redriven_at=now, redriven_by=by, operation=operation)
+    if outage.operation_id:
+        bulk.stop(outage.operation_id, by)
+    return operation
+
+
+# REDRIVE_ON_RECOVERY
+
+
+def redrive(*, now: datetime) -> int:
+    """Requeue a batch of what died of each outage that is over; how many notifications that were.
+
+    Once for each outage, once in a notification's life, and not where the endpoint is failing again.
+    """
+    return sum(_redrive(outage, now) for outage in _recovered(now))
+
+
+def _recovered(now: datetime) -> list[Outage]:
+    rows = Outage.objects
+    again = rows.filter(endpoint=OuterRef("endpoint"), ended_at__isnull=True)
+    unfinished = Q(redriven_by=SYSTEM, operation__ended_at__isnull=True)
+    over = rows.filter(died__gt=0, ended_at__gte=now - RECENT).exclude(Exists(again))
+    return list(over.filter(Q(redriven_at__isnull=True) | unfinished).order_by("ended_at")[:MOST])
+
+
+def _redrive(outage: Outage, now: datetime) -> int:
+    with database.atomic():
+        # Whoever has the outage locked is doing this.
+        found = Outage.objects.filter(pk=outage.pk, redriven_at=outage.redriven_at)
+        if database.connection().features.has_select_for_update_skip_locked:
+            found = found.select_for_update(skip_locked=True)
+        mine = found.first()
+        if mine is None:
+            return 0
+        before = mine.operation or take_over(mine, by=SYSTEM, via=REDRIVE, now=now, again=False)
+        after = bulk.step(before.pk, now=now, looks_at=LOOKED_AT)
+    return after.changed - before.changed

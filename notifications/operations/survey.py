@@ -1,0 +1,124 @@
+"""What some notifications have in common, by channel and error: for whoever looks at many, or is about to
+change them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from django.db.models import Count, Max, Min
+from django.db.models.functions import Lower
+from django.utils.module_loading import import_string
+
+from .. import conf
+from ..deaths.fingerprints import fingerprint
+from ..models import AttemptOutcome, DeliveryAttempt, NotificationQuerySet
+from .filters import with_problem
+
+COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
+UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
+
+
+def capped(rows: NotificationQuerySet, most: int = COUNTED) -> int:
+    """How many there are; most + 1 when there are more."""
+    return rows.order_by().values("pk")[: most + 1].count()
+
+
+def many(count: int, most: int = COUNTED) -> str:
+    """A capped count in words: 10,000+."""
+    return f"{most:,}+" if count > most else f"{count:,}"
+
+
+class Found(NamedTuple):
+    """What a survey needs of one notification."""
+
+    created_at: datetime
+    pk: str
+    channel: str
+    problem: str | None
+
+
+@dataclass(slots=True)
+class Group:
+    """Notifications of one channel that failed alike; first, last: when the oldest and newest were raised."""
+
+    channel: str
+    error: str
+    count: int
+    first: datetime
+    last: datetime
+
+    @property
+    def count_text(self) -> str:
+        return f"{self.count:,}"
+
+    def add(self, count: int, first: datetime, last: datetime) -> None:
+        self.count += count
+        self.first, self.last = min(self.first, first), max(self.last, last)
+
+
+def grouped(rows: NotificationQuerySet) -> list[Group]:
+    """The groups, greatest first. Reads every one of `rows`: bound them."""
+    kinds: Any = with_problem(rows).annotate(folded=Lower("channel")).order_by().values("folded", "problem")
+    kinds = kinds.annotate(
+        name=Max("channel"), count=Count("pk"), first=Min("created_at"), last=Max("created_at")
+    )
+    return merged((k["name"], k["problem"], k["count"], k["first"], k["last"]) for k in kinds)
+
+
+def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> list[Group]:
+    """(channel, error, how many, oldest, newest) of each kind, the alike ones together."""
+    groups: dict[tuple[str, str], Group] = {}
+    for channel, text, count, first, last in kinds:
+        print_ = fingerprint(text)
+        key = (channel.casefold(), print_)
+        if group := groups.get(key):
+            group.add(count, first, last)
+        else:
+            groups[key] = Group(channel, print_, count, first, last)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.channel, group.error))
+
+
+@dataclass
+class Survey:
+    """found: newest first."""
+
+    found: Sequence[Found]
+
+    @cached_property
+    def channels(self) -> list[tuple[str, int]]:
+        """Old rows say `email`, new ones `Email`: one channel."""
+        names = {row.channel.casefold(): row.channel for row in reversed(self.found)}
+        counts = Counter(row.channel.casefold() for row in self.found)
+        return [(names[folded], count) for folded, count in counts.most_common()]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return merged((row.channel, row.problem, 1, row.created_at, row.created_at) for row in self.found)
+
+    @property
+    def oldest(self) -> datetime | None:
+        return min((row.created_at for row in self.found), default=None)
+
+    @cached_property
+    def arrived(self) -> int:
+        """How many may have arrived already, where a repeat would be seen twice."""
+        repeats = {channel.casefold() for channel in repeating()}
+        ids = [row.pk for row in self.found if row.channel.casefold() in repeats]
+        attempts = DeliveryAttempt.objects.filter(notification_id__in=ids, outcome__in=UNSURE)
+        found = attempts.aggregate(count=Count("notification_id", distinct=True)) if ids else {"count": 0}
+        return int(found["count"])
+
+
+def repeating() -> list[str]:
+    """The channels whose provider shows a repeated message again."""
+    found = []
+    for name, options in conf.current().channels.items():
+        notifier = import_string(str(options["NOTIFIER"]))
+        if not getattr(notifier, "folds_repeats", False):
+            found.append(name)
+    return found
