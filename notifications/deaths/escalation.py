@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from .. import database
 from ..conf import Address, Conf
 from ..database import carried, dump
-from ..text import cut, one_line, redact, secrets_of
+from ..notifiers.base import secrets_of
+from ..text import cut, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
 LONGEST_CAUSE = 300

@@ -26,6 +26,7 @@ from ..exceptions import DeliveryError, PermanentError, Reason
 from ..text import cut, utf8
 from .base import Delivered, Message, SyncNotifier
 from .http.client import HttpClient
+from .options import FLAG, PORT, TEXT, Kind, Option
 from .smtp import CLOSING, Session, Stage
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
@@ -35,12 +36,12 @@ GOODBYE_SECONDS = 2.0
 BROKEN = (smtplib.SMTPException, OSError)
 
 
-class StaleLine(Exception):
+class StaleConnection(Exception):
     """The server had hung up on a kept connection before the mail was sent."""
 
 
 @dataclass(eq=False)
-class Line:
+class MailConnection:
     """One connection to the mail server, used by one thread at a time."""
 
     backend: BaseEmailBackend
@@ -66,64 +67,119 @@ class Line:
         self.session.close()
 
 
-class EmailNotifier(SyncNotifier):
-    """Options: FROM_ADDRESS. Connections are kept for the next mail until they are idle or break."""
+def check_address(recipient: str) -> None:
+    """Raises PermanentError for what is not exactly one address."""
+    domain = recipient.rpartition("@")[2]
+    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
+    try:
+        EmailValidator(allowlist=["localhost", *inside])(recipient)
+    except ValidationError as error:
+        raise PermanentError(
+            f"{recipient!r} is not an e-mail address",
+            reason=Reason.CONFIG,
+            advice="raise the alert again with a correct address",
+        ) from error
 
-    known = frozenset({"FROM_ADDRESS"})
-    required = frozenset({"FROM_ADDRESS"})
+
+def is_sender(sender: str) -> bool:
+    try:
+        check_address(parseaddr(sender)[1])
+    except (AttributeError, PermanentError):
+        return False
+    return True
+
+
+class EmailNotifier(SyncNotifier):
+    """Connections are kept for the next mail until they are idle or break."""
+
+    declared_options = (
+        Option(
+            "FROM_ADDRESS",
+            "who sends, such as `Certificates <pki@example.com>`",
+            Kind("an e-mail address", is_sender),
+            required=True,
+            env="CERTCTL_SMTP_FROM_ADDRESS",
+        ),
+    )
+    django_options = (
+        Option(
+            "HOST",
+            "the mail server",
+            TEXT,
+            default="",
+            required=True,
+            env="CERTCTL_SMTP_HOST",
+        ),
+        Option(
+            "PORT",
+            "587 for STARTTLS, 465 for TLS from the start",
+            PORT,
+            default=587,
+            env="CERTCTL_SMTP_PORT",
+        ),
+        Option(
+            "USERNAME",
+            "to log in with",
+            TEXT,
+            default="",
+            env="CERTCTL_SMTP_USERNAME",
+            counterpart="PASSWORD",
+        ),
+        Option(
+            "PASSWORD",
+            "to log in with",
+            TEXT,
+            default="",
+            secret=True,
+            env="CERTCTL_SMTP_PASSWORD",
+            counterpart="USERNAME",
+        ),
+        Option("USE_TLS", "whether to encrypt", FLAG, default=True, env="CERTCTL_SMTP_USE_TLS"),
+    )
     templates = "email"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
         self._lock = threading.Lock()
-        self._idle: list[Line] = []
-        self._busy: dict[int, Line] = {}  # by id(message)
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._idle: list[MailConnection] = []
+        self._busy: dict[int, MailConnection] = {}  # by id(message)
+        self._tidier: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        sender = str(options.get("FROM_ADDRESS") or "certctl@localhost")
-        try:
-            check_address(parseaddr(sender)[1])
-        except PermanentError:
-            return [f"FROM_ADDRESS {sender!r} is not an e-mail address"]
-        return []
 
     async def send(self, message: Message) -> Delivered:
         try:
             return await super().send(message)
         finally:
-            if self._sweeper is None and not self._closed:
-                self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+            if self._tidier is None and not self._closed:
+                self._tidier = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
 
     def deliver(self, message: Message) -> Delivered:
         email = self.compose(message)
         try:
             try:
                 line = self._transmit(self._take(message), email)
-            except StaleLine:
+            except StaleConnection:
                 line = self._transmit(self._take(message, fresh=True), email)
         finally:
             self._busy.pop(id(message), None)
         self._put_back(line)
         return Delivered(250, "accepted by the mail server")
 
-    def _take(self, message: Message, fresh: bool = False) -> Line:
+    def _take(self, message: Message, fresh: bool = False) -> MailConnection:
         with self._lock:
-            line = self._idle.pop() if self._idle and not fresh else Line(_backend())
+            line = self._idle.pop() if self._idle and not fresh else MailConnection(_backend())
             self._busy[id(message)] = line
         return line
 
-    def _put_back(self, line: Line) -> None:
+    def _put_back(self, line: MailConnection) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(line)
                 return
         line.close()
 
-    def _transmit(self, line: Line, email: mail.EmailMessage) -> Line:
-        """Raises StaleLine where a new connection may do at once, else the delivery error."""
+    def _transmit(self, line: MailConnection, email: mail.EmailMessage) -> MailConnection:
+        """Raises StaleConnection where a new connection may do at once, else the delivery error."""
         try:
             if line.session.stage is Stage.CONNECT:
                 line.open(self.http.timeout)
@@ -132,7 +188,7 @@ class EmailNotifier(SyncNotifier):
         except BROKEN as error:
             line.close()
             if line.session.reused and _went_stale(line, error):
-                raise StaleLine from error
+                raise StaleConnection from error
             raise line.session.error(error) from error
         except ValueError as error:  # what Django or the email package will not put into a header
             line.close()
@@ -148,9 +204,9 @@ class EmailNotifier(SyncNotifier):
         line.session.cut_off()
         return error
 
-    def _sweep(self) -> None:
+    def _tidy(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
-        self._sweeper = None
+        self._tidier = None
         over = time.monotonic() - IDLE_SECONDS
         with self._lock:
             stale = [line for line in self._idle if line.used_at <= over]
@@ -159,12 +215,12 @@ class EmailNotifier(SyncNotifier):
         for line in stale:
             self._pool.submit(line.close)
         if more:
-            self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+            self._tidier = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
 
     async def close(self) -> None:
         """QUIT on every connection, in the pool's threads; a mail that is still on its way is cut off."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        if self._tidier is not None:
+            self._tidier.cancel()
         for line in list(self._busy.values()):
             line.session.cut_off()
         with self._lock:
@@ -176,6 +232,11 @@ class EmailNotifier(SyncNotifier):
             for line in idle:
                 line.session.cut_off()
         await super().close()
+
+    def preview(self, message: Message) -> str:
+        email = self.compose(message)
+        head = "\n".join(f"{name}: {value}" for name, value in email.message().items())
+        return f"{head}\n\n{email.body}"
 
     def compose(self, message: Message) -> mail.EmailMessage:
         """The mail for a notification; one row is one recipient, and nothing in it can add a header."""
@@ -193,26 +254,12 @@ class EmailNotifier(SyncNotifier):
         )
 
 
-def check_address(recipient: str) -> None:
-    """Raises PermanentError for what is not exactly one address."""
-    domain = recipient.rpartition("@")[2]
-    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
-    try:
-        EmailValidator(allowlist=["localhost", *inside])(recipient)
-    except ValidationError as error:
-        raise PermanentError(
-            f"{recipient!r} is not an e-mail address",
-            reason=Reason.CONFIG,
-            advice="raise the alert again with a correct address",
-        ) from error
-
-
-def _went_stale(line: Line, error: Exception) -> bool:
+def _went_stale(line: MailConnection, error: Exception) -> bool:
     """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
     code = getattr(error, "smtp_code", None)
     hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == CLOSING
     timed_out = isinstance(error.__context__, TimeoutError)
-    return line.session.stage <= Stage.MAIL and hung_up and not timed_out
+    return line.session.stage < Stage.DOT and hung_up and not timed_out
 
 
 def _backend() -> BaseEmailBackend:

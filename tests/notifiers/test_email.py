@@ -92,8 +92,8 @@ def test_the_link_opens_the_notification(admin_client: Client, event_id: str) ->
     ("reply", "becomes", "reason"),
     [
         ("421 come back later", Status.FAILED, "server"),
-        ("450 mailbox busy", Status.FAILED, "server"),
-        ("452 disk full", Status.FAILED, "server"),
+        ("450 mailbox busy", Status.FAILED, "deferred"),
+        ("452 mailbox full", Status.FAILED, "deferred"),
         ("550 no such user", Status.DEAD, "client"),
         ("552 too large", Status.DEAD, "client"),
         ("554 no", Status.DEAD, "client"),

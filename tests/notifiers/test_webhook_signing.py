@@ -70,7 +70,7 @@ def test_an_id_that_does_not_fit_the_header_is_hashed_and_signed(receiver: HttpR
 def test_every_attempt_is_signed_afresh(receiver: HttpReceiver) -> None:
     made = notifier(WEBHOOK, receiver.url())
     assert isinstance(made, WebhookNotifier)
-    headers = made.headers(a_message(), "{}")
+    headers = made.signature(a_message(), b"{}")
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
 
 
