@@ -129,12 +129,12 @@ def secret_key(text: str) -> str:
 def duration(text: str) -> timedelta:
     """`90s`, `2m`, `1h`, and what certctl's own language writes: `1m30s`, `1.5h`."""
     try:
-        span = durations.parse(text)
+        length = durations.parse(text)
     except ValueError as error:
         raise ValidationError(str(error)) from None
-    if span > LONGEST:
+    if length > LONGEST:
         raise ValidationError("A duration must be at most a year.")
-    return span
+    return length
 
 
 def http_url(text: str) -> str:

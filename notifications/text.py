@@ -52,7 +52,7 @@ def _fitting(text: str, room: int, size: Size) -> int:
     return count
 
 
-def most(limit: int, fits: Callable[[int], bool]) -> int:
+def largest(limit: int, fits: Callable[[int], bool]) -> int:
     """The greatest number up to the limit that fits, where all that is smaller does; 0 at least."""
     low, high = 0, limit
     while low < high:
@@ -61,7 +61,7 @@ def most(limit: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def dump(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # half a surrogate pair, which orjson refuses
@@ -69,18 +69,18 @@ def dump(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def in_json(text: str) -> int:
+def json_size(text: str) -> int:
     """The bytes that the text takes within JSON."""
-    return len(dump([text])) - 4
+    return len(to_json([text])) - 4
 
 
 def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int) -> bytes:
     """The JSON of build(text), where the text stands once, cut until all is within the limit of bytes."""
     text = cut(text, limit)
-    body = dump(build(text))
+    body = to_json(build(text))
     if len(body) > limit:
-        room = in_json(text) + limit - len(body)
-        body = dump(build(cut(text, room, in_json) if room > 0 else CUT_MARK))
+        room = json_size(text) + limit - len(body)
+        body = to_json(build(cut(text, room, json_size) if room > 0 else CUT_MARK))
     return body
 
 

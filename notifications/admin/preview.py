@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import conf
 from ..exceptions import DeliveryError
 from ..models import NotificationEvent
-from ..notifiers.base import Message, load, preview
+from ..notifiers.base import Message, load, preview_of
 from ..queue.messages import linker, message_of
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def previews(event: NotificationEvent) -> list[Preview]:
 def _preview(message: Message, name: str, settings: conf.Conf, own: bool) -> Preview:
     try:
         notifier = load(name, settings.channels[name], settings.send_timeout.total_seconds())
-        return Preview(name, own, text=preview(notifier, message))
+        return Preview(name, own, text=preview_of(notifier, message))
     except (DeliveryError, ImproperlyConfigured) as error:
         return Preview(name, own, fault=str(error))
     except Exception as error:  # a site's own notifier can raise anything

@@ -21,7 +21,7 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from ..exceptions import CUT_MARK, DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from ..text import MESSAGE_LIMIT, Size, cut, most, one_line, redact
+from ..text import MESSAGE_LIMIT, Size, cut, largest, one_line, redact
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
 from .options import COMMON_OPTIONS, Option, completed, faults, secrets_in, unknown
@@ -192,9 +192,9 @@ class Notifier:
             return self.body(message._replace(message=message.message[:count] + CUT_MARK))
 
         length = min(len(message.message), limit)
-        body = shown(most(length, lambda count: size(shown(count)) <= limit))
+        body = shown(largest(length, lambda count: size(shown(count)) <= limit))
         if size(body) > limit:
-            body = body[: most(limit, lambda count: size(body[:count] + CUT_MARK) <= limit)] + CUT_MARK
+            body = body[: largest(limit, lambda count: size(body[:count] + CUT_MARK) <= limit)] + CUT_MARK
         return body
 
     def _render(self, name: str, message: Message) -> str:
@@ -324,7 +324,7 @@ def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
         return Notifier.secrets(options)
 
 
-def preview(notifier: Notifier, message: Message) -> str:
+def preview_of(notifier: Notifier, message: Message) -> str:
     """The notifier's preview, without secrets. Raises what the notifier raises."""
     return redact(notifier.preview(message), notifier.http.secrets)
 

@@ -51,7 +51,7 @@ class MailConnection:
     def open(self, timeout: float) -> None:
         if hasattr(self.backend, "timeout"):
             self.backend.timeout = min(self.backend.timeout or timeout, timeout)
-        self.session.watch(self.backend)
+        self.session.trace(self.backend)
         self.backend.open()
         self.session.stage = Stage.READY
 
@@ -142,95 +142,95 @@ class EmailNotifier(SyncNotifier):
         super().__init__(options, http)
         self._lock = threading.Lock()
         self._idle: list[MailConnection] = []
-        self._busy: dict[int, MailConnection] = {}  # by id(message)
-        self._tidier: asyncio.TimerHandle | None = None
+        self._in_use: dict[int, MailConnection] = {}  # by id(message)
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def send(self, message: Message) -> Delivered:
         try:
             return await super().send(message)
         finally:
-            if self._tidier is None and not self._closed:
-                self._tidier = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
+            if self._idle_timer is None and not self._closed:
+                self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     def deliver(self, message: Message) -> Delivered:
         email = self.compose(message)
         try:
             try:
-                line = self._transmit(self._take(message), email)
+                connection = self._transmit(self._take(message), email)
             except StaleConnection:
-                line = self._transmit(self._take(message, fresh=True), email)
+                connection = self._transmit(self._take(message, fresh=True), email)
         finally:
-            self._busy.pop(id(message), None)
-        self._put_back(line)
+            self._in_use.pop(id(message), None)
+        self._put_back(connection)
         return Delivered(250, "accepted by the mail server")
 
     def _take(self, message: Message, fresh: bool = False) -> MailConnection:
         with self._lock:
-            line = self._idle.pop() if self._idle and not fresh else MailConnection(_backend())
-            self._busy[id(message)] = line
-        return line
+            connection = self._idle.pop() if self._idle and not fresh else MailConnection(_backend())
+            self._in_use[id(message)] = connection
+        return connection
 
-    def _put_back(self, line: MailConnection) -> None:
+    def _put_back(self, connection: MailConnection) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(line)
+                self._idle.append(connection)
                 return
-        line.close()
+        connection.close()
 
-    def _transmit(self, line: MailConnection, email: mail.EmailMessage) -> MailConnection:
+    def _transmit(self, connection: MailConnection, email: mail.EmailMessage) -> MailConnection:
         """Raises StaleConnection where a new connection may do at once, else the delivery error."""
         try:
-            if line.session.stage is Stage.CONNECT:
-                line.open(self.http.timeout)
-            line.send(email)
-            return line
+            if connection.session.stage is Stage.CONNECT:
+                connection.open(self.http.timeout)
+            connection.send(email)
+            return connection
         except BROKEN as error:
-            line.close()
-            if line.session.reused and _went_stale(line, error):
+            connection.close()
+            if connection.session.reused and _went_stale(connection, error):
                 raise StaleConnection from error
-            raise line.session.error(error) from error
+            raise connection.session.error(error) from error
         except ValueError as error:  # what Django or the email package will not put into a header
-            line.close()
+            connection.close()
             raise PermanentError(
                 f"the mail cannot be written: {error}", advice="raise a corrected alert, or dismiss this one"
             ) from error
 
     def abandon(self, message: Message) -> DeliveryError:
-        line = self._busy.get(id(message))
-        if line is None:
+        connection = self._in_use.get(id(message))
+        if connection is None:
             return super().abandon(message)
-        error = line.session.error(TimeoutError())
-        line.session.cut_off()
+        error = connection.session.error(TimeoutError())
+        connection.session.hang_up()
         return error
 
-    def _tidy(self) -> None:
+    def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
-        self._tidier = None
+        self._idle_timer = None
         over = time.monotonic() - IDLE_SECONDS
         with self._lock:
-            stale = [line for line in self._idle if line.used_at <= over]
-            self._idle = [line for line in self._idle if line.used_at > over]
-            more = bool(self._idle or self._busy)
-        for line in stale:
-            self._pool.submit(line.close)
+            stale = [connection for connection in self._idle if connection.used_at <= over]
+            self._idle = [connection for connection in self._idle if connection.used_at > over]
+            more = bool(self._idle or self._in_use)
+        for connection in stale:
+            self._pool.submit(connection.close)
         if more:
-            self._tidier = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._tidy)
+            self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     async def close(self) -> None:
         """QUIT on every connection, in the pool's threads; a mail that is still on its way is cut off."""
-        if self._tidier is not None:
-            self._tidier.cancel()
-        for line in list(self._busy.values()):
-            line.session.cut_off()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for connection in list(self._in_use.values()):
+            connection.session.hang_up()
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        goodbyes = [asyncio.wrap_future(self._pool.submit(line.close)) for line in idle]
+        goodbyes = [asyncio.wrap_future(self._pool.submit(connection.close)) for connection in idle]
         if goodbyes:
             await asyncio.wait(goodbyes, timeout=GOODBYE_SECONDS)
-            for line in idle:
-                line.session.cut_off()
+            for connection in idle:
+                connection.session.hang_up()
         await super().close()
 
     def preview(self, message: Message) -> str:
@@ -254,12 +254,12 @@ class EmailNotifier(SyncNotifier):
         )
 
 
-def _went_stale(line: MailConnection, error: Exception) -> bool:
+def _went_stale(connection: MailConnection, error: Exception) -> bool:
     """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
     code = getattr(error, "smtp_code", None)
     hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == CLOSING
     timed_out = isinstance(error.__context__, TimeoutError)
-    return line.session.stage < Stage.DOT and hung_up and not timed_out
+    return connection.session.stage < Stage.DOT and hung_up and not timed_out
 
 
 def _backend() -> BaseEmailBackend:

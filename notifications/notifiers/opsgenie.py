@@ -14,7 +14,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Warning
 
 from ..exceptions import Reason
-from ..text import cut, dump
+from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import PERMANENT, raise_for
 from .http.client import Answer
@@ -91,7 +91,7 @@ class OpsGenieNotifier(JsonNotifier):
             "source": "certctl",
             "priority": self.option("PRIORITY"),
         }
-        return dump({name: value for name, value in alert.items() if value})
+        return to_json({name: value for name, value in alert.items() if value})
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, success=(202,), permanent=REFUSED, advice=ADVICE)

@@ -27,13 +27,13 @@ class Kind:
     words    what `check` calls them: "an http or https URL"
     accepts  whether a value is one; a ValueError says better what is wrong with it
     read     makes the value of an environment variable's text; a ValueError means that it is none
-    quoted   whether a fault may repeat the value
+    shown   whether a fault may repeat the value
     """
 
     words: str
     accepts: Callable[[Any], object]
     read: Callable[[str], Any] = str
-    quoted: bool = True
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Option:
             fault = "" if self.kind.accepts(value) else f"must be {self.kind.words}"
         except ValueError as error:
             return str(error)
-        return f"{fault}, not {value!r}" if fault and self.kind.quoted and not self.secret else fault
+        return f"{fault}, not {value!r}" if fault and self.kind.shown and not self.secret else fault
 
 
 def is_set(value: Any) -> bool:
@@ -128,7 +128,7 @@ def list_of(kind: Kind) -> Kind:
         f"a list, each of it {kind.words}",
         lambda values: isinstance(values, list | tuple) and all(map(kind.accepts, values)),
         lambda text: [kind.read(word) for part in text.split(",") if (word := part.strip())],
-        kind.quoted,
+        kind.shown,
     )
 
 
@@ -165,7 +165,7 @@ def _flag(text: str) -> bool:
 
 
 TEXT = Kind("a string", lambda value: isinstance(value, str))
-URL = Kind("an http or https URL", _is_url, quoted=False)  # a URL can have a password in it
+URL = Kind("an http or https URL", _is_url, shown=False)  # a URL can have a password in it
 NETWORKS = list_of(
     Kind(
         "a network such as 10.0.0.0/8, without host bits",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions import Reason
-from ..text import cut, dump
+from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import KnownRefusal, raise_for, unexpected
 from .http.client import Answer
@@ -68,7 +68,7 @@ class SlackNotifier(JsonNotifier):
             blocks.append({"type": "context", "elements": [link]})
         overrides = {name.lower(): self.options.get(name) for name in ("CHANNEL", "USERNAME")}
         content = {"text": escape(fallback), "blocks": blocks, **{k: v for k, v in overrides.items() if v}}
-        return dump(content)
+        return to_json(content)
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, success=(200,), known=REFUSALS)

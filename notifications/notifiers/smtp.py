@@ -57,30 +57,30 @@ class Stage(IntEnum):
 class Session:
     """What is known of one connection to the mail server.
 
-    watched  False for a mail backend that is not Django's own SMTP: then nothing tells the stages apart
+    traced  False for a mail backend that is not Django's own SMTP: then nothing tells the stages apart
     last     the server's latest reply: smtplib forgets a 421 that answers EHLO and says only "disconnected"
     handle   on the socket from its first moment, so that another thread can end a wait on it
     """
 
     def __init__(self) -> None:
         self.stage = Stage.CONNECT
-        self.watched = False
+        self.traced = False
         self.reused = False
         self.last: tuple[int, bytes] = (0, b"")
         self.handle: socket.socket | None = None
         self.secrets: frozenset[str] = frozenset()
 
-    def watch(self, backend: BaseEmailBackend) -> None:
+    def trace(self, backend: BaseEmailBackend) -> None:
         """Have Django's SMTP backend make connections that report to this session."""
         self.hide(getattr(backend, "username", None), getattr(backend, "password", None))
         if isinstance(backend, EmailBackend):
-            kind = WatchedTLS if backend.use_ssl else Watched
+            kind = TracedOverTLS if backend.use_ssl else Traced
             # connection_class is a property there, so only a class of the backend's own can replace it.
             connection_class = staticmethod(partial(kind, self))
             backend.__class__ = type("Backend", (type(backend),), {"connection_class": connection_class})
-            self.watched = True
+            self.traced = True
 
-    def cut_off(self) -> None:
+    def hang_up(self) -> None:
         """Wake a thread that waits for the server; shutdown, unlike close, does."""
         if self.handle is not None:
             with suppress(OSError):
@@ -100,7 +100,7 @@ class Session:
         """What an exception of smtplib or of the socket means at this stage."""
         match error:
             case smtplib.SMTPRecipientsRefused():
-                self.stage = max(self.stage, Stage.RCPT)  # not known from a backend that is not watched
+                self.stage = max(self.stage, Stage.RCPT)  # not known from a backend that is not traced
                 return self._refusal(*next(iter(error.recipients.values())))
             case smtplib.SMTPResponseException() if isinstance(error.smtp_error, str):
                 return self._lost(OSError(0, NOT_SMTP))  # smtplib's own words, about a line without an end
@@ -119,7 +119,7 @@ class Session:
     def _lost(self, error: BaseException) -> DeliveryError:
         timed_out = isinstance(error, TimeoutError)
         what = "the mail server did not answer in time" if timed_out else "the mail server's connection broke"
-        if not self.watched and self.stage > Stage.CONNECT:
+        if not self.traced and self.stage > Stage.CONNECT:
             return UnknownOutcome(f"{what}; it may have arrived")
         if self.stage is Stage.DOT:
             return UnknownOutcome(f"{what} after the whole mail was sent; it may have arrived")
@@ -172,7 +172,7 @@ class Replies:
         self.file.close()
 
 
-class Watched(smtplib.SMTP):
+class Traced(smtplib.SMTP):
     """Tells its session which socket it has and how far a mail got."""
 
     def __init__(self, session: Session, *args: Any, **kwargs: Any) -> None:
@@ -210,8 +210,8 @@ class Watched(smtplib.SMTP):
             raise
 
 
-class WatchedTLS(smtplib.SMTP_SSL, Watched):
-    """The same over implicit TLS: Watched is between SMTP_SSL and SMTP, so it sees the bare socket."""
+class TracedOverTLS(smtplib.SMTP_SSL, Traced):
+    """The same over implicit TLS: Traced is between SMTP_SSL and SMTP, so it sees the bare socket."""
 
     def __init__(self, session: Session, *args: Any, **kwargs: Any) -> None:
         self.session = session

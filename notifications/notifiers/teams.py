@@ -17,7 +17,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Warning
 
 from ..exceptions import CUT_MARK, Reason
-from ..text import cut, dump, utf16
+from ..text import cut, to_json, utf16
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import KnownRefusal, raise_for, unexpected
 from .http.client import Answer
@@ -81,9 +81,9 @@ class TeamsNotifier(JsonNotifier):
             return card(subject, body, message.url)
 
         def size(body: str) -> int:
-            return utf16(dump(build(body)).decode())
+            return utf16(to_json(build(body)).decode())
 
-        return dump(build(self.shortened(self.body(message), message, CARD_LIMIT, size)))
+        return to_json(build(self.shortened(self.body(message), message, CARD_LIMIT, size)))
 
     def judge(self, answer: Answer) -> Delivered:
         inner = INNER_ERROR.search(answer.text) if 200 <= answer.status < 300 else None

@@ -20,7 +20,7 @@ from notifications.exceptions import CUT_MARK
 from notifications.notifiers import base
 from notifications.notifiers.base import JsonNotifier, Message, Notifier, load
 from notifications.notifiers.email import EmailNotifier
-from notifications.text import MESSAGE_LIMIT, cut, fitted, in_json, most, utf8, utf16
+from notifications.text import MESSAGE_LIMIT, cut, fitted, json_size, largest, utf8, utf16
 from tests.notifiers.support import HTTP_CHANNELS, a_message, email_notifier, notifier
 
 LONG = 4 * 1024 * 1024
@@ -119,7 +119,7 @@ TEXTS = st.text(st.characters(), max_size=300) | st.text('"\\\n\x00ä\N{GRINNING
 
 
 @settings(deadline=None)
-@given(TEXTS, st.integers(10, 200), st.sampled_from([len, utf8, utf16, in_json]))
+@given(TEXTS, st.integers(10, 200), st.sampled_from([len, utf8, utf16, json_size]))
 def test_what_is_cut_is_as_long_as_can_be(whole: str, limit: int, size: Callable[[str], int]) -> None:
     limit = max(limit, size(CUT_MARK))
     shown = cut(whole, limit, size)
@@ -138,9 +138,9 @@ def test_json_is_fitted_to_the_byte(whole: str, limit: int) -> None:
     shown = json.loads(body)["text"]
     if CUT_MARK in shown and CUT_MARK not in whole:
         longer = whole[: len(shown.removesuffix(CUT_MARK)) + 1] + CUT_MARK
-        assert len(text.dump({"name": "ä", "text": longer})) > limit or len(longer) > limit
+        assert len(text.to_json({"name": "ä", "text": longer})) > limit or len(longer) > limit
 
 
 @given(st.integers(0, 1_000), st.integers(-1, 1_100))
 def test_the_most_that_fits(limit: int, last: int) -> None:
-    assert most(limit, lambda number: number <= last) == max(0, min(limit, last))
+    assert largest(limit, lambda number: number <= last) == max(0, min(limit, last))

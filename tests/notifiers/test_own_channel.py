@@ -18,7 +18,7 @@ from notifications.notifiers.base import (
     Message,
     Notifier,
     load,
-    preview,
+    preview_of,
     secrets_of,
 )
 from notifications.notifiers.http.client import HttpClient
@@ -114,7 +114,7 @@ def test_its_findings_come_from_its_declarations(settings: Any) -> None:
 
 
 def test_its_preview_is_what_it_would_send_without_its_secret() -> None:
-    shown = preview(load("Pager", PAGER, 5), a_message())
+    shown = preview_of(load("Pager", PAGER, 5), a_message())
     assert json.loads(shown)["tone"] == "low"
     assert a_message().message in json.loads(shown)["text"]
     assert json.loads(shown)["pin"] == "[redacted]"
@@ -135,7 +135,7 @@ def test_a_long_message_is_cut_before_it_comes_to_its_payload() -> None:
             assert len(message.message) == 100
             return super().payload(message)
 
-    preview(Short(PAGER, HttpClient(timeout=5)), a_message(message="x" * 5_000_000))
+    preview_of(Short(PAGER, HttpClient(timeout=5)), a_message(message="x" * 5_000_000))
 
 
 class Plain(Notifier):
@@ -144,7 +144,7 @@ class Plain(Notifier):
 
 def test_a_notifier_of_any_kind_has_a_preview() -> None:
     made = load("Plain", {"NOTIFIER": f"{__name__}.Plain", "API_TOKEN": TOKEN}, 5)
-    shown = preview(made, a_message(message=f"it expires; {TOKEN}"))
+    shown = preview_of(made, a_message(message=f"it expires; {TOKEN}"))
     assert "ExpirationWarning: mc-api-prod" in shown
     assert "it expires; [redacted]" in shown
 

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from notifications.admin.preview import previews
 from notifications.exceptions import DeliveryError, Reason
 from notifications.models import NotificationEvent
-from notifications.notifiers.base import Message, Notifier, preview
+from notifications.notifiers.base import Message, Notifier, preview_of
 from tests.notifiers.support import (
     HTTP_CHANNELS,
     PAGERDUTY,
@@ -31,7 +31,7 @@ every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda cha
 @every_channel
 def test_it_is_what_is_sent(channel: Channel, receiver: HttpReceiver) -> None:
     made = notifier(channel, receiver.url(channel.path))
-    shown = preview(made, a_message())
+    shown = preview_of(made, a_message())
     assert receiver.requests == []
     assert channel.secret not in shown
     receiver.always(Answer(channel.status, body=channel.body))
@@ -42,7 +42,7 @@ def test_it_is_what_is_sent(channel: Channel, receiver: HttpReceiver) -> None:
 
 def test_a_mail_is_shown_with_its_head(settings: Any) -> None:
     mail_settings(settings, 1)
-    shown = preview(email_notifier(), a_message(recipient="pki@example.com"))
+    shown = preview_of(email_notifier(), a_message(recipient="pki@example.com"))
     head, _, body = shown.partition("\n\n")
     assert "To: pki@example.com" in head.splitlines()
     assert "Subject: [certctl] ExpirationWarning: mc-api-prod" in head.splitlines()
@@ -60,7 +60,7 @@ def test_a_mail_is_shown_with_its_head(settings: Any) -> None:
 )
 def test_what_cannot_be_sent_says_why(made: Notifier, message: Message) -> None:
     with pytest.raises(DeliveryError) as caught:
-        preview(made, message)
+        preview_of(made, message)
     assert caught.value.reason == Reason.CONFIG
 
 
