@@ -61,16 +61,16 @@ class Answer:
         return f"HTTP {self.status}: {words}" if words else f"HTTP {self.status}"
 
     def retry_after(self) -> float | None:
-        """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3)."""
-        values = (value for name, value in self.headers.items() if name.lower() == "retry-after")
-        value = next(values, "").strip()
+        """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3); dates by their clock."""
+        value = self._header("retry-after")
         if re.fullmatch(r"\d+", value, re.ASCII):
             return float(value[:9])
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        when = http_date(value)
+        now = http_date(self._header("date")) or datetime.now(UTC)
+        return max(0.0, (when - now).total_seconds()) if when else None
+
+    def _header(self, wanted: str) -> str:
+        return next((value for name, value in self.headers.items() if name.lower() == wanted), "").strip()
 
 
 class Origin(NamedTuple):
@@ -208,6 +208,14 @@ class HttpClient:
         self._deadlines.close()
         await self._dialler.close()
         await asyncio.sleep(0)  # a closed connection says so in the loop's next turn
+
+
+def http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+        return when.replace(tzinfo=when.tzinfo or UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 @lru_cache(maxsize=1024)
