@@ -107,7 +107,7 @@ def option(text: str, declared: Option) -> Any:
     if not text:
         return None
     try:
-        value = declared.kind.read(text.strip())
+        value = declared.kind.read(text)
         accepted = declared.kind.accepts(value)
     except ValueError:
         accepted = False

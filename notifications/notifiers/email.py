@@ -96,7 +96,7 @@ class EmailNotifier(SyncNotifier):
         Option(
             "FROM_ADDRESS",
             "who sends, such as `Certificates <pki@example.com>`",
-            Kind("an e-mail address", is_sender),
+            Kind("an e-mail address", is_sender, str.strip),
             required=True,
             env="CERTCTL_SMTP_FROM_ADDRESS",
         ),

@@ -119,7 +119,7 @@ def is_within(url: object, *domains: str) -> bool:
 
 
 def choice(*values: str) -> Kind:
-    return Kind(f"one of {', '.join(values)}", lambda value: value in values)
+    return Kind(f"one of {', '.join(values)}", lambda value: value in values, str.strip)
 
 
 def list_of(kind: Kind) -> Kind:
@@ -159,13 +159,14 @@ def _is_count(value: Any) -> bool:
 
 
 def _flag(text: str) -> bool:
-    if text.lower() not in TRUE + FALSE:
+    word = text.strip().lower()
+    if word not in TRUE + FALSE:
         raise ValueError
-    return text.lower() in TRUE
+    return word in TRUE
 
 
 TEXT = Kind("a string", lambda value: isinstance(value, str))
-URL = Kind("an http or https URL", _is_url, shown=False)  # a URL can have a password in it
+URL = Kind("an http or https URL", _is_url, str.strip, shown=False)  # a URL can have a password in it
 NETWORKS = list_of(
     Kind(
         "a network such as 10.0.0.0/8, without host bits",

@@ -10,7 +10,7 @@ from django.test import Client
 
 from notifications import delivery
 from notifications.exceptions import CUT_MARK
-from notifications.models import DeliveryAttempt, NotificationEvent, Status
+from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Status
 from notifications.queue.messages import linker
 from tests import factories
 from tests.factories import ago
@@ -110,6 +110,17 @@ def test_what_a_reply_makes_of_the_row(
     now, attempt = outcome(event)
     assert (now, attempt.reason, attempt.status_code) == (becomes, reason, int(reply[:3]))
     assert reply[4:] in str(event.last_error)
+
+
+def test_greylisted_recipients_do_not_hold_the_server(mailbox: MailReceiver) -> None:
+    """Each is new to it once; were they its failures, five in a row would hold the rest."""
+    names = [f"new{number}@example.com" for number in range(20)]
+    events = [factories.pending(channel="Email", recipient=name) for name in names]
+    mailbox.rcpt.extend(["451 4.7.1 Greylisting in action"] * len(events))
+    assert delivery.send_pending().rescheduled == len(events)
+    assert not Hold.objects.exists()
+    NotificationEvent.objects.update(next_retry_at=ago(minutes=1))
+    assert delivery.retry_failed().sent == len(events)
 
 
 def test_a_connection_lost_after_the_last_dot_may_have_arrived(mailbox: MailReceiver) -> None:

@@ -185,7 +185,7 @@ def test_a_channel_is_on_when_all_is_set_that_it_needs(monkeypatch: pytest.Monke
     given = {"CERTCTL_FAX_NUMBER": "112\n", "CERTCTL_FAX_COPIES": "2", "CERTCTL_FAX_LINES": "a, ,b"}
     assert Reading(monkeypatch, **given).channels([Fax]) == {}
     assert Reading(monkeypatch, CERTCTL_FAX_MODEM="/dev/m").channels([Fax]) == {
-        "Fax": {"NOTIFIER": f"{__name__}.Fax", "NUMBER": "112", "COPIES": 2, "LINES": ["a", "b"]}
+        "Fax": {"NOTIFIER": f"{__name__}.Fax", "NUMBER": "112\n", "COPIES": 2, "LINES": ["a", "b"]}
     }
 
 
