@@ -13,7 +13,7 @@ from notifications import delivery
 from notifications.models import NotificationEvent
 from notifications.notifiers.webhook import payload
 from notifications.queue.messages import linker, message_of
-from notifications.text import dump
+from notifications.text import to_json
 
 from . import world
 from .world import IN_FLIGHT
@@ -57,7 +57,7 @@ def bodies() -> list[bytes]:
     """The very bytes that a sweep posts for the rows in the table."""
     events = NotificationEvent.objects.order_by("next_retry_at")
     messages = (message_of(event, linker("")) for event in events.iterator())
-    return [dump(payload(message, message.message)) for message in messages]
+    return [to_json(payload(message, message.message)) for message in messages]
 
 
 def bare(url: str, posts: Iterable[bytes]) -> float:

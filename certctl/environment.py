@@ -1,21 +1,23 @@
-"""How settings.py reads the environment: parsers that name what is wrong and never repeat a value."""
+"""How settings.py reads the environment: parsers that name what is wrong and never repeat a value.
+
+Of the channels it knows nothing but what their notifiers declare.
+"""
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvValidationError, ValidationError
 
 from notifications import durations
+from notifications.notifiers.base import Notifier
+from notifications.notifiers.options import URL, Option
 
 LONGEST = timedelta(days=366)
 
@@ -32,15 +34,29 @@ class Environment(Env):
         self.add_parser("database", database)
         self.add_parser("http_url", http_url)
         self.add_parser("words", words)
-        self.add_parser("networks", networks)
         self.add_parser("folder", folder)
         self.add_parser("texts", texts)
+        self.add_parser("option", option)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         value = super()._get_value(env_key, default)
         if isinstance(value, str) and not value.strip():
             return default
         return value
+
+    def options(self, declared: Iterable[Option]) -> dict[str, Any]:
+        """The values of those whose variable is set."""
+        given = {one.name: self.option(one.env, "", declared=one) for one in declared if one.env}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def channels(self, notifiers: Iterable[type[Notifier]]) -> dict[str, dict[str, Any]]:
+        """The entries of NOTIFICATIONS["CHANNELS"]: of the channels that have all that they need."""
+        found = {}
+        for notifier in notifiers:
+            own, other = self.options(notifier.declared_options or ()), self.options(notifier.django_options)
+            if any(one.env for one in variables(notifier)) and not missing(notifier, {**own, **other}):
+                found[notifier.title()] = {"NOTIFIER": dotted_path(notifier), **own}
+        return found
 
     def close(self) -> None:
         """End reading. Raises ImproperlyConfigured with every fault in one line."""
@@ -49,35 +65,55 @@ class Environment(Env):
         except EnvValidationError as error:
             faults = error.error_messages
             pairs = faults.items() if isinstance(faults, dict) else [("environment", faults)]
-            raise ImproperlyConfigured(
-                "; ".join(f"{name}: {' '.join(map(str, said)).rstrip('.')}" for name, said in pairs)
-            ) from None
+            once = {name: " ".join(dict.fromkeys(map(str, said))).rstrip(".") for name, said in pairs}
+            raise ImproperlyConfigured("; ".join(f"{name}: {said}" for name, said in once.items())) from None
 
 
-# What a channel needs to be on, and how the names of all its variables begin.
-NEEDED = {
-    "Email": ("CERTCTL_SMTP_", ("CERTCTL_SMTP_HOST", "CERTCTL_SMTP_FROM_ADDRESS")),
-    "Slack": ("CERTCTL_SLACK_", ("CERTCTL_SLACK_WEBHOOK_URL",)),
-    "Teams": ("CERTCTL_TEAMS_", ("CERTCTL_TEAMS_WEBHOOK_URL",)),
-    "PagerDuty": ("CERTCTL_PAGERDUTY_", ("CERTCTL_PAGERDUTY_ROUTING_KEY",)),
-    "OpsGenie": ("CERTCTL_OPSGENIE_", ("CERTCTL_OPSGENIE_API_KEY",)),
-}
-LOGIN = ("CERTCTL_SMTP_USERNAME", "CERTCTL_SMTP_PASSWORD")
+def variables(notifier: type[Notifier]) -> list[Option]:
+    """All that the project can set for a channel."""
+    return [one for one in (*(notifier.declared_options or ()), *notifier.django_options) if one.env]
 
 
-def half_configured(environment: Mapping[str, str]) -> list[str]:
-    """The channels that are off although somebody set a part of them up, a sentence each."""
+def missing(notifier: type[Notifier], given: Mapping[str, Any]) -> list[str]:
+    """The variables of the options without which the channel is off."""
+    return [one.env for one in variables(notifier) if one.required and one.name not in given]
+
+
+def dotted_path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def half_configured(environment: Mapping[str, str], notifiers: Iterable[type[Notifier]]) -> list[str]:
+    """The channels of which somebody set up a part that does nothing by itself, a sentence each."""
     given = sorted(name for name, value in environment.items() if value.strip())
-    found = []
-    for channel, (prefix, needed) in NEEDED.items():
-        mine = [name for name in given if name.startswith(prefix)]
-        missing = [name for name in needed if name not in given]
-        if mine and missing:
-            found.append(f"the channel {channel} is off: {missing[0]} is not set, but {', '.join(mine)}")
-    missing = [name for name in LOGIN if name not in given]
-    if len(missing) == 1:
-        found.append(f"mails are sent without logging in: {missing[0]} is not set, its counterpart is")
-    return found
+    return [sentence for notifier in notifiers for sentence in _half(notifier, given)]
+
+
+def _half(notifier: type[Notifier], given: list[str]) -> Iterator[str]:
+    known = {one.name: one for one in variables(notifier)}
+    set_up = {name: one.env for name, one in known.items() if one.env in given}
+    prefixes = tuple({"_".join(one.env.split("_")[:2]) + "_" for one in known.values()})
+    mine = [name for name in given if name.startswith(prefixes)]  # misspelt ones, too
+    if mine and (needed := missing(notifier, set_up)):
+        yield f"the channel {notifier.title()} is off: {needed[0]} is not set, but {', '.join(mine)}"
+    for name in set_up:
+        other = known[name].counterpart
+        if other and other not in set_up:
+            yield f"{known[name].env} has no effect: {known[other].env} is not set, its counterpart"
+
+
+def option(text: str, declared: Option) -> Any:
+    """An option's value; None where it is not set."""
+    if not text:
+        return None
+    try:
+        value = declared.kind.read(text)
+        accepted = declared.kind.accepts(value)
+    except ValueError:
+        accepted = False
+    if not accepted:
+        raise ValidationError(f"Must be {declared.kind.words}.")
+    return value
 
 
 def secret_key(text: str) -> str:
@@ -93,39 +129,22 @@ def secret_key(text: str) -> str:
 def duration(text: str) -> timedelta:
     """`90s`, `2m`, `1h`, and what certctl's own language writes: `1m30s`, `1.5h`."""
     try:
-        span = durations.parse(text)
+        length = durations.parse(text)
     except ValueError as error:
         raise ValidationError(str(error)) from None
-    if span > LONGEST:
+    if length > LONGEST:
         raise ValidationError("A duration must be at most a year.")
-    return span
+    return length
 
 
 def http_url(text: str) -> str:
     """An absolute http or https URL; "" stays "", for "not set"."""
-    if not text:
-        return text
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or re.search(r"\s", text):
-        raise ValidationError("Not an http or https URL.")
-    return text
+    return option(text, Option("URL", "", URL)) or ""
 
 
 def words(text: str) -> list[str]:
     """The parts of a comma-separated list, blanks around them and empty ones dropped."""
     return [word for part in text.split(",") if (word := part.strip())]
-
-
-def networks(text: str) -> list[str]:
-    """A comma-separated list of networks in CIDR notation, as canonical strings."""
-    try:
-        return [str(ipaddress.ip_network(word, strict=False)) for word in words(text)]
-    except ValueError:
-        raise ValidationError("Not a comma-separated list of networks such as 10.0.0.0/8.") from None
 
 
 def folder(text: str) -> list[str]:

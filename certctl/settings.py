@@ -16,6 +16,10 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
+from notifications.notifiers.email import EmailNotifier
+from notifications.notifiers.options import completed
+from notifications.notifiers.shipped import SHIPPED
+
 from .environment import Environment, half_configured, pooled
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -81,32 +85,11 @@ escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
 digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
 digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
 
-smtp_host = env.str("CERTCTL_SMTP_HOST", "")
-smtp_port = _count("CERTCTL_SMTP_PORT", 587, most=65535)
-smtp_username = env.str("CERTCTL_SMTP_USERNAME", "")
-smtp_password = env.str("CERTCTL_SMTP_PASSWORD", "")
-smtp_from_address = env.str("CERTCTL_SMTP_FROM_ADDRESS", "")
-smtp_use_tls = bool(env.bool("CERTCTL_SMTP_USE_TLS", True))
+channels = env.channels(SHIPPED)
+mail_server = completed(EmailNotifier.django_options, env.options(EmailNotifier.django_options))
+mail_sender = env.options(EmailNotifier.declared_options).get("FROM_ADDRESS", "certctl@localhost")
 
-webhook_url: str = env.http_url("CERTCTL_WEBHOOK_URL", "")
-webhook_secrets: list[str] = env.words("CERTCTL_WEBHOOK_SECRET", "")
-webhook_allowed_networks: list[str] = env.networks("CERTCTL_WEBHOOK_ALLOWED_NETWORKS", "")
-slack_webhook_url: str = env.http_url("CERTCTL_SLACK_WEBHOOK_URL", "")
-slack_channel = env.str("CERTCTL_SLACK_CHANNEL", "")
-slack_username = env.str("CERTCTL_SLACK_USERNAME", "")
-teams_webhook_url: str = env.http_url("CERTCTL_TEAMS_WEBHOOK_URL", "")
-pagerduty_routing_key = env.str("CERTCTL_PAGERDUTY_ROUTING_KEY", "")
-pagerduty_severity = env.str(
-    "CERTCTL_PAGERDUTY_SEVERITY", "warning", validate=validate.OneOf(["critical", "error", "warning", "info"])
-)
-pagerduty_base_url: str = env.http_url("CERTCTL_PAGERDUTY_BASE_URL", "")
-opsgenie_api_key = env.str("CERTCTL_OPSGENIE_API_KEY", "")
-opsgenie_priority = env.str(
-    "CERTCTL_OPSGENIE_PRIORITY", "P3", validate=validate.OneOf(["P1", "P2", "P3", "P4", "P5"])
-)
-opsgenie_base_url: str = env.http_url("CERTCTL_OPSGENIE_BASE_URL", "")
-
-HALF_CONFIGURED = half_configured(os.environ)  # `certctl check` warns of them
+HALF_CONFIGURED = half_configured(os.environ, SHIPPED)  # `certctl check` warns of them
 
 env.close()
 
@@ -206,14 +189,14 @@ SILENCED_SYSTEM_CHECKS = ["security.W021"]
 # --- Mail ----------------------------------------------------------------------------------------
 
 # SMTP_USE_TLS means STARTTLS, except on the port whose connections are encrypted from the start.
-smtp_implicit_tls = smtp_use_tls and smtp_port == 465
+implicit_tls = mail_server["USE_TLS"] and mail_server["PORT"] == 465
 smtp = {
-    "host": smtp_host or "localhost",
-    "port": smtp_port,
-    "username": smtp_username,
-    "password": smtp_password,
-    "use_tls": smtp_use_tls and not smtp_implicit_tls,
-    "use_ssl": smtp_implicit_tls,
+    "host": mail_server["HOST"] or "localhost",
+    "port": mail_server["PORT"],
+    "username": mail_server["USERNAME"],
+    "password": mail_server["PASSWORD"],
+    "use_tls": mail_server["USE_TLS"] and not implicit_tls,
+    "use_ssl": implicit_tls,
     "timeout": min(10.0, send_timeout.total_seconds()),
 }
 if django.VERSION >= (6, 1):
@@ -223,7 +206,7 @@ else:
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = smtp["username"], smtp["password"]
     EMAIL_USE_TLS, EMAIL_USE_SSL = smtp["use_tls"], smtp["use_ssl"]
     EMAIL_TIMEOUT = smtp["timeout"]
-DEFAULT_FROM_EMAIL = smtp_from_address or "certctl@localhost"
+DEFAULT_FROM_EMAIL = mail_sender
 
 # --- Logging -------------------------------------------------------------------------------------
 
@@ -250,47 +233,6 @@ LOGGING = {
 REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}}
 
 # --- The app -------------------------------------------------------------------------------------
-
-notifiers = "notifications.notifiers"
-
-
-def _given(**options: object) -> dict[str, object]:
-    """The options that were set, so that a notifier's own default stands for the others."""
-    return {name: value for name, value in options.items() if value}
-
-
-channels: dict[str, dict[str, object]] = {
-    "Webhook": {
-        "NOTIFIER": f"{notifiers}.webhook.WebhookNotifier",
-        "URL": webhook_url,
-        "SECRETS": webhook_secrets,
-        "ALLOWED_NETWORKS": webhook_allowed_networks,
-    }
-}
-if smtp_host and smtp_from_address:
-    channels["Email"] = {"NOTIFIER": f"{notifiers}.email.EmailNotifier", "FROM_ADDRESS": smtp_from_address}
-if slack_webhook_url:
-    channels["Slack"] = {
-        "NOTIFIER": f"{notifiers}.slack.SlackNotifier",
-        "URL": slack_webhook_url,
-        **_given(CHANNEL=slack_channel, USERNAME=slack_username),
-    }
-if teams_webhook_url:
-    channels["Teams"] = {"NOTIFIER": f"{notifiers}.teams.TeamsNotifier", "URL": teams_webhook_url}
-if pagerduty_routing_key:
-    channels["PagerDuty"] = {
-        "NOTIFIER": f"{notifiers}.pagerduty.PagerDutyNotifier",
-        "ROUTING_KEY": pagerduty_routing_key,
-        "SEVERITY": pagerduty_severity,
-        **_given(BASE_URL=pagerduty_base_url),
-    }
-if opsgenie_api_key:
-    channels["OpsGenie"] = {
-        "NOTIFIER": f"{notifiers}.opsgenie.OpsGenieNotifier",
-        "API_KEY": opsgenie_api_key,
-        "PRIORITY": opsgenie_priority,
-        **_given(BASE_URL=opsgenie_base_url),
-    }
 
 NOTIFICATIONS = {
     "RETRY_INTERVAL": retry_interval,

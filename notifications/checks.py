@@ -5,29 +5,26 @@ E002  a channel's options          W002  OpsGenie's API, which ends on 2027-04-0
 E003  a notifier that is no class  W003  undelivered rows on a channel without a notifier (--database)
                                    W004  a webhook without a secret: receivers cannot tell who sent it
                                    W005  an escalation from a channel that is not configured
+                                   W006  a notifier that declares its options in the old way
+
+W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
-from django.utils.module_loading import import_string
 
 from . import conf
 from .database import alias
-from .notifiers.base import COMMON_OPTIONS, Notifier
-from .notifiers.opsgenie import SUCCESSOR, OpsGenieNotifier
-from .notifiers.teams import TeamsNotifier
-from .notifiers.webhook import WebhookNotifier
+from .notifiers.base import Notifier, notifier_class
 
 CHANNELS_HINT = "See docs/channels.md."
-RETIRED_TEAMS = ("webhook.office.com", "outlook.office.com", "outlook.office365.com")
-OPSGENIE_HOSTS = ("opsgenie.com",)
+OLD_DECLARATIONS = ("known", "required")
 
 
 @register()
@@ -98,55 +95,21 @@ def _orphaned(channel: str, known: conf.Conf) -> CheckMessage:
 def _channel(name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     where = f"NOTIFICATIONS['CHANNELS'][{name!r}]"
     try:
-        notifier = import_string(options["NOTIFIER"])
-    except (ImportError, AttributeError, TypeError) as error:
+        notifier = notifier_class(options)
+    except (ImportError, TypeError) as error:
         yield Error(f"{where}: {error}", hint=CHANNELS_HINT, id="notifications.E003")
         return
-    if not (isinstance(notifier, type) and issubclass(notifier, Notifier)):
-        text = f"{where}: {options['NOTIFIER']} is not a subclass of notifications.notifiers.base.Notifier"
-        yield Error(text, hint=CHANNELS_HINT, id="notifications.E003")
-        return
-    for fault in [*_unknown(notifier, options), *notifier.faults(options)]:
+    for fault in notifier.faults(options):
         yield Error(f"{where}: {fault}", hint=CHANNELS_HINT, id="notifications.E002")
-    yield from _warnings(where, notifier, options)
+    for found in notifier.warnings(options):
+        yield Warning(f"{where}: {found.msg}", hint=found.hint, id=found.id)
+    yield from _old_declarations(where, notifier)
 
 
-def _unknown(notifier: type[Notifier], options: Mapping[str, Any]) -> Iterator[str]:
-    if notifier.known is None:
-        return
-    known = notifier.known | COMMON_OPTIONS
-    for option in options:
-        if option not in known:
-            yield f"there is no option {option!r}; the options are {', '.join(sorted(known))}"
-
-
-def _warnings(where: str, notifier: type[Notifier], options: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    if issubclass(notifier, TeamsNotifier) and _on(options.get("URL"), RETIRED_TEAMS):
+def _old_declarations(where: str, notifier: type[Notifier]) -> Iterator[CheckMessage]:
+    if any(hasattr(notifier, name) for name in OLD_DECLARATIONS):
         yield Warning(
-            f"{where}: URL is an Office 365 connector, which Microsoft retired",
-            hint="In Teams add the workflow 'When a Teams webhook request is received' and set its URL.",
-            id="notifications.W001",
+            f"{where}: `known` and `required` of {notifier.__name__} are not read any more",
+            hint="Declare them as `declared_options`: docs/channels.md, A channel of your own.",
+            id="notifications.W006",
         )
-    base = options.get("BASE_URL") or "https://api.opsgenie.com"
-    if issubclass(notifier, OpsGenieNotifier) and _on(base, OPSGENIE_HOSTS):
-        yield Warning(
-            f"{where}: OpsGenie's API ends on 2027-04-05",
-            hint=f"Move to Jira Service Management and set BASE_URL to {SUCCESSOR} "
-            "(CERTCTL_OPSGENIE_BASE_URL) with an API key from there; nothing else changes.",
-            id="notifications.W002",
-        )
-    if issubclass(notifier, WebhookNotifier) and options.get("URL") and not options.get("SECRETS"):
-        yield Warning(
-            f"{where}: no SECRETS, so receivers cannot tell that a request is yours",
-            hint="Set one (CERTCTL_WEBHOOK_SECRET): whsec_ and the base64 of 24 to 64 random bytes.",
-            id="notifications.W004",
-        )
-
-
-def _on(url: object, domains: Sequence[str]) -> bool:
-    """Whether the URL's host is one of the domains or within one."""
-    try:
-        host = (urlsplit(str(url or "")).hostname or "").rstrip(".")
-    except ValueError:
-        return False
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)

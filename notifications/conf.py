@@ -16,7 +16,7 @@ MISSING_NOTIFIER_CHOICES = ("sent", "dead")
 DISPATCH_CHOICES = ("inline", "tasks")
 
 
-class Address(NamedTuple):
+class Addressee(NamedTuple):
     """Whom, on which channel. Written `Email:oncall@example.com`."""
 
     channel: str
@@ -26,7 +26,7 @@ class Address(NamedTuple):
 class Digest(NamedTuple):
     """Where the digest of dead letters goes, and how often at most."""
 
-    to: Address
+    to: Addressee
     interval: timedelta
 
 
@@ -53,7 +53,7 @@ class Conf:
     retry_interval: timedelta = timedelta(minutes=2)
     process_interval: timedelta = timedelta(minutes=1)
     base_url: str = ""
-    escalation: Mapping[str, Address] = field(default_factory=dict)  # by folded channel
+    escalation: Mapping[str, Addressee] = field(default_factory=dict)  # by folded channel
     digest: Digest | None = None
     channels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Conf:
         wanted = name.casefold()
         return next((known for known in self.channels if known.casefold() == wanted), None)
 
-    def fallback(self, channel: str) -> Address | None:
+    def fallback(self, channel: str) -> Addressee | None:
         """Where what dies on this channel is escalated to."""
         return self.escalation.get(channel.casefold())
 
@@ -161,7 +161,7 @@ def _escalation_fault(where: str, value: Any) -> str | None:
         return f"{where}: a channel's name is a string, not {odd[0]!r}"
     if len({name.casefold() for name in value}) < len(value):
         return f"{where} names a channel twice; case does not tell channels apart"
-    faults = (_address_fault(f"{where}[{name!r}]", address) for name, address in value.items())
+    faults = (_addressee_fault(f"{where}[{name!r}]", text) for name, text in value.items())
     return next((fault for fault in faults if fault), None)
 
 
@@ -174,14 +174,14 @@ def _digest_fault(where: str, value: Any) -> str | None:
         return f"{where} says not whom to send it TO; {HOW_TO_ADDRESS}"
     if "INTERVAL" in value and not _is_duration(_parsed(value["INTERVAL"])):
         return f"{where}['INTERVAL'] must be a positive duration, such as '1h', not {value['INTERVAL']!r}"
-    return _address_fault(f"{where}['TO']", value["TO"]) if value else None
+    return _addressee_fault(f"{where}['TO']", value["TO"]) if value else None
 
 
-def _address_fault(where: str, value: Any) -> str | None:
+def _addressee_fault(where: str, value: Any) -> str | None:
     """The recipient is not repeated: a URL can be a secret."""
     if not isinstance(value, str):
         return f"{where} must be a string, not {type(value).__name__}; {HOW_TO_ADDRESS}"
-    channel, recipient = address(value)
+    channel, recipient = addressee(value)
     if not channel or not recipient:
         return f"{where} names no {'recipient' if channel else 'channel'}; {HOW_TO_ADDRESS}"
     if len(recipient) > LONGEST_RECIPIENT or not recipient.isprintable():
@@ -189,15 +189,15 @@ def _address_fault(where: str, value: Any) -> str | None:
     return None
 
 
-def address(text: str) -> Address:
+def addressee(text: str) -> Addressee:
     channel, _, recipient = text.partition(":")
-    return Address(channel.strip(), recipient.strip())
+    return Addressee(channel.strip(), recipient.strip())
 
 
 def _contradictions(conf: Conf) -> list[str]:
     found = [
         f"NOTIFICATIONS{where} names the channel {to.channel!r}, which is not configured"
-        for where, to in _addresses(conf)
+        for where, to in _addressees(conf)
         if conf.channel(to.channel) is None
     ]
     found += [
@@ -213,7 +213,7 @@ def _contradictions(conf: Conf) -> list[str]:
     return found
 
 
-def _addresses(conf: Conf) -> Iterator[tuple[str, Address]]:
+def _addressees(conf: Conf) -> Iterator[tuple[str, Addressee]]:
     for channel, to in conf.escalation.items():
         yield f"['ESCALATION'][{channel!r}]", to
     if conf.digest:
@@ -239,7 +239,7 @@ def _value(name: str, value: Any) -> Any:
     if name in DURATIONS and not isinstance(value, timedelta):
         return timedelta(seconds=value)
     if name == "ESCALATION":
-        return {channel.casefold(): address(to) for channel, to in value.items()}
+        return {channel.casefold(): addressee(to) for channel, to in value.items()}
     if name == "DIGEST":
         return _digest(value)
     return value
@@ -251,4 +251,4 @@ def _digest(value: Mapping[str, Any]) -> Digest | None:
     interval = _parsed(value.get("INTERVAL", timedelta(hours=1)))
     if not isinstance(interval, timedelta):
         interval = timedelta(seconds=interval)
-    return Digest(address(value["TO"]), interval)
+    return Digest(addressee(value["TO"]), interval)

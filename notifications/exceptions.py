@@ -21,8 +21,10 @@ class Reason(StrEnum):
     """Why an attempt failed: a closed set, fit for a metric's label."""
 
     AUTH = "auth"
+    BUSY = "busy"  # too many connections at once: fewer, and the attempt did not count
     CLIENT = "client"
     CONFIG = "config"
+    DEFERRED = "deferred"  # put off for this recipient or this mail alone (greylisting)
     GONE = "gone"
     NETWORK = "network"
     OTHER = "other"
@@ -39,19 +41,24 @@ class EndpointEffect(StrEnum):
     COUNTS   one more failure towards the endpoint's breaker
     HELD     no row may go there: after rate_limited until retry_after, after auth and gone until an
              operator acts or a test succeeds
+    BUSY     the endpoint works and takes no more at once: fewer of its rows in flight, and this attempt was
+             none. Its row goes back unspent, due after retry_after
     NONE     the endpoint was never asked, so nothing is known about it
     """
 
     HEALTHY = "healthy"
     COUNTS = "counts"
     HELD = "held"
+    BUSY = "busy"
     NONE = "none"
 
 
 ENDPOINT_EFFECTS = {
     Reason.AUTH: EndpointEffect.HELD,
+    Reason.BUSY: EndpointEffect.BUSY,
     Reason.CLIENT: EndpointEffect.HEALTHY,
     Reason.CONFIG: EndpointEffect.NONE,
+    Reason.DEFERRED: EndpointEffect.HEALTHY,
     Reason.GONE: EndpointEffect.HELD,
     Reason.NETWORK: EndpointEffect.COUNTS,
     Reason.OTHER: EndpointEffect.COUNTS,
@@ -107,6 +114,11 @@ class DeliveryError(Exception):
     @property
     def blames_endpoint(self) -> bool:
         return self.reason in BLAMING
+
+    @property
+    def spends_attempt(self) -> bool:
+        """Whether it was an attempt at all, and so counts towards the row's budget."""
+        return self.endpoint_effect is not EndpointEffect.BUSY
 
     def __str__(self) -> str:
         return f"{self.text}: {self.advice}" if self.advice else self.text

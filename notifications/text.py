@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
@@ -18,8 +18,9 @@ from .exceptions import CUT_MARK
 REDACTED = "[redacted]"
 ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 LAST_ERROR_LIMIT = 2000
+# The longest message: `notify` refuses more bytes; of another program's no more characters go out.
+MESSAGE_LIMIT = 256 * 1024
 WORD = re.compile(r"[a-z]{1,12}")
-SECRET_OPTION = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
 
 Size = Callable[[str], int]
 
@@ -33,20 +34,36 @@ def utf16(text: str) -> int:
 
 
 def cut(text: str, limit: int, size: Size = len) -> str:
-    """The text, or as much of it as fits with a visible mark where it was cut; `size` is the unit."""
-    if size(text) <= limit:
+    """The text, or as much of it as fits with a visible mark where it was cut.
+
+    size: the unit. A text's size is the sum of its characters', and each counts one at least: so no more
+    than `limit` characters are looked at, however long the text is, and each only twice.
+    """
+    if len(text) <= limit and size(text) <= limit:
         return text
-    low, high = 0, min(len(text), limit)
+    return text[: _fitting(text[:limit], limit - size(CUT_MARK), size)] + CUT_MARK
+
+
+def _fitting(text: str, room: int, size: Size) -> int:
+    """How many of the first characters have room."""
+    count, step = 0, 1 << len(text).bit_length()
+    while step := step // 2:
+        more = size(text[count : count + step])
+        if more <= room and count < len(text):
+            count, room = min(count + step, len(text)), room - more
+    return count
+
+
+def largest(limit: int, fits: Callable[[int], bool]) -> int:
+    """The greatest number up to the limit that fits, where all that is smaller does; 0 at least."""
+    low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2
-        if size(text[:middle] + CUT_MARK) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low] + CUT_MARK
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
 
 
-def dump(value: Mapping[str, Any]) -> bytes:
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:  # half a surrogate pair, which orjson refuses
@@ -54,17 +71,18 @@ def dump(value: Mapping[str, Any]) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int, size: Size = utf8) -> bytes:
-    """The JSON of build(text), with the text cut until the whole is within the limit."""
+def json_size(text: str) -> int:
+    """The bytes that the text takes within JSON."""
+    return len(to_json([text])) - 4
 
-    def measured(shown: str) -> int:
-        return size(dump(build(shown)).decode())
 
-    if len(text) > limit:  # no unit counts less than one for a character
-        text = cut(text, limit)
-    body = dump(build(text))
-    if 2 * len(body) > limit and size(body.decode()) > limit:  # nor more than two for a byte
-        body = dump(build(cut(text, limit, measured)))
+def fitted(build: Callable[[str], Mapping[str, Any]], text: str, limit: int) -> bytes:
+    """The JSON of build(text), where the text stands once, cut until all is within the limit of bytes."""
+    text = cut(text, limit)
+    body = to_json(build(text))
+    if len(body) > limit:
+        room = json_size(text) + limit - len(body)
+        body = to_json(build(cut(text, room, json_size) if room > 0 else CUT_MARK))
     return body
 
 
@@ -90,7 +108,7 @@ def tidy(text: str | None) -> str | None:
 
 
 def redact(text: str, patterns: Iterable[str]) -> str:
-    """The text without anything that the patterns (`secrets_of`, `secrets_of_url`) match."""
+    """The text without anything that the patterns (`secret_patterns`, `secrets_of_url`) match."""
     alternatives = "|".join(sorted(set(patterns), key=len, reverse=True))
     return re.sub(alternatives, REDACTED, text, flags=re.IGNORECASE) if alternatives else text
 
@@ -101,9 +119,8 @@ def hidden(url: str, secrets: frozenset[str]) -> tuple[str, ...]:
     return (*secrets, *secrets_of_url(url))
 
 
-def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
-    """Patterns of the secrets among a channel's options, told by their names."""
-    values = (value for name, value in options.items() if SECRET_OPTION.search(name) and value)
+def secret_patterns(values: Iterable[Any]) -> frozenset[str]:
+    """Patterns (`redact`) of the values: texts, or lists of them."""
     texts = (text.strip() for value in values for text in _strings(value))
     return frozenset(pattern for text in texts for pattern in _patterns(text))
 
@@ -141,6 +158,7 @@ def _patterns(value: str) -> Iterator[str]:
     elif len(value) > 3:
         yield re.escape(value)
         yield re.escape(value.removeprefix("whsec_"))
+        yield re.escape(json.dumps(value, ensure_ascii=False)[1:-1])
 
 
 def _strings(value: Any) -> Iterable[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
+import logging
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,15 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import conf
 from ..exceptions import DeliveryError
 from ..models import NotificationEvent
-from ..notifiers.base import JsonNotifier, Message, Notifier, load
-from ..notifiers.email import EmailNotifier
-from ..notifiers.webhook import PAYLOAD_LIMIT, WebhookNotifier
-from ..notifiers.webhook import payload as webhook_payload
+from ..notifiers.base import Message, load, preview_of
 from ..queue.messages import linker, message_of
-from ..text import REDACTED, fitted, redact
 
-SECRET_NAME = re.compile(r"secret|token|password|_key$|apikey", re.IGNORECASE)
-NO_SECRET = {"dedup_key"}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +41,9 @@ def previews(event: NotificationEvent) -> list[Preview]:
 def _preview(message: Message, name: str, settings: conf.Conf, own: bool) -> Preview:
     try:
         notifier = load(name, settings.channels[name], settings.send_timeout.total_seconds())
-        text = redact("\n".join(_rendered(notifier, message)), notifier.http.secrets)
+        return Preview(name, own, text=preview_of(notifier, message))
     except (DeliveryError, ImproperlyConfigured) as error:
         return Preview(name, own, fault=str(error))
-    return Preview(name, own, text=text)
-
-
-def _rendered(notifier: Notifier, message: Message) -> Iterator[str]:
-    if isinstance(notifier, EmailNotifier):
-        email = notifier.compose(message)
-        yield from (f"{name}: {value}" for name, value in email.message().items())
-        yield f"\n{email.body}"
-    elif isinstance(notifier, WebhookNotifier):
-        notifier.target(message)
-        body = fitted(lambda text: webhook_payload(message, text), message.message, PAYLOAD_LIMIT)
-        yield pretty(body)
-    elif isinstance(notifier, JsonNotifier):
-        yield pretty(notifier.payload(message))
-    else:
-        yield f"{notifier.subject(message)}\n\n{notifier.body(message)}"
-
-
-def pretty(body: bytes) -> str:
-    return json.dumps(without_secrets(json.loads(body)), indent=2, ensure_ascii=False)
-
-
-def without_secrets(value: object, name: str = "") -> object:
-    """By the names of the fields; what the settings call secret is redacted by its value besides."""
-    if isinstance(value, dict):
-        return {key: without_secrets(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_secrets(inner, name) for inner in value]
-    is_secret = SECRET_NAME.search(name) and name not in NO_SECRET
-    return REDACTED if is_secret and value else value
+    except Exception as error:  # a site's own notifier can raise anything
+        logger.exception("no preview for the channel %s", name)
+        return Preview(name, own, fault=f"its notifier failed: {type(error).__name__}")

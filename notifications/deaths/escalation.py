@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from .. import database
-from ..conf import Address, Conf
+from ..conf import Addressee, Conf
 from ..database import carried, dump
-from ..text import cut, one_line, redact, secrets_of
+from ..notifiers.base import secrets_of
+from ..text import cut, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
 LONGEST_CAUSE = 300
@@ -111,7 +112,7 @@ def _circle(channel: str, settings: Conf) -> set[str]:
     return set(passed) if start in passed else set()
 
 
-def _row(raised: str, event: DeadLetter, to: Address, settings: Conf) -> dict[str, str]:
+def _row(raised: str, event: DeadLetter, to: Addressee, settings: Conf) -> dict[str, str]:
     failed = settings.channel(event.channel) or event.channel
     told = f"Not delivered on {failed} to {bare(event.recipient)} (notification {event.pk})"
     return {

@@ -239,6 +239,8 @@ class Lanes(Generic[Row]):
         lane.seconds = max(0.9 * lane.seconds + 0.1 * seconds, 0.001)
         if error is None or error.endpoint_effect == EndpointEffect.HEALTHY:
             self._delivered(lane)
+        elif error.endpoint_effect == EndpointEffect.BUSY:
+            lane.limit = max(1, lane.limit // 2)  # it works: it neither failed, nor is a probe of it over
         elif error.blames_endpoint:
             return self._failed(lane, error, started_at, door)
         return None

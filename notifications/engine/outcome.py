@@ -18,6 +18,8 @@ from . import backoff
 
 logger = logging.getLogger(__name__)
 
+BUSY_SECONDS = 10.0  # until the next try at an endpoint that takes no more at once
+
 
 def decide(
     event: Claimed,
@@ -51,6 +53,9 @@ def decide(
     failure = partial(
         outcome, outcome=kind_of(error), error=str(error), reason=error.reason, status_code=error.status
     )
+    if not error.spends_attempt and started_at - event.created_at < settings.hold_limit:
+        wait = timedelta(seconds=error.retry_after or BUSY_SECONDS)
+        return failure(status=Status.FAILED, delay=wait, spent=False)
     if isinstance(error, PermanentError) or backoff.exhausted(event.retry_count, settings.max_attempts):
         return failure(status=Status.DEAD)
     wait = backoff.delay(

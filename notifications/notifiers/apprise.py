@@ -6,32 +6,36 @@ Apprise answers yes or no, so its failures are transient; its words come along w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
 from ..text import cut, one_line, redact
 from .base import Delivered, Message, SyncNotifier
+from .options import Kind, Option
 
 WORDS_LIMIT = 600
 WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
 INSTALL = "install the extra: pip install certctl-notifications[apprise]"
 
 
+def is_understood(url: str) -> bool:
+    try:
+        return bool(_service(url))
+    except PermanentError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+
+
 class AppriseNotifier(SyncNotifier):
-    """Options: URL, in Apprise's notation (tgram://…, ntfys://…)."""
-
-    known = frozenset({"URL"})
-    required = frozenset({"URL"})
+    declared_options = (
+        Option(
+            "URL",
+            "in Apprise's notation (`tgram://…`, `ntfys://…`); `pip install certctl-notifications[apprise]`",
+            Kind("a URL that Apprise understands", is_understood),
+            required=True,
+            secret=True,
+        ),
+    )
     templates = "apprise"
-
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        try:
-            _service(str(options.get("URL") or "json://localhost"))
-        except PermanentError as error:
-            return [str(error)]
-        return []
 
     def deliver(self, message: Message) -> Delivered:
         service = _service(self.option("URL"))

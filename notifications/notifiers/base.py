@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
-from ..exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from ..text import Size, cut, one_line, secrets_of
+from ..exceptions import CUT_MARK, DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from ..text import MESSAGE_LIMIT, Size, cut, largest, one_line, redact
 from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
+from .options import COMMON_OPTIONS, Option, completed, faults, secrets_in, unknown
 
-HTTP_URL = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
 SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
-# What every channel takes besides its own options.
-COMMON_OPTIONS = frozenset({"NOTIFIER", "MAX_PER_SECOND", "ENDPOINT_CONCURRENCY"})
+# Characters that are read of what is short in a sound row, and of the message for a subject.
+NAME_LIMIT, SUBJECT_SOURCE = 1_000, 4_000
+LINK_LIMIT = 2_000
 
 
 class Message(NamedTuple):
@@ -65,46 +68,81 @@ class Delivered:
 class Notifier:
     """Speaks to one channel's provider.
 
-    `options` is the channel's dict of settings. `send` returns Delivered, or raises TransientError,
-    UnknownOutcome or PermanentError; anything else that it raises counts as transient.
+    `options` is the channel's dict of settings, with the declared defaults. `send` returns Delivered, or
+    raises TransientError, UnknownOutcome or PermanentError; anything else that it raises counts as transient.
 
     name                  the channel as the settings spell it
     max_per_second        what one endpoint takes, None for no limit (option MAX_PER_SECOND)
     endpoint_concurrency  how many at once to one endpoint (option ENDPOINT_CONCURRENCY)
     """
 
+    # The channel's own options; None: it takes any, and tells secrets by their names.
+    declared_options: ClassVar[Sequence[Option] | None] = None
+    # What the project reads from the environment for Django's settings instead of the channel's dict.
+    django_options: ClassVar[Sequence[Option]] = ()
     # Whether the provider folds a repeated message with the same id into the first.
     folds_repeats: ClassVar[bool] = False
-    # The options that the class knows (None: it takes any) and those that it cannot work without.
-    known: ClassVar[frozenset[str] | None] = None
-    required: ClassVar[frozenset[str]] = frozenset()
     # The folder of its templates, notifications/<templates>/subject.txt and body.txt; what is not
     # there comes from notifications/default/.
     templates: ClassVar[str] = "default"
+    # How many characters of a message the provider can take at most.
+    message_limit: ClassVar[int] = MESSAGE_LIMIT
     default_max_per_second: ClassVar[float | None] = None
     default_endpoint_concurrency: ClassVar[int | None] = None
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
-        self.options = options
+        self.options = completed(self.declared_options or (), options)
         self.http = http
-        self.name = type(self).__name__.removesuffix("Notifier")
-        self.max_per_second: float | None = options.get("MAX_PER_SECOND", self.default_max_per_second)
-        self.endpoint_concurrency: int | None = options.get(
-            "ENDPOINT_CONCURRENCY", self.default_endpoint_concurrency
-        )
+        self.name = self.title()
+        rate, at_once = self.default_max_per_second, self.default_endpoint_concurrency
+        self.max_per_second: float | None = options.get("MAX_PER_SECOND", rate) or None
+        self.endpoint_concurrency: int | None = options.get("ENDPOINT_CONCURRENCY", at_once) or None
+
+    @classmethod
+    def title(cls) -> str:
+        """The channel's name where the settings do not choose another one."""
+        return cls.__name__.removesuffix("Notifier")
 
     @classmethod
     def faults(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, a sentence each; `manage.py check` shows them."""
-        missing = sorted(name for name in cls.required if not options.get(name))
-        return (
-            [f"{name} is missing" for name in missing] + common_faults(options) + cls.option_faults(options)
-        )
+        if cls.declared_options is None:
+            return [*faults(COMMON_OPTIONS, options), *cls.option_faults(options)]
+        declared = (*COMMON_OPTIONS, *cls.declared_options)
+        return [*unknown(declared, options), *faults(declared, options), *cls.option_faults(options)]
 
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of the channel's own options."""
+    @classmethod
+    def option_faults(cls, options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options together, beyond their declarations."""
         return []
+
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        """What `manage.py check` should warn of, such as a provider that retires; each with a hint."""
+        return []
+
+    @classmethod
+    def secrets(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """Patterns (text.redact) of what no error, log or preview may show."""
+        return secrets_in((*COMMON_OPTIONS, *(cls.declared_options or ())), options)
+
+    def preview(self, message: Message) -> str:
+        """What `send` would hand over, for people. Raises PermanentError where nothing can be sent."""
+        return f"{self.subject(message)}\n\n{self.body(message)}"
+
+    def bounded(self, message: Message) -> Message:
+        """The message as far as the provider could take it: what is composed of it stays cheap."""
+        type, recipient, certificate = message.type, message.recipient, message.certificate_id or ""
+        names = len(type) + len(recipient) + len(certificate) + len(message.url)
+        if names <= NAME_LIMIT and len(message.message) <= self.message_limit:
+            return message
+        return message._replace(
+            type=cut(type, NAME_LIMIT),
+            recipient=cut(recipient, NAME_LIMIT),
+            message=cut(message.message, self.message_limit),
+            certificate_id=message.certificate_id and cut(certificate, NAME_LIMIT),
+            url=message.url if len(message.url) <= LINK_LIMIT else "",
+        )
 
     def endpoint(self, message: Message) -> Endpoint:
         return Endpoint(key=self.name.casefold(), channel=self.name)
@@ -122,6 +160,7 @@ class Notifier:
 
     def subject(self, message: Message) -> str:
         """One line, from notifications/<channel>/subject.txt."""
+        message = message._replace(message=cut(message.message, SUBJECT_SOURCE))
         return one_line(self._render("subject.txt", message)) or "certctl notification"
 
     def body(self, message: Message) -> str:
@@ -133,14 +172,18 @@ class Notifier:
         if size(body) <= limit:
             return body
 
-        def shown(part: str) -> str:
-            return self.body(message._replace(message=part))
+        def shown(count: int) -> str:
+            return self.body(message._replace(message=message.message[:count] + CUT_MARK))
 
-        part = cut(message.message, limit, lambda part: size(shown(part)))
-        return cut(shown(part), limit, size)
+        length = min(len(message.message), limit)
+        body = shown(largest(length, lambda count: size(shown(count)) <= limit))
+        if size(body) > limit:
+            body = body[: largest(limit, lambda count: size(body[:count] + CUT_MARK) <= limit)] + CUT_MARK
+        return body
 
     def _render(self, name: str, message: Message) -> str:
         candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]
+        message = self.bounded(message)._replace(id=cut(message.id, NAME_LIMIT))
         try:
             text = render_to_string(candidates, {"message": message})
         except Exception as error:  # a site's own template can raise anything
@@ -161,11 +204,14 @@ class Notifier:
 class JsonNotifier(Notifier):
     """A notifier whose provider takes one POST of JSON."""
 
+    # Whether a recipient may say where: then only public addresses and ALLOWED_NETWORKS are reached.
+    guarded: ClassVar[bool] = False
+
     def url(self, message: Message) -> str:
         raise NotImplementedError(f"{type(self).__name__} must define url")
 
     def payload(self, message: Message) -> bytes:
-        """The JSON, within the provider's limits."""
+        """The JSON, within the provider's limits, of a message that is `bounded` already."""
         raise NotImplementedError(f"{type(self).__name__} must define payload")
 
     def judge(self, answer: Answer) -> Delivered:
@@ -176,14 +222,24 @@ class JsonNotifier(Notifier):
     def headers(self, message: Message) -> dict[str, str]:
         return {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.key()}
 
-    def base_url(self, default: str, path: str) -> str:
-        """The option BASE_URL, with or without the path, or the provider's own."""
-        base = str(self.options.get("BASE_URL") or default).rstrip("/")
+    def signature(self, message: Message, body: bytes) -> dict[str, str]:
+        """Headers that depend on the body, made afresh for each attempt."""
+        return {}
+
+    def base_url(self, path: str) -> str:
+        """The option BASE_URL, with or without the path."""
+        base = self.option("BASE_URL").rstrip("/")
         return base if base.endswith(path) else base + path
 
+    def preview(self, message: Message) -> str:
+        self.url(message), self.headers(message)  # each can say why nothing can be sent
+        content = json.loads(self.payload(self.bounded(message)))
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
     async def send(self, message: Message) -> Delivered:
-        answer = await self.http.post(self.url(message), self.payload(message), self.headers(message))
-        return self.judge(answer)
+        url, body = self.url(message), self.payload(self.bounded(message))
+        headers = {**self.headers(message), **self.signature(message, body)}
+        return self.judge(await self.http.post(url, body, headers, guarded=self.guarded))
 
 
 class SyncNotifier(Notifier):
@@ -207,7 +263,7 @@ class SyncNotifier(Notifier):
         return UnknownOutcome(f"no answer within {self.http.timeout:g} s; it may have arrived")
 
     async def send(self, message: Message) -> Delivered:
-        """What `deliver` says, if it says it in time."""
+        """What `deliver` says, if it says it in time. The message is whole: `subject` and `body` bound it."""
         future = self._pool.submit(self.deliver, message)
         try:
             done, _ = await asyncio.wait({_observed(future)}, timeout=self.http.timeout)
@@ -233,23 +289,28 @@ def _observed(future: Future[Delivered]) -> asyncio.Future[Delivered]:
     return wrapped
 
 
-def common_faults(options: Mapping[str, Any]) -> list[str]:
-    found = []
-    rate = options.get("MAX_PER_SECOND")
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
-        found.append(f"MAX_PER_SECOND must be a number above 0 or None, not {rate!r}")
-    at_once = options.get("ENDPOINT_CONCURRENCY")
-    if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
-        found.append(f"ENDPOINT_CONCURRENCY must be a whole number of 1 or more or None, not {at_once!r}")
+def notifier_class(options: Mapping[str, Any]) -> type[Notifier]:
+    """The class that a channel's settings name. Raises ImportError or TypeError where there is none."""
+    try:
+        found = import_string(options["NOTIFIER"])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ImportError(str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Notifier)):
+        raise TypeError(f"{options['NOTIFIER']} is not a subclass of notifications.notifiers.base.Notifier")
     return found
 
 
-def url_faults(options: Mapping[str, Any], name: str = "URL") -> list[str]:
-    """What is wrong with an option that is an http or https URL, where it is given."""
-    value = options.get(name) or "https://given.example"
-    if not HTTP_URL.match(str(value)):
-        return [f"{name} is not an http or https URL"]
-    return [f"{name} has &amp; in it: copy it from the page, not from its source"] if "&amp;" in value else []
+def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
+    """Patterns of the secrets in a channel's settings, whatever its notifier is."""
+    try:
+        return notifier_class(options).secrets(options)
+    except (ImportError, KeyError, TypeError):
+        return Notifier.secrets(options)
+
+
+def preview_of(notifier: Notifier, message: Message) -> str:
+    """The notifier's preview, without secrets. Raises what the notifier raises."""
+    return redact(notifier.preview(message), notifier.http.secrets)
 
 
 def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
@@ -259,15 +320,15 @@ def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
     that is only missing raises nothing here: the rows of that channel die and say so, the others go out.
     """
     try:
-        notifier_class = import_string(options["NOTIFIER"])
-        if found := common_faults(options):
+        made_of = notifier_class(options)
+        if found := list(faults(COMMON_OPTIONS, options)):
             raise ValueError("; ".join(found))
         http = HttpClient(
             timeout=own_deadline(timeout),
             allowed=options.get("ALLOWED_NETWORKS") or (),
-            secrets=secrets_of(options),
+            secrets=made_of.secrets(options),
         )
-        notifier: Notifier = notifier_class(options, http)
+        notifier = made_of(options, http)
     except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"channel {name}: {error}") from error
     notifier.name = name

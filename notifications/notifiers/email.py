@@ -26,6 +26,7 @@ from ..exceptions import DeliveryError, PermanentError, Reason
 from ..text import cut, utf8
 from .base import Delivered, Message, SyncNotifier
 from .http.client import HttpClient
+from .options import FLAG, PORT, TEXT, Kind, Option
 from .smtp import CLOSING, Session, Stage
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
@@ -35,12 +36,12 @@ GOODBYE_SECONDS = 2.0
 BROKEN = (smtplib.SMTPException, OSError)
 
 
-class StaleLine(Exception):
+class StaleConnection(Exception):
     """The server had hung up on a kept connection before the mail was sent."""
 
 
 @dataclass(eq=False)
-class Line:
+class MailConnection:
     """One connection to the mail server, used by one thread at a time."""
 
     backend: BaseEmailBackend
@@ -50,7 +51,7 @@ class Line:
     def open(self, timeout: float) -> None:
         if hasattr(self.backend, "timeout"):
             self.backend.timeout = min(self.backend.timeout or timeout, timeout)
-        self.session.watch(self.backend)
+        self.session.trace(self.backend)
         self.backend.open()
         self.session.stage = Stage.READY
 
@@ -66,116 +67,176 @@ class Line:
         self.session.close()
 
 
-class EmailNotifier(SyncNotifier):
-    """Options: FROM_ADDRESS. Connections are kept for the next mail until they are idle or break."""
+def check_address(recipient: str) -> None:
+    """Raises PermanentError for what is not exactly one address."""
+    domain = recipient.rpartition("@")[2]
+    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
+    try:
+        EmailValidator(allowlist=["localhost", *inside])(recipient)
+    except ValidationError as error:
+        raise PermanentError(
+            f"{recipient!r} is not an e-mail address",
+            reason=Reason.CONFIG,
+            advice="raise the alert again with a correct address",
+        ) from error
 
-    known = frozenset({"FROM_ADDRESS"})
-    required = frozenset({"FROM_ADDRESS"})
+
+def is_sender(sender: str) -> bool:
+    try:
+        check_address(parseaddr(sender)[1])
+    except (AttributeError, PermanentError):
+        return False
+    return True
+
+
+class EmailNotifier(SyncNotifier):
+    """Connections are kept for the next mail until they are idle or break."""
+
+    declared_options = (
+        Option(
+            "FROM_ADDRESS",
+            "who sends, such as `Certificates <pki@example.com>`",
+            Kind("an e-mail address", is_sender, str.strip),
+            required=True,
+            env="CERTCTL_SMTP_FROM_ADDRESS",
+        ),
+    )
+    django_options = (
+        Option(
+            "HOST",
+            "the mail server",
+            TEXT,
+            default="",
+            required=True,
+            env="CERTCTL_SMTP_HOST",
+        ),
+        Option(
+            "PORT",
+            "587 for STARTTLS, 465 for TLS from the start",
+            PORT,
+            default=587,
+            env="CERTCTL_SMTP_PORT",
+        ),
+        Option(
+            "USERNAME",
+            "to log in with",
+            TEXT,
+            default="",
+            env="CERTCTL_SMTP_USERNAME",
+            counterpart="PASSWORD",
+        ),
+        Option(
+            "PASSWORD",
+            "to log in with",
+            TEXT,
+            default="",
+            secret=True,
+            env="CERTCTL_SMTP_PASSWORD",
+            counterpart="USERNAME",
+        ),
+        Option("USE_TLS", "whether to encrypt", FLAG, default=True, env="CERTCTL_SMTP_USE_TLS"),
+    )
     templates = "email"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
         self._lock = threading.Lock()
-        self._idle: list[Line] = []
-        self._busy: dict[int, Line] = {}  # by id(message)
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._idle: list[MailConnection] = []
+        self._in_use: dict[int, MailConnection] = {}  # by id(message)
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        sender = str(options.get("FROM_ADDRESS") or "certctl@localhost")
-        try:
-            check_address(parseaddr(sender)[1])
-        except PermanentError:
-            return [f"FROM_ADDRESS {sender!r} is not an e-mail address"]
-        return []
 
     async def send(self, message: Message) -> Delivered:
         try:
             return await super().send(message)
         finally:
-            if self._sweeper is None and not self._closed:
-                self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+            if self._idle_timer is None and not self._closed:
+                self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     def deliver(self, message: Message) -> Delivered:
         email = self.compose(message)
         try:
             try:
-                line = self._transmit(self._take(message), email)
-            except StaleLine:
-                line = self._transmit(self._take(message, fresh=True), email)
+                connection = self._transmit(self._take(message), email)
+            except StaleConnection:
+                connection = self._transmit(self._take(message, fresh=True), email)
         finally:
-            self._busy.pop(id(message), None)
-        self._put_back(line)
+            self._in_use.pop(id(message), None)
+        self._put_back(connection)
         return Delivered(250, "accepted by the mail server")
 
-    def _take(self, message: Message, fresh: bool = False) -> Line:
+    def _take(self, message: Message, fresh: bool = False) -> MailConnection:
         with self._lock:
-            line = self._idle.pop() if self._idle and not fresh else Line(_backend())
-            self._busy[id(message)] = line
-        return line
+            connection = self._idle.pop() if self._idle and not fresh else MailConnection(_backend())
+            self._in_use[id(message)] = connection
+        return connection
 
-    def _put_back(self, line: Line) -> None:
+    def _put_back(self, connection: MailConnection) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(line)
+                self._idle.append(connection)
                 return
-        line.close()
+        connection.close()
 
-    def _transmit(self, line: Line, email: mail.EmailMessage) -> Line:
-        """Raises StaleLine where a new connection may do at once, else the delivery error."""
+    def _transmit(self, connection: MailConnection, email: mail.EmailMessage) -> MailConnection:
+        """Raises StaleConnection where a new connection may do at once, else the delivery error."""
         try:
-            if line.session.stage is Stage.CONNECT:
-                line.open(self.http.timeout)
-            line.send(email)
-            return line
+            if connection.session.stage is Stage.CONNECT:
+                connection.open(self.http.timeout)
+            connection.send(email)
+            return connection
         except BROKEN as error:
-            line.close()
-            if line.session.reused and _went_stale(line, error):
-                raise StaleLine from error
-            raise line.session.error(error) from error
+            connection.close()
+            if connection.session.reused and _went_stale(connection, error):
+                raise StaleConnection from error
+            raise connection.session.error(error) from error
         except ValueError as error:  # what Django or the email package will not put into a header
-            line.close()
+            connection.close()
             raise PermanentError(
                 f"the mail cannot be written: {error}", advice="raise a corrected alert, or dismiss this one"
             ) from error
 
     def abandon(self, message: Message) -> DeliveryError:
-        line = self._busy.get(id(message))
-        if line is None:
+        connection = self._in_use.get(id(message))
+        if connection is None:
             return super().abandon(message)
-        error = line.session.error(TimeoutError())
-        line.session.cut_off()
+        error = connection.session.error(TimeoutError())
+        connection.session.hang_up()
         return error
 
-    def _sweep(self) -> None:
+    def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
-        self._sweeper = None
+        self._idle_timer = None
         over = time.monotonic() - IDLE_SECONDS
         with self._lock:
-            stale = [line for line in self._idle if line.used_at <= over]
-            self._idle = [line for line in self._idle if line.used_at > over]
-            more = bool(self._idle or self._busy)
-        for line in stale:
-            self._pool.submit(line.close)
+            stale = [connection for connection in self._idle if connection.used_at <= over]
+            self._idle = [connection for connection in self._idle if connection.used_at > over]
+            more = bool(self._idle or self._in_use)
+        for connection in stale:
+            self._pool.submit(connection.close)
         if more:
-            self._sweeper = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+            self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     async def close(self) -> None:
         """QUIT on every connection, in the pool's threads; a mail that is still on its way is cut off."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for line in list(self._busy.values()):
-            line.session.cut_off()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for connection in list(self._in_use.values()):
+            connection.session.hang_up()
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        goodbyes = [asyncio.wrap_future(self._pool.submit(line.close)) for line in idle]
+        goodbyes = [asyncio.wrap_future(self._pool.submit(connection.close)) for connection in idle]
         if goodbyes:
             await asyncio.wait(goodbyes, timeout=GOODBYE_SECONDS)
-            for line in idle:
-                line.session.cut_off()
+            for connection in idle:
+                connection.session.hang_up()
         await super().close()
+
+    def preview(self, message: Message) -> str:
+        email = self.compose(message)
+        head = "\n".join(f"{name}: {value}" for name, value in email.message().items())
+        return f"{head}\n\n{email.body}"
 
     def compose(self, message: Message) -> mail.EmailMessage:
         """The mail for a notification; one row is one recipient, and nothing in it can add a header."""
@@ -193,26 +254,12 @@ class EmailNotifier(SyncNotifier):
         )
 
 
-def check_address(recipient: str) -> None:
-    """Raises PermanentError for what is not exactly one address."""
-    domain = recipient.rpartition("@")[2]
-    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
-    try:
-        EmailValidator(allowlist=["localhost", *inside])(recipient)
-    except ValidationError as error:
-        raise PermanentError(
-            f"{recipient!r} is not an e-mail address",
-            reason=Reason.CONFIG,
-            advice="raise the alert again with a correct address",
-        ) from error
-
-
-def _went_stale(line: Line, error: Exception) -> bool:
+def _went_stale(connection: MailConnection, error: Exception) -> bool:
     """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
     code = getattr(error, "smtp_code", None)
     hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == CLOSING
     timed_out = isinstance(error.__context__, TimeoutError)
-    return line.session.stage <= Stage.MAIL and hung_up and not timed_out
+    return connection.session.stage < Stage.DOT and hung_up and not timed_out
 
 
 def _backend() -> BaseEmailBackend:

@@ -11,39 +11,63 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.checks import CheckMessage, Warning
+
 from ..exceptions import Reason
-from ..text import cut, dump
-from .base import Delivered, JsonNotifier, Message, url_faults
+from ..text import cut, to_json
+from .base import Delivered, JsonNotifier, Message
 from .http.answers import PERMANENT, raise_for
 from .http.client import Answer
+from .options import TEXT, URL, Option, choice, completed, is_within
 
-BASE_URL = "https://api.opsgenie.com"  # EU: https://api.eu.opsgenie.com
 SUCCESSOR = "https://api.atlassian.com/jsm/ops/integration"
 PATH = "/v2/alerts"
-PRIORITIES = ("P1", "P2", "P3", "P4", "P5")
 MESSAGE_LIMIT, ALIAS_LIMIT, DESCRIPTION_LIMIT, TAG_LIMIT, ENTITY_LIMIT = 130, 512, 15_000, 50, 512
-LINK_LIMIT = 2_000
 REFUSED = {**PERMANENT, 402: Reason.AUTH}
 ADVICE = {Reason.AUTH: "check the API key, its integration and the account's plan, then requeue"}
 
 
 class OpsGenieNotifier(JsonNotifier):
-    """Options: API_KEY; PRIORITY (P1 to P5); BASE_URL."""
-
+    declared_options = (
+        Option(
+            "API_KEY",
+            "of an API integration",
+            TEXT,
+            required=True,
+            secret=True,
+            env="CERTCTL_OPSGENIE_API_KEY",
+        ),
+        Option(
+            "PRIORITY",
+            "of the alerts",
+            choice("P1", "P2", "P3", "P4", "P5"),
+            default="P3",
+            env="CERTCTL_OPSGENIE_PRIORITY",
+        ),
+        Option(
+            "BASE_URL",
+            f"in the EU `https://api.eu.opsgenie.com`; in Jira `{SUCCESSOR}`",
+            URL,
+            default="https://api.opsgenie.com",
+            env="CERTCTL_OPSGENIE_BASE_URL",
+        ),
+    )
     folds_repeats = True
-    known = frozenset({"API_KEY", "PRIORITY", "BASE_URL"})
-    required = frozenset({"API_KEY"})
     templates = "opsgenie"
+    message_limit = DESCRIPTION_LIMIT
 
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        found = url_faults(options, "BASE_URL")
-        if (priority := options.get("PRIORITY") or "P3") not in PRIORITIES:
-            found.append(f"PRIORITY must be one of {', '.join(PRIORITIES)}, not {priority!r}")
-        return found
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        if not is_within(completed(cls.declared_options, options)["BASE_URL"], "opsgenie.com"):
+            return []
+        hint = (
+            f"Move to Jira Service Management and set BASE_URL to {SUCCESSOR} (CERTCTL_OPSGENIE_BASE_URL) "
+            "with an API key from there; nothing else changes."
+        )
+        return [Warning("OpsGenie's API ends on 2027-04-05", hint=hint, id="notifications.W002")]
 
     def url(self, message: Message) -> str:
-        return self.base_url(BASE_URL, PATH)
+        return self.base_url(PATH)
 
     def headers(self, message: Message) -> dict[str, str]:
         return {**super().headers(message), "Authorization": f"GenieKey {self.option('API_KEY')}"}
@@ -55,7 +79,7 @@ class OpsGenieNotifier(JsonNotifier):
             "certificate_id": certificate,
             "recipient": message.recipient,
             "notification_id": message.key(ALIAS_LIMIT),
-            "url": cut(message.url, LINK_LIMIT),
+            "url": message.url,
         }
         alert = {
             "message": cut(self.subject(message), MESSAGE_LIMIT),
@@ -65,9 +89,9 @@ class OpsGenieNotifier(JsonNotifier):
             "details": {name: value for name, value in details.items() if value},
             "entity": certificate,
             "source": "certctl",
-            "priority": self.options.get("PRIORITY") or "P3",
+            "priority": self.option("PRIORITY"),
         }
-        return dump({name: value for name, value in alert.items() if value})
+        return to_json({name: value for name, value in alert.items() if value})
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, success=(202,), permanent=REFUSED, advice=ADVICE)

@@ -7,21 +7,19 @@ an event 512 KB. A repeated dedup_key only adds to the log of an open alert.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..exceptions import Reason
 from ..text import cut, fitted
-from .base import Delivered, JsonNotifier, Message, url_faults
-from .http.answers import Says, raise_for
+from .base import Delivered, JsonNotifier, Message
+from .http.answers import KnownRefusal, raise_for
 from .http.client import Answer
+from .options import TEXT, URL, Option, choice
 
-BASE_URL = "https://events.pagerduty.com"  # EU: https://events.eu.pagerduty.com
 PATH = "/v2/enqueue"
-SEVERITIES = ("critical", "error", "warning", "info")
-EVENT_LIMIT, SUMMARY_LIMIT, DEDUP_KEY_LIMIT, FIELD_LIMIT = 512_000, 1_024, 255, 1_024
-SAYS = (
-    Says(
+EVENT_LIMIT, SUMMARY_LIMIT, DEDUP_KEY_LIMIT = 512_000, 1_024, 255
+REFUSALS = (
+    KnownRefusal(
         r"routing.?key",
         Reason.AUTH,
         "set the Integration Key (32 characters) of an Events API v2 integration, then requeue",
@@ -30,26 +28,39 @@ SAYS = (
 
 
 class PagerDutyNotifier(JsonNotifier):
-    """Options: ROUTING_KEY; SEVERITY (critical, error, warning, info); BASE_URL."""
-
+    declared_options = (
+        Option(
+            "ROUTING_KEY",
+            "the Integration Key of an Events API v2 integration",
+            TEXT,
+            required=True,
+            secret=True,
+            env="CERTCTL_PAGERDUTY_ROUTING_KEY",
+        ),
+        Option(
+            "SEVERITY",
+            "of the alerts",
+            choice("critical", "error", "warning", "info"),
+            default="warning",
+            env="CERTCTL_PAGERDUTY_SEVERITY",
+        ),
+        Option(
+            "BASE_URL",
+            "in the EU `https://events.eu.pagerduty.com`",
+            URL,
+            default="https://events.pagerduty.com",
+            env="CERTCTL_PAGERDUTY_BASE_URL",
+        ),
+    )
     folds_repeats = True
-    known = frozenset({"ROUTING_KEY", "SEVERITY", "BASE_URL"})
-    required = frozenset({"ROUTING_KEY"})
     templates = "pagerduty"
 
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        found = url_faults(options, "BASE_URL")
-        if (severity := options.get("SEVERITY") or "warning") not in SEVERITIES:
-            found.append(f"SEVERITY must be one of {', '.join(SEVERITIES)}, not {severity!r}")
-        return found
-
     def url(self, message: Message) -> str:
-        return self.base_url(BASE_URL, PATH)
+        return self.base_url(PATH)
 
     def payload(self, message: Message) -> bytes:
         key, summary = self.option("ROUTING_KEY"), cut(self.subject(message), SUMMARY_LIMIT)
-        severity = self.options.get("SEVERITY") or "warning"
+        severity = self.option("SEVERITY")
         return fitted(
             lambda text: {"routing_key": key, **event(message, summary, text, severity)},
             self.body(message),
@@ -57,12 +68,12 @@ class PagerDutyNotifier(JsonNotifier):
         )
 
     def judge(self, answer: Answer) -> Delivered:
-        raise_for(answer, success=(202,), says=SAYS)
+        raise_for(answer, success=(202,), known=REFUSALS)
         return Delivered(answer.status, answer.quoted())
 
 
 def event(message: Message, summary: str, text: str, severity: str) -> dict[str, Any]:
-    certificate = cut(message.certificate_id or "", FIELD_LIMIT)
+    certificate = message.certificate_id or ""
     content: dict[str, Any] = {
         "event_action": "trigger",
         "dedup_key": message.key(DEDUP_KEY_LIMIT),

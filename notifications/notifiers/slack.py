@@ -13,24 +13,25 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions import Reason
-from ..text import cut, dump
-from .base import Delivered, JsonNotifier, Message, url_faults
-from .http.answers import Says, raise_for, unexpected
+from ..text import cut, to_json
+from .base import Delivered, JsonNotifier, Message
+from .http.answers import KnownRefusal, raise_for, unexpected
 from .http.client import Answer
+from .options import TEXT, URL, Option
 
-HEADER_LIMIT, SECTION_LIMIT, TEXT_LIMIT, LINK_LIMIT = 150, 3_000, 40_000, 3_000
-SAYS = (
-    Says(
+HEADER_LIMIT, SECTION_LIMIT, TEXT_LIMIT = 150, 3_000, 40_000
+REFUSALS = (
+    KnownRefusal(
         r"^(no_service|no_service_id|no_active_hooks|no_team|team_disabled)$",
         Reason.GONE,
         "this Slack webhook was revoked; set a new URL, then requeue",
     ),
-    Says(
+    KnownRefusal(
         r"^(channel_is_archived|channel_not_found)$",
         Reason.GONE,
         "the Slack channel is gone; choose another one for the webhook, then requeue",
     ),
-    Says(
+    KnownRefusal(
         r"^(action_prohibited|invalid_token|posting_to_general_channel_denied)$",
         Reason.AUTH,
         "Slack does not let this webhook post there; ask a workspace administrator, then requeue",
@@ -39,13 +40,16 @@ SAYS = (
 
 
 class SlackNotifier(JsonNotifier):
-    """Options: URL; CHANNEL and USERNAME, for legacy webhooks only."""
-
-    known = frozenset({"URL", "CHANNEL", "USERNAME"})
-    required = frozenset({"URL"})
+    declared_options = (
+        Option(
+            "URL", "of the incoming webhook", URL, required=True, secret=True, env="CERTCTL_SLACK_WEBHOOK_URL"
+        ),
+        Option("CHANNEL", "for a legacy webhook only", TEXT, env="CERTCTL_SLACK_CHANNEL"),
+        Option("USERNAME", "for a legacy webhook only", TEXT, env="CERTCTL_SLACK_USERNAME"),
+    )
     templates = "slack"
+    message_limit = TEXT_LIMIT
     default_max_per_second = 1.0
-    option_faults = staticmethod(url_faults)
 
     def url(self, message: Message) -> str:
         return self.option("URL")
@@ -59,15 +63,15 @@ class SlackNotifier(JsonNotifier):
             {"type": "header", "text": plain(cut(subject, HEADER_LIMIT))},
             {"type": "section", "text": plain(section)},
         ]
-        if message.url and len(message.url) <= LINK_LIMIT:
+        if message.url:
             link = {"type": "mrkdwn", "text": f"<{escape(message.url)}|Open the notification>"}
             blocks.append({"type": "context", "elements": [link]})
         overrides = {name.lower(): self.options.get(name) for name in ("CHANNEL", "USERNAME")}
         content = {"text": escape(fallback), "blocks": blocks, **{k: v for k, v in overrides.items() if v}}
-        return dump(content)
+        return to_json(content)
 
     def judge(self, answer: Answer) -> Delivered:
-        raise_for(answer, success=(200,), says=SAYS)
+        raise_for(answer, success=(200,), known=REFUSALS)
         if answer.text != "ok":
             raise unexpected(answer, "ok")
         return Delivered(answer.status, answer.quoted())

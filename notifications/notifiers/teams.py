@@ -3,27 +3,32 @@
 From learn.microsoft.com, "Create incoming webhooks with Workflows for Microsoft Teams" and the Adaptive
 Card schema 1.4. Success is any 2xx, usually 202 without a body, unless the body speaks of an HTTP error.
 A message holds about 28 KB, which Teams counts in UTF-16: 14,000 ASCII characters are the most that
-users have seen pass. The text is in TextRuns, which have no Markdown: `*.example.com` keeps its star.
+users have seen pass, and the block that each line becomes takes 130 bytes. The text is in TextRuns,
+which have no Markdown: `*.example.com` keeps its star.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..exceptions import Reason
-from ..text import cut, dump, utf16
-from .base import Delivered, JsonNotifier, Message, url_faults
-from .http.answers import Says, raise_for, unexpected
-from .http.client import Answer
+from django.core.checks import CheckMessage, Warning
 
-MESSAGE_LIMIT = 28_000
-SUBJECT_LIMIT = 500
+from ..exceptions import CUT_MARK, Reason
+from ..text import cut, to_json, utf16
+from .base import Delivered, JsonNotifier, Message
+from .http.answers import KnownRefusal, raise_for, unexpected
+from .http.client import Answer
+from .options import URL, Option, is_within
+
+CARD_LIMIT, SUBJECT_LIMIT, LINES_LIMIT = 28_000, 500, 210
+RETIRED = ("webhook.office.com", "outlook.office.com", "outlook.office365.com")
 INNER_ERROR = re.compile(r"HTTP error(?:\D{1,10}(\d{3}))?", re.IGNORECASE)
 OWNER = "a flow stops when its owner leaves: check in Power Automate that it exists, is on and has an owner"
-SAYS = (
-    Says(
+REFUSALS = (
+    KnownRefusal(
         r"WorkflowNotFound|WorkflowTriggerNotFound|WorkflowTriggerIsNotEnabled|WorkflowDisabled",
         Reason.GONE,
         f"{OWNER}, or set a new URL; then requeue",
@@ -37,12 +42,34 @@ ADVICE = {
 
 
 class TeamsNotifier(JsonNotifier):
-    """Options: URL, of a flow "When a Teams webhook request is received"."""
-
-    known = frozenset({"URL"})
-    required = frozenset({"URL"})
+    declared_options = (
+        Option(
+            "URL",
+            'of a workflow "When a Teams webhook request is received"',
+            URL,
+            required=True,
+            secret=True,
+            env="CERTCTL_TEAMS_WEBHOOK_URL",
+        ),
+    )
     templates = "teams"
-    option_faults = staticmethod(url_faults)
+    message_limit = CARD_LIMIT // 2
+
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        if not is_within(options.get("URL"), *RETIRED):
+            return []
+        hint = "In Teams add the workflow 'When a Teams webhook request is received' and set its URL."
+        text = "URL is an Office 365 connector, which Microsoft retired"
+        return [Warning(text, hint=hint, id="notifications.W001")]
+
+    def bounded(self, message: Message) -> Message:
+        """No more lines than a card could hold."""
+        message = super().bounded(message)
+        lines = [line for line in message.message.splitlines() if line.strip()]
+        if len(lines) <= LINES_LIMIT:
+            return message
+        return message._replace(message="\n".join(lines[:LINES_LIMIT]) + CUT_MARK)
 
     def url(self, message: Message) -> str:
         return self.option("URL")
@@ -54,17 +81,17 @@ class TeamsNotifier(JsonNotifier):
             return card(subject, body, message.url)
 
         def size(body: str) -> int:
-            return utf16(dump(build(body)).decode())
+            return utf16(to_json(build(body)).decode())
 
-        return dump(build(self.shortened(self.body(message), message, MESSAGE_LIMIT, size)))
+        return to_json(build(self.shortened(self.body(message), message, CARD_LIMIT, size)))
 
     def judge(self, answer: Answer) -> Delivered:
         inner = INNER_ERROR.search(answer.text) if 200 <= answer.status < 300 else None
         if inner and inner[1]:
-            raise_for(replace(answer, status=int(inner[1])), success=(), says=SAYS, advice=ADVICE)
+            raise_for(replace(answer, status=int(inner[1])), success=(), known=REFUSALS, advice=ADVICE)
         if inner:
             raise unexpected(answer, "no error in the body")
-        raise_for(answer, says=SAYS, advice=ADVICE)
+        raise_for(answer, known=REFUSALS, advice=ADVICE)
         return Delivered(answer.status, answer.quoted())
 
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.core.checks import CheckMessage, Warning
 from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
 from ..text import cut, fitted
-from .base import HTTP_URL, Delivered, Endpoint, Message, Notifier, url_faults
+from .base import NAME_LIMIT, Delivered, Endpoint, JsonNotifier, Message
 from .endpoint import is_address
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
-from .http.network import Guard
+from .options import NETWORKS, URL, URL_START, Kind, Option, list_of
 
 PAYLOAD_LIMIT = 20_000
 PORTS = {"http": 80, "https": 443}
@@ -33,61 +34,88 @@ ADVICE = {
 }
 
 
-class WebhookNotifier(Notifier):
-    """Options: URL, for recipients that are none; SECRETS, all of them sign; ALLOWED_NETWORKS."""
+def signer(secret: str) -> Webhook:
+    """Raises ValueError, without the secret in it, for what is not `whsec_` + base64 of 24 to 64 bytes."""
+    try:
+        text = secret.removeprefix("whsec_").rstrip("=")
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (ValueError, AttributeError):
+        key = b""
+    if not str(secret).startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValueError("has one that is not whsec_ followed by the base64 of 24 to 64 bytes")
+    return Webhook(secret)
 
+
+class WebhookNotifier(JsonNotifier):
+    declared_options = (
+        Option(
+            "URL", "for recipients that are none", URL, default="", secret=True, env="CERTCTL_WEBHOOK_URL"
+        ),
+        Option(
+            "SECRETS",
+            "each signs every request; several with commas",
+            list_of(Kind("whsec_ and the base64 of 24 to 64 bytes", signer)),
+            default=(),
+            secret=True,
+            env="CERTCTL_WEBHOOK_SECRET",
+        ),
+        Option(
+            "ALLOWED_NETWORKS",
+            "may be reached although they are not public; with commas",
+            NETWORKS,
+            default=(),
+            env="CERTCTL_WEBHOOK_ALLOWED_NETWORKS",
+        ),
+    )
     folds_repeats = True
-    known = frozenset({"URL", "SECRETS", "ALLOWED_NETWORKS"})
+    guarded = True
+    message_limit = PAYLOAD_LIMIT
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)
-        self.url: str = options.get("URL") or ""
-        self.signers = [signer(secret) for secret in options.get("SECRETS") or ()]
+        self.default_url: str = self.options["URL"]
+        self.signers = [signer(secret) for secret in self.options["SECRETS"]]
 
-    @staticmethod
-    def option_faults(options: Mapping[str, Any]) -> list[str]:
-        found = url_faults(options)
-        for name, make in (("SECRETS", signer), ("ALLOWED_NETWORKS", network)):
-            found += [f"{name}: {fault}" for fault in _value_faults(options.get(name) or (), make)]
-        return found
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        if not options.get("URL") or options.get("SECRETS"):
+            return []
+        text = "no SECRETS, so receivers cannot tell that a request is yours"
+        hint = "Set one (CERTCTL_WEBHOOK_SECRET): whsec_ and the base64 of 24 to 64 random bytes."
+        return [Warning(text, hint=hint, id="notifications.W004")]
 
-    def target(self, message: Message) -> str:
+    def url(self, message: Message) -> str:
         """The recipient where it is a URL, else URL. Raises PermanentError when neither can be posted to."""
-        return target(message.recipient, self.url)
+        return target(message.recipient, self.default_url)
 
     def endpoint(self, message: Message) -> Endpoint:
         """The origin that the row's request goes to; see `Endpoint` for what the prefix means."""
-        return endpoint(self.name, message.recipient, self.url)
+        return endpoint(self.name, message.recipient, self.default_url)
 
-    async def send(self, message: Message) -> Delivered:
-        body = fitted(lambda text: payload(message, text), message.message, PAYLOAD_LIMIT)
-        answer = await self.http.post(
-            self.target(message), body, self.headers(message, body.decode()), guarded=True
-        )
-        return self.judge(answer)
+    def payload(self, message: Message) -> bytes:
+        return fitted(lambda text: payload(message, text), message.message, PAYLOAD_LIMIT)
+
+    def headers(self, message: Message) -> dict[str, str]:
+        key = message.key()
+        return {"Content-Type": "application/json", "Idempotency-Key": key, "webhook-id": key}
+
+    def signature(self, message: Message, body: bytes) -> dict[str, str]:
+        now, key, text = datetime.now(UTC), message.key(), body.decode()
+        headers = {"webhook-timestamp": str(int(now.timestamp()))}
+        if self.signers:
+            headers["webhook-signature"] = " ".join(s.sign(key, now, text) for s in self.signers)
+        return headers
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, advice=ADVICE)
         return Delivered(answer.status, answer.quoted())
-
-    def headers(self, message: Message, body: str) -> dict[str, str]:
-        now, key = datetime.now(UTC), message.key()
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": key,
-            "webhook-id": key,
-            "webhook-timestamp": str(int(now.timestamp())),
-        }
-        if self.signers:
-            headers["webhook-signature"] = " ".join(s.sign(key, now, body) for s in self.signers)
-        return headers
 
 
 @lru_cache(maxsize=1024)
 def target(recipient: str, default: str) -> str:
     written = recipient.strip()
     chosen = written if is_address(recipient) else default
-    if HTTP_URL.match(chosen):
+    if URL_START.match(chosen):
         return chosen
     raise PermanentError(
         f"the recipient {recipient!r} is not an http or https URL",
@@ -110,14 +138,13 @@ def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
 
 
 def payload(message: Message, text: str) -> dict[str, Any]:
-    certificate = message.certificate_id
     return {
         "type": f"certificate.{snake(message.type) or 'notification'}",
         "timestamp": message.created_at.isoformat(),
         "data": {
-            "id": message.id,
+            "id": cut(message.id, NAME_LIMIT),
             "type": message.type,
-            "certificate_id": certificate and cut(certificate, 1_000),
+            "certificate_id": message.certificate_id,
             "message": text,
             "recipient": message.recipient,
             "url": message.url,
@@ -141,30 +168,3 @@ def origin(url: str) -> str:
 def snake(name: str) -> str:
     """ExpirationWarning and expiration_warning are both expiration_warning."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def signer(secret: str) -> Webhook:
-    """Raises ValueError, without the secret in it, for what is not `whsec_` + base64 of 24 to 64 bytes."""
-    try:
-        text = secret.removeprefix("whsec_").rstrip("=")
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (ValueError, AttributeError):
-        key = b""
-    if not str(secret).startswith("whsec_") or not 24 <= len(key) <= 64:
-        raise ValueError("a secret is not whsec_ followed by the base64 of 24 to 64 bytes")
-    return Webhook(secret)
-
-
-def network(text: str) -> Guard:
-    return Guard([text])
-
-
-def _value_faults(values: Any, make: Callable[[str], object]) -> Iterator[str]:
-    if isinstance(values, str):
-        yield "this must be a list"
-        return
-    for value in values:
-        try:
-            make(value)
-        except (AttributeError, ValueError) as error:
-            yield str(error)

@@ -311,3 +311,14 @@ def test_no_row_is_lost_or_handed_out_twice(steps: list[tuple[str, str]]) -> Non
         assert lanes.silent == sum(lane.running for lane in known if not lane.answers)
     assert {row for row, _ in lanes.drain(everything=True)} == inside
     assert (lanes.waiting, lanes.ready) == (0, 0)
+
+
+def test_an_endpoint_that_is_busy_gets_fewer_and_is_neither_held_nor_opened() -> None:
+    busy = TransientError("421 too many connections", reason=Reason.BUSY, retry_after=10.0)
+    lanes: Lanes[str] = Lanes(LIMITS, RULES)
+    attempt(lanes, GOOD, None, times=11)
+    attempt(lanes, GOOD, busy, times=2)
+    assert (lanes.lane(GOOD).limit, lanes.changes) == (4, [])
+    lanes.read(Records([replace(PROBE, endpoint=GOOD)]))
+    attempt(lanes, GOOD, busy)
+    assert (lanes.lane(GOOD).breaker.state, lanes.changes) == (State.PROBING, [])

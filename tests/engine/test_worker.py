@@ -228,7 +228,7 @@ def test_readyz_and_the_dashboard_show_its_heartbeat(launcher: Launcher, admin_c
     worker = start(launcher)
     eventually(lambda: admin_client.get("/readyz").status_code == 200, "ready: a worker that has swept")
     assert admin_client.get("/readyz").json()["checks"]["workers"]["alive"] == 1
-    assert f"<b>{heartbeat(worker).name}</b>: heard of" in admin_client.get(url).content.decode()
+    assert f"<b>{heartbeat(worker).name}</b>: seen" in admin_client.get(url).content.decode()
     assert worker.end() == 0
     assert admin_client.get("/readyz").json()["checks"]["workers"] == {
         "ok": True,

@@ -25,7 +25,8 @@ REPLIES = {
 class MailWire(Wire):
     """Replies as REPLIES says unless `replies` names another one for the stage, or what to do instead:
 
-    hang, close, garbage (no SMTP), endless (a line without end), drip (a byte at a time).
+    hang, close, garbage (no SMTP), endless (a line without end), drip (a byte at a time), 250-flood
+    (lines without end; `flooded` counts their bytes).
     """
 
     def __init__(self, replies: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
@@ -34,6 +35,7 @@ class MailWire(Wire):
         self.once: dict[str, str] = {}  # for the next time only
         self.heard: list[str] = []
         self.mails: list[bytes] = []
+        self.flooded = 0
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not await self._reply("greeting", writer):
@@ -59,6 +61,8 @@ class MailWire(Wire):
             reply = "\x00\xfe what is this"
         if reply == "endless":
             reply = "2" * 20_000
+        if reply.endswith("-flood"):
+            await self._flood(reply[:4].encode() + b"x" * 900 + b"\r\n", writer)
         if reply == "drip":
             for _ in range(100_000):
                 writer.write(b"2")
@@ -67,3 +71,10 @@ class MailWire(Wire):
         writer.write(reply.encode("latin-1") + b"\r\n")
         await writer.drain()
         return not reply.startswith("421")
+
+    async def _flood(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        """One gigabyte, as fast as it is read."""
+        while self.flooded < 1 << 30:
+            writer.write(line * 64)
+            await writer.drain()
+            self.flooded += len(line) * 64

@@ -16,7 +16,6 @@ from notifications.exceptions import DeliveryError
 from notifications.notifiers.base import Delivered, Message, Notifier, load
 from notifications.notifiers.http.client import HttpClient
 from notifications.notifiers.http.network import AddressInfo, Resolver
-from notifications.text import secrets_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -108,7 +107,7 @@ def notifier(
     made.http = HttpClient(
         timeout=timeout,
         allowed=settings.get("ALLOWED_NETWORKS", ()),
-        secrets=secrets_of(settings),
+        secrets=type(made).secrets(settings),
         tls=tls,
         resolver=resolver,
     )

@@ -40,6 +40,8 @@ SENT = Verdict(Delivered)
 SERVER = Verdict(TransientError, R.SERVER, E.COUNTS)
 TIMEOUT = Verdict(TransientError, R.TIMEOUT, E.COUNTS)
 NETWORK = Verdict(TransientError, R.NETWORK, E.COUNTS)
+DEFERRED = Verdict(TransientError, R.DEFERRED, E.HEALTHY)
+BUSY = Verdict(TransientError, R.BUSY, E.BUSY)
 OTHER = Verdict(TransientError, R.OTHER, E.COUNTS)
 RATE_LIMITED = Verdict(TransientError, R.RATE_LIMITED, E.HELD)
 UNKNOWN = Verdict(UnknownOutcome, R.UNKNOWN, E.COUNTS)
@@ -73,9 +75,11 @@ def verdict(status: int, *, retry_after: bool = False) -> Verdict:
 BEFORE_THE_MAIL = ("greeting", "ehlo")
 LOGIN = ("auth",)
 THE_MAIL = ("mail", "rcpt", "data", "dot")
+ONE_RECIPIENT = ("rcpt", "data", "dot")
 SMTP = {
     **{(stage, code): AUTH for stage in BEFORE_THE_MAIL for code in (550, 554)},
     **{(stage, code): SERVER for stage in (*BEFORE_THE_MAIL, *LOGIN, *THE_MAIL) for code in (421, 451, 454)},
+    **{(stage, code): DEFERRED for stage in ONE_RECIPIENT for code in (450, 451, 452, 454)},
     **{(stage, code): AUTH for stage in LOGIN for code in (530, 534, 535, 538)},
     **{(stage, code): AUTH for stage in THE_MAIL for code in (530, 535)},
     **{(stage, code): CLIENT for stage in THE_MAIL for code in (501, 550, 551, 552, 553, 554)},

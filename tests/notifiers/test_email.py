@@ -10,7 +10,7 @@ from django.test import Client
 
 from notifications import delivery
 from notifications.exceptions import CUT_MARK
-from notifications.models import DeliveryAttempt, NotificationEvent, Status
+from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Status
 from notifications.queue.messages import linker
 from tests import factories
 from tests.factories import ago
@@ -92,8 +92,8 @@ def test_the_link_opens_the_notification(admin_client: Client, event_id: str) ->
     ("reply", "becomes", "reason"),
     [
         ("421 come back later", Status.FAILED, "server"),
-        ("450 mailbox busy", Status.FAILED, "server"),
-        ("452 disk full", Status.FAILED, "server"),
+        ("450 mailbox busy", Status.FAILED, "deferred"),
+        ("452 mailbox full", Status.FAILED, "deferred"),
         ("550 no such user", Status.DEAD, "client"),
         ("552 too large", Status.DEAD, "client"),
         ("554 no", Status.DEAD, "client"),
@@ -110,6 +110,32 @@ def test_what_a_reply_makes_of_the_row(
     now, attempt = outcome(event)
     assert (now, attempt.reason, attempt.status_code) == (becomes, reason, int(reply[:3]))
     assert reply[4:] in str(event.last_error)
+
+
+def test_greylisted_recipients_do_not_hold_the_server(mailbox: MailReceiver) -> None:
+    """Each is new to it once; were they its failures, five in a row would hold the rest."""
+    names = [f"new{number}@example.com" for number in range(20)]
+    events = [factories.pending(channel="Email", recipient=name) for name in names]
+    mailbox.rcpt.extend(["451 4.7.1 Greylisting in action"] * len(events))
+    assert delivery.send_pending().rescheduled == len(events)
+    assert not Hold.objects.exists()
+    NotificationEvent.objects.update(next_retry_at=ago(minutes=1))
+    assert delivery.retry_failed().sent == len(events)
+
+
+def test_a_server_that_takes_no_more_connections_costs_no_attempt(mailbox: MailReceiver) -> None:
+    """It says so at whatever number of ours; the row waits a moment and has its whole budget."""
+    events = [alert() for _ in range(3)]
+    mailbox.rcpt.extend(["421 4.7.0 Too many concurrent SMTP connections"] * len(events))
+    assert delivery.send_pending().rescheduled == len(events)
+    rows = NotificationEvent.objects.filter(pk__in=[event.pk for event in events])
+    assert set(rows.values_list("status", "retry_count")) == {("failed", 0)}
+    assert not Hold.objects.exists()
+    # Who is refused so for longer than rows may wait spends its budget: it must not wait for ever.
+    rows.update(next_retry_at=ago(minutes=1), created_at=ago(hours=5))
+    mailbox.rcpt.extend(["421 4.7.0 Too many concurrent SMTP connections"] * len(events))
+    delivery.retry_failed()
+    assert set(rows.values_list("status", "retry_count")) == {("failed", 1)}
 
 
 def test_a_connection_lost_after_the_last_dot_may_have_arrived(mailbox: MailReceiver) -> None:

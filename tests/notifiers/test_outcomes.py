@@ -121,6 +121,17 @@ def test_a_retry_after_that_is_none(value: str) -> None:
     assert judged(SLACK, Answer(429, {"Retry-After": value}, b"")) == RATE_LIMITED
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_retry_after_that_is_a_date_is_read_by_the_server_s_clock(hours: int) -> None:
+    theirs = datetime.now(UTC) + timedelta(hours=hours)
+    later = theirs + timedelta(seconds=90)
+    dates = {"Date": format_datetime(theirs, usegmt=True), "Retry-After": format_datetime(later, usegmt=True)}
+    assert Answer(503, dates, b"").retry_after() == 90
+    assert Answer(503, {**dates, "Date": "soon"}, b"").retry_after() == pytest.approx(
+        max(0, hours * 3600 + 90), abs=60
+    )
+
+
 def test_retry_after_says_nothing_on_other_statuses() -> None:
     made = notifier(WEBHOOK, "https://host.example")
     with Wire(wire.answering(response(500, b"", "Retry-After: 9"))) as server:

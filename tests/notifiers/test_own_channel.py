@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from notifications.notifiers.base import Delivered, JsonNotifier, Message, Notifier, load
+from notifications.checks import check_channels
+from notifications.notifiers.base import (
+    Delivered,
+    JsonNotifier,
+    Message,
+    Notifier,
+    load,
+    preview_of,
+    secrets_of,
+)
 from notifications.notifiers.http.client import HttpClient
+from notifications.notifiers.options import TEXT, URL, Option, choice
+from notifications.text import redact
 from tests.notifiers.support import TOKEN, a_message, attempt
 from tests.notifiers.table import CONFIG, RATE_LIMITED, SENT, Verdict
 from tests.receiver import Answer, HttpReceiver
@@ -54,7 +68,99 @@ def test_it_has_all_that_the_others_have(ntfy: type[JsonNotifier], receiver: Htt
     assert Verdict.of(error) == RATE_LIMITED
     assert TOKEN not in str(error)
     assert Verdict.of(attempt(load("Ntfy", {**options, "TOKEN": ""}, 5))) == CONFIG
-    assert ntfy.faults({}) == ["TOKEN is missing", "URL is missing"]
+    assert ntfy.faults({}) == ["URL is missing", "TOKEN is missing"]
+
+
+class Pager(JsonNotifier):
+    """A subclass of a site's, in a few lines; all that the shipped ones have comes with it."""
+
+    declared_options = (
+        Option("URL", "of the gateway", URL, required=True),
+        Option("PIN", "of the account", TEXT, required=True, secret=True),
+        Option("TONE", "that it makes", choice("low", "high"), default="low"),
+    )
+
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        return [Warning("the gateway closes in June", hint="Move.", id="site.W001")]
+
+    def url(self, message: Message) -> str:
+        return self.option("URL")
+
+    def payload(self, message: Message) -> bytes:
+        content = {"pin": self.option("PIN"), "tone": self.option("TONE"), "text": self.body(message)}
+        return json.dumps(content).encode()
+
+
+PAGER = {"NOTIFIER": f"{__name__}.Pager", "URL": "https://pager.example/", "PIN": 'fo"ur-digits'}
+
+
+def checked(settings: Any, **options: Any) -> list[str]:
+    settings.NOTIFICATIONS = {"CHANNELS": {"Pager": {**PAGER, **options}}}
+    return [f"{message.id}: {message.msg.partition(': ')[2]}" for message in check_channels()]
+
+
+def test_its_findings_come_from_its_declarations(settings: Any) -> None:
+    warned = "site.W001: the gateway closes in June"
+    assert checked(settings) == [warned]
+    assert checked(settings, URL="pager", PIN="", TONE="shrill", VOLUME=11) == [
+        "notifications.E002: there is no option 'VOLUME'; the options are ENDPOINT_CONCURRENCY, "
+        "MAX_PER_SECOND, NOTIFIER, PIN, TONE, URL",
+        "notifications.E002: URL must be an http or https URL",
+        "notifications.E002: PIN is missing",
+        "notifications.E002: TONE must be one of low, high, not 'shrill'",
+        warned,
+    ]
+
+
+def test_its_preview_is_what_it_would_send_without_its_secret() -> None:
+    shown = preview_of(load("Pager", PAGER, 5), a_message())
+    assert json.loads(shown)["tone"] == "low"
+    assert a_message().message in json.loads(shown)["text"]
+    assert json.loads(shown)["pin"] == "[redacted]"
+
+
+def test_what_it_declares_secret_is_in_no_error_either(receiver: HttpReceiver) -> None:
+    receiver.script(Answer(500, body='the PIN fo"ur-digits is wrong'))
+    error = attempt(load("Pager", {**PAGER, "URL": receiver.url("/")}, 5))
+    assert "the PIN [redacted] is wrong" in str(error)
+    assert redact('said fo"ur-digits', secrets_of(PAGER)) == "said [redacted]"
+
+
+def test_a_long_message_is_cut_before_it_comes_to_its_payload() -> None:
+    class Short(Pager):
+        message_limit = 100
+
+        def payload(self, message: Message) -> bytes:
+            assert len(message.message) == 100
+            return super().payload(message)
+
+    preview_of(Short(PAGER, HttpClient(timeout=5)), a_message(message="x" * 5_000_000))
+
+
+class Plain(Notifier):
+    """Declares nothing, and speaks no JSON."""
+
+
+def test_a_notifier_of_any_kind_has_a_preview() -> None:
+    made = load("Plain", {"NOTIFIER": f"{__name__}.Plain", "API_TOKEN": TOKEN}, 5)
+    shown = preview_of(made, a_message(message=f"it expires; {TOKEN}"))
+    assert "ExpirationWarning: mc-api-prod" in shown
+    assert "it expires; [redacted]" in shown
+
+
+class Old(Plain):
+    """As notifiers were written before options were declared."""
+
+    known = required = frozenset({"FOLDER"})
+
+
+def test_the_old_way_goes_on_delivering_and_check_names_the_new_one(settings: Any) -> None:
+    settings.NOTIFICATIONS = {"CHANNELS": {"Old": {"NOTIFIER": f"{__name__}.Old", "FOLDER": "/spool"}}}
+    [found] = check_channels()
+    assert found.id == "notifications.W006"
+    assert "declared_options" in str(found.hint)
+    assert load("Old", {"NOTIFIER": f"{__name__}.Old", "FOLDER": "/spool"}, 5).option("FOLDER") == "/spool"
 
 
 def test_the_documented_blocking_channel(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from notifications.exceptions import CUT_MARK, PermanentError, Reason
 from notifications.notifiers.base import Delivered, Message
+from notifications.text import MESSAGE_LIMIT
 from tests.notifiers import schemas, wire
 from tests.notifiers.support import (
     API_KEY,
@@ -139,7 +140,7 @@ def test_the_whole_is_within_its_limit_and_not_far_below(
 ) -> None:
     body = sent(channel, a_message(message="start" + letter * 600_000 + "end"))[1]
     assert size(body) <= most
-    assert letter == "\n" or size(body) > most * 0.95
+    assert letter == "\n" or size(body) > min(most, MESSAGE_LIMIT) * 0.95
     assert letter == "\n" or CUT_MARK in words(body)
 
 
@@ -159,7 +160,7 @@ def test_a_field_that_is_cut_shows_it(
     message = a_message(message="\N{GRINNING FACE}" * 50_000, certificate_id="c" * 50_000)
     shown = field(json.loads(sent(channel, message)[1]))
     assert len(shown) == most
-    assert shown.endswith(CUT_MARK)
+    assert CUT_MARK in shown
 
 
 def test_a_message_that_just_fits_is_not_cut() -> None:

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from notifications.exceptions import DeliveryError, PermanentError, Reason, TransientError
+from notifications.notifiers.base import secrets_of
 from notifications.notifiers.http.client import Answer
-from notifications.text import redact, secrets_of, secrets_of_url
+from notifications.text import redact, secrets_of_url
 from tests.notifiers import wire
 from tests.notifiers.support import (
     HTTP_CHANNELS,

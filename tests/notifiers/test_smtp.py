@@ -26,8 +26,10 @@ from tests.notifiers.support import (
 )
 from tests.notifiers.table import (
     AUTH,
+    BUSY,
     CLIENT,
     CONFIG,
+    DEFERRED,
     NETWORK,
     OTHER,
     SENT,
@@ -80,6 +82,72 @@ def test_every_break_at_every_stage(stage: str, how: str, settings: Any) -> None
     assert Verdict.of(error) == SMTP_BREAKS[stage, how]
     assert isinstance(error, DeliveryError)
     assert ("may have arrived" in str(error)) == (stage == "dot")
+
+
+TOO_MANY = [
+    "421 4.7.0 mail.test Error: too many connections from 203.0.113.9",
+    "421 Too many concurrent SMTP connections; please try again later.",
+    "421 4.3.2 The maximum number of concurrent server connections has exceeded a limit",
+    "421 4.3.2 Connection rate limit exceeded.",
+    "421-4.7.0 mail.test\r\n421 4.7.0 Maximum number of connections reached",
+]
+
+
+@pytest.mark.parametrize("reply", TOO_MANY)
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail"])
+def test_too_many_connections_is_no_attempt(stage: str, reply: str, settings: Any) -> None:
+    with MailWire({stage: reply}) as server:
+        mail_settings(settings, server.port)
+        error = attempt(email_notifier(), MAIL)
+    assert Verdict.of(error) == BUSY
+    assert isinstance(error, DeliveryError)
+    assert (error.spends_attempt, error.blames_endpoint, error.status) == (False, False, 421)
+    assert error.retry_after is not None
+    assert 0 < error.retry_after <= 60
+
+
+def test_a_server_that_shuts_down_is_not_merely_busy(settings: Any) -> None:
+    for reply in ("421 4.3.2 Service shutting down", "421 mail.test closing connection"):
+        with MailWire({"greeting": reply}) as server:
+            mail_settings(settings, server.port)
+            error = attempt(email_notifier(), MAIL)
+        assert Verdict.of(error) == SERVER
+        assert isinstance(error, DeliveryError)
+        assert error.spends_attempt
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
+@pytest.mark.parametrize(
+    ("reply", "meaning"),
+    [
+        ("450 4.2.0 <a@b.example>: Recipient address rejected: Greylisted", DEFERRED),
+        ("451 4.7.1 Greylisting in action, please come back later", DEFERRED),
+        ("452 4.2.2 The mailbox is full", DEFERRED),
+        ("451 4.3.0 Temporary lookup failure", SERVER),
+        ("452 4.3.1 Insufficient system storage", SERVER),
+        ("421 4.3.2 Service shutting down", SERVER),
+    ],
+)
+def test_whose_matter_a_mail_that_is_put_off_is(
+    stage: str, reply: str, meaning: Verdict, settings: Any
+) -> None:
+    with MailWire({stage: reply}) as server:
+        mail_settings(settings, server.port)
+        error = attempt(email_notifier(), MAIL)
+    assert Verdict.of(error) == meaning
+    assert isinstance(error, DeliveryError)
+    assert error.blames_endpoint == (meaning is SERVER)
+    assert error.spends_attempt
+
+
+@pytest.mark.parametrize("reply", ["220", "250", "450"])
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data", "dot", "quit"])
+def test_a_reply_of_endless_lines_is_not_kept(stage: str, reply: str, settings: Any) -> None:
+    with MailWire({stage: f"{reply}-flood"}) as server:
+        mail_settings(settings, server.port)
+        error = attempt(email_notifier(timeout=60), MAIL)
+        assert server.flooded < 20_000_000  # what the sockets on both sides hold, and no more
+    assert Verdict.of(error) == (SENT if stage == "quit" else UNKNOWN if stage == "dot" else NETWORK)
 
 
 def test_a_reply_that_is_neither(settings: Any) -> None:
@@ -298,7 +366,7 @@ def test_a_password_that_the_server_repeats(said: str, settings: Any) -> None:
     assert "[redacted]" in str(error)
 
 
-@pytest.mark.parametrize(("reply", "meaning"), [("451 greylisted", SERVER), ("550 no such user", CLIENT)])
+@pytest.mark.parametrize(("reply", "meaning"), [("451 greylisted", DEFERRED), ("550 no such user", CLIENT)])
 def test_aiosmtpd_refuses_a_recipient(
     reply: str, meaning: Verdict, mail_receiver: MailReceiver, settings: Any
 ) -> None:

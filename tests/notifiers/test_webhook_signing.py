@@ -70,7 +70,7 @@ def test_an_id_that_does_not_fit_the_header_is_hashed_and_signed(receiver: HttpR
 def test_every_attempt_is_signed_afresh(receiver: HttpReceiver) -> None:
     made = notifier(WEBHOOK, receiver.url())
     assert isinstance(made, WebhookNotifier)
-    headers = made.headers(a_message(), "{}")
+    headers = made.signature(a_message(), b"{}")
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
 
 
@@ -138,13 +138,13 @@ def test_a_malformed_url_does_not_fall_back_to_the_default(receiver: HttpReceive
         ("https://host", "webhook https://host", "https://host", True),
         ("https://user:secret@host/", "webhook https://host", "https://user:secret@host/", False),
         ("http://[::1]:8080/", "webhook http://[::1]:8080", "http://[::1]:8080/", False),
-        ("ops", "webhook https://default.example", "ops", True),
-        ("", "webhook https://default.example", "", True),
+        ("ops", "webhook https://default.example", None, True),
+        ("", "webhook https://default.example", None, True),
         ("https://", "webhook nowhere", "https://", True),
         ("https://host:99999/", "webhook invalid", "https://host:99999/", False),
     ],
 )
-def test_the_endpoint(recipient: str, key: str, prefix: str, exact: bool) -> None:
+def test_the_endpoint(recipient: str, key: str, prefix: str | None, exact: bool) -> None:
     made = notifier(WEBHOOK, "https://default.example/hook")
     assert made.endpoint(a_message(recipient=recipient)) == Endpoint(key, "Webhook", prefix, exact)
 

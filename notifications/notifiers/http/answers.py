@@ -1,6 +1,6 @@
 """What an answer means: success, transient or permanent, and why. The same for all channels.
 
-A channel adds what its provider says in its own words (`says`) and what an operator should then do.
+A channel adds what its provider says in its own words (`known`) and what an operator should then do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ADVICE: Mapping[Reason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Says:
+class KnownRefusal:
     """A provider's words in a refusal (4xx), as a regular expression, and what they mean."""
 
     words: str
@@ -49,21 +49,24 @@ def raise_for(
     *,
     success: Container[int] = SUCCESS,
     permanent: Mapping[int, Reason] = PERMANENT,
-    says: Sequence[Says] = (),
+    known: Sequence[KnownRefusal] = (),
     advice: Mapping[Reason, str] = ADVICE,
 ) -> None:
     """Raise the delivery error that the answer means; return when it means success."""
     if answer.status not in success:
-        raise refusal(answer, permanent, says, {**ADVICE, **advice})
+        raise refusal(answer, permanent, known, {**ADVICE, **advice})
 
 
 def refusal(
-    answer: Answer, permanent: Mapping[int, Reason], says: Sequence[Says], advice: Mapping[Reason, str]
+    answer: Answer,
+    permanent: Mapping[int, Reason],
+    known: Sequence[KnownRefusal],
+    advice: Mapping[Reason, str],
 ) -> DeliveryError:
     text, status = answer.quoted(), answer.status
-    for said in says:
-        if said.matches(answer):
-            return PermanentError(text, reason=said.reason, status=status, advice=said.advice)
+    for one in known:
+        if one.matches(answer):
+            return PermanentError(text, reason=one.reason, status=status, advice=one.advice)
     if status in permanent:
         reason = permanent[status]
         return PermanentError(text, reason=reason, status=status, advice=advice[reason])

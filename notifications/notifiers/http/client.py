@@ -61,16 +61,16 @@ class Answer:
         return f"HTTP {self.status}: {words}" if words else f"HTTP {self.status}"
 
     def retry_after(self) -> float | None:
-        """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3)."""
-        values = (value for name, value in self.headers.items() if name.lower() == "retry-after")
-        value = next(values, "").strip()
+        """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3); dates by their clock."""
+        value = self._header("retry-after")
         if re.fullmatch(r"\d+", value, re.ASCII):
             return float(value[:9])
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        when = http_date(value)
+        now = http_date(self._header("date")) or datetime.now(UTC)
+        return max(0.0, (when - now).total_seconds()) if when else None
+
+    def _header(self, wanted: str) -> str:
+        return next((value for name, value in self.headers.items() if name.lower() == wanted), "").strip()
 
 
 class Origin(NamedTuple):
@@ -79,7 +79,7 @@ class Origin(NamedTuple):
     tls: bool
 
 
-class Address(NamedTuple):
+class ParsedUrl(NamedTuple):
     """A URL as a request needs it. head: the request's first lines; login: of an Authorization header."""
 
     origin: Origin
@@ -111,7 +111,7 @@ class HttpClient:
         self._dialler = Dialler(Guard(allowed), resolver)
         self._idle: defaultdict[tuple[Origin, bool], list[Connection]] = defaultdict(list)
         self._deadlines = Deadlines(timeout, Connection.late)
-        self._tidier: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, guarded: bool = False
@@ -146,22 +146,22 @@ class HttpClient:
         seconds = min(CONNECT_TIMEOUT, self.timeout)
         try:
             async with asyncio.timeout(seconds):
-                line = await self._dialler.dial(origin.host, origin.port, guarded=guarded)
+                sock = await self._dialler.dial(origin.host, origin.port, guarded=guarded)
                 try:
                     _, connection = await asyncio.get_running_loop().create_connection(
                         Connection,
-                        sock=line,
+                        sock=sock,
                         ssl=(self._tls or trusted()) if origin.tls else None,
                         server_hostname=origin.host if origin.tls else None,
                     )
                 except BaseException:
-                    line.close()
+                    sock.close()
                     raise
         except (OSError, ValueError) as error:
             raise _unconnected(error, origin.host, seconds) from error
         return connection
 
-    def _reused(self, address: Address, guarded: bool) -> Connection | None:
+    def _reused(self, address: ParsedUrl, guarded: bool) -> Connection | None:
         """A connection is only used again for the name that it was made for."""
         idle = self._idle.get((address.origin, guarded))
         now = time.monotonic()
@@ -172,7 +172,7 @@ class HttpClient:
             connection.close()
         return None
 
-    def _keep(self, connection: Connection, address: Address, guarded: bool) -> None:
+    def _keep(self, connection: Connection, address: ParsedUrl, guarded: bool) -> None:
         if not connection.reusable:
             return
         key = (address.origin, guarded)
@@ -181,10 +181,10 @@ class HttpClient:
             return
         connection.idle_since = time.monotonic()
         self._idle[key].append(connection)
-        if self._tidier is None:
-            self._tidier = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._tidy)
+        if self._idle_timer is None:
+            self._idle_timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._close_idle)
 
-    def _tidy(self) -> None:
+    def _close_idle(self) -> None:
         """Close what has been idle for too long, and look again while anything is."""
         oldest = time.monotonic() - KEEP_ALIVE
         for key, idle in list(self._idle.items()):
@@ -195,12 +195,12 @@ class HttpClient:
             if not self._idle[key]:
                 del self._idle[key]
         later = asyncio.get_running_loop().call_later
-        self._tidier = later(KEEP_ALIVE, self._tidy) if self._idle else None
+        self._idle_timer = later(KEEP_ALIVE, self._close_idle) if self._idle else None
 
     async def close(self) -> None:
-        if self._tidier is not None:
-            self._tidier.cancel()
-            self._tidier = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         for idle in self._idle.values():
             for connection in idle:
                 connection.close()
@@ -210,8 +210,16 @@ class HttpClient:
         await asyncio.sleep(0)  # a closed connection says so in the loop's next turn
 
 
+def http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+        return when.replace(tzinfo=when.tzinfo or UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 @lru_cache(maxsize=1024)
-def parsed(url: str) -> Address:
+def parsed(url: str) -> ParsedUrl:
     """Raises ValueError for what no request can be made of."""
     parts = urlsplit(url)
     host, tls = ascii_host(parts.hostname or ""), parts.scheme == "https"
@@ -223,13 +231,13 @@ def parsed(url: str) -> Address:
         raise ValueError("no such port")
     if parts.port is not None:
         shown += f":{parts.port}"
-    target = quoted(parts.path or "/") + (f"?{quoted(parts.query)}" if parts.query else "")
+    target = percent_encoded(parts.path or "/") + (f"?{percent_encoded(parts.query)}" if parts.query else "")
     head = f"POST {target} HTTP/1.1\r\nHost: {shown}\r\n{ALWAYS}"
     login = ""
     if parts.username is not None or parts.password is not None:
         plain = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         login = f"Authorization: Basic {base64.b64encode(plain.encode()).decode()}\r\n"
-    return Address(Origin(host.rstrip("."), port, tls), head, login)
+    return ParsedUrl(Origin(host.rstrip("."), port, tls), head, login)
 
 
 def ascii_host(host: str) -> str:
@@ -241,12 +249,12 @@ def ascii_host(host: str) -> str:
     return idna.encode(host, uts46=True).decode("ascii")
 
 
-def quoted(text: str) -> str:
+def percent_encoded(text: str) -> str:
     """A path or query with all that may not stand in a request line in percent signs."""
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe="/?:@!$&'()*+,;=-._~%")
 
 
-def written(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
+def written(address: ParsedUrl, body: bytes, headers: Mapping[str, str]) -> bytes:
     """The request's bytes. Raises ValueError for a header that would begin another."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") + lines.count("\r") != 2 * len(headers) or "\x00" in lines:

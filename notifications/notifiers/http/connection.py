@@ -43,13 +43,13 @@ class Connection(asyncio.Protocol):
         self.waiter: asyncio.Future[Reply] | None = None
         self.idle_since = 0.0
         self.keep_alive = False
+        self.received = 0  # bytes in answer to one request, what is only informational included
         self._begin()
 
     def _begin(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = bytearray()
-        self.received = 0
 
     @property
     def reusable(self) -> bool:
@@ -62,6 +62,7 @@ class Connection(asyncio.Protocol):
         """
         self._begin()
         self.keep_alive = False
+        self.received = 0
         self.waiter = self.loop.create_future()
         self.transport.write(request)
         return self.waiter
@@ -94,6 +95,9 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self.waiter is None:
+            self.close()  # nobody asked
+            return
         self.received += len(data)
         try:
             self.parser.feed_data(data)
@@ -113,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.waiter is None:
-            self.close()  # an answer that nobody asked for
+            self.close()  # another answer behind the one that was asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from aiohappyeyeballs import start_connection
 
-Address = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the way to IPv4 on an IPv6-only network
@@ -52,7 +52,7 @@ class Guard:
         """Raises ValueError for what is not a network in CIDR notation."""
         self.allowed = tuple(ip_network(network.strip()) for network in allowed)
 
-    def permits(self, address: Address) -> bool:
+    def permits(self, address: IpAddress) -> bool:
         """Addresses that carry an IPv4 address are judged by it; other disguises are refused."""
         if self._is_allowed(address):
             return True
@@ -61,11 +61,11 @@ class Guard:
             return self.permits(inner)
         return _is_public(address)
 
-    def _is_allowed(self, address: Address) -> bool:
+    def _is_allowed(self, address: IpAddress) -> bool:
         return any(address in network for network in self.allowed if network.version == address.version)
 
 
-def _inner(address: Address) -> IPv4Address | None:
+def _inner(address: IpAddress) -> IPv4Address | None:
     if isinstance(address, IPv4Address):
         return None
     if address in NAT64:
@@ -73,7 +73,7 @@ def _inner(address: Address) -> IPv4Address | None:
     return address.ipv4_mapped
 
 
-def _is_public(address: Address) -> bool:
+def _is_public(address: IpAddress) -> bool:
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
         return False
     refused = any(address in network for network in REFUSED if network.version == address.version)
@@ -157,5 +157,5 @@ class Dialler:
             self._resolver = None
 
 
-def address_of(info: AddressInfo) -> Address:
+def address_of(info: AddressInfo) -> IpAddress:
     return ip_address(str(info.sockaddr[0]).split("%")[0])

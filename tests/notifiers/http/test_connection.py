@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -181,5 +182,49 @@ def test_idle_connections_are_closed_by_and_by(monkeypatch: pytest.MonkeyPatch) 
         hung_up[0]()
 
     hung_up: list[Callable[[], object]] = []
+    with Wire(script) as server:
+        asyncio.run(run(server))
+
+
+@pytest.mark.parametrize("before", [CONTINUE, EARLY, b"HTTP/1.1 199 x\r\nContent-Length: 0\r\n\r\n"])
+def test_informational_answers_without_end_are_given_up(before: bytes) -> None:
+    """By their bytes: the deadline of this attempt is a minute."""
+    sent = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await wire.request(reader)
+        while sent < 1 << 30:
+            writer.write(before * 512)
+            await writer.drain()
+            sent += len(before) * 512
+
+    with Wire(script) as server:
+        assert Verdict.of(attempt(notifier(SLACK, server.url(), timeout=60))) == UNKNOWN
+    assert sent < 20_000_000  # what the sockets on both sides hold, and no more
+
+
+def test_what_comes_while_nothing_was_asked_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line breaks are no message to the parser, so it would skip them for as long as the line is kept."""
+    monkeypatch.setattr(http, "KEEP_ALIVE", 60.0)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await wire.request(reader)
+        writer.write(OK)
+        await writer.drain()
+        try:
+            while True:
+                writer.write(b"\r\n" * 10_000)
+                await writer.drain()
+        finally:
+            hung_up.set()
+
+    async def run(server: Wire) -> None:
+        made = notifier(WEBHOOK, server.url())
+        await made.send(a_message())
+        assert await asyncio.to_thread(hung_up.wait, 10)
+        await made.http.close()
+
+    hung_up = threading.Event()
     with Wire(script) as server:
         asyncio.run(run(server))

@@ -1,0 +1,193 @@
+"""What a channel's dict of settings may hold: declared once by its notifier, for all who need to know.
+
+From the declarations come the findings of `manage.py check`, what the project reads from the environment,
+what no error, log or preview shows, and the table in docs/channels.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..text import secret_patterns
+
+URL_START = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
+SECRET_NAME = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an option's values are.
+
+    words    what `check` calls them: "an http or https URL"
+    accepts  whether a value is one; a ValueError says better what is wrong with it
+    read     makes the value of an environment variable's text; a ValueError means that it is none
+    shown   whether a fault may repeat the value
+    """
+
+    words: str
+    accepts: Callable[[Any], object]
+    read: Callable[[str], Any] = str
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One entry of a channel's dict of settings.
+
+    help         what it is for, in a few words
+    default      what stands for it where it is not set
+    required     nothing can be sent without it; in the project, the channel is off until it is set
+    secret       no error, log or preview shows its value
+    env          the environment variable that the project reads it from, "" for none
+    counterpart  the option without which this one has no effect
+    """
+
+    name: str
+    help: str
+    kind: Kind
+    default: Any = None
+    required: bool = False
+    secret: bool = False
+    env: str = ""
+    counterpart: str = ""
+
+    def fault(self, value: Any) -> str:
+        """What is wrong with the value, in words that follow the option's name; "" for nothing."""
+        try:
+            fault = "" if self.kind.accepts(value) else f"must be {self.kind.words}"
+        except ValueError as error:
+            return str(error)
+        return f"{fault}, not {value!r}" if fault and self.kind.shown and not self.secret else fault
+
+
+def is_set(value: Any) -> bool:
+    """Whether an option has a value: not None, not blank, not an empty list."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is not None and value != [] and value != ()
+
+
+def faults(declared: Iterable[Option], options: Mapping[str, Any]) -> Iterator[str]:
+    """What is missing and what is wrong, a sentence each."""
+    for option in declared:
+        value = options.get(option.name)
+        if not is_set(value):
+            if option.required:
+                yield f"{option.name} is missing"
+        elif fault := option.fault(value):
+            yield f"{option.name} {fault}"
+
+
+def unknown(declared: Iterable[Option], options: Mapping[str, Any]) -> Iterator[str]:
+    names = sorted(option.name for option in declared)
+    for name in options:
+        if name not in names:
+            yield f"there is no option {name!r}; the options are {', '.join(names)}"
+
+
+def completed(declared: Iterable[Option], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, and the declared defaults of those that are not set."""
+    defaults = {
+        option.name: option.default
+        for option in declared
+        if option.default is not None and not is_set(options.get(option.name))
+    }
+    return {**options, **defaults}
+
+
+def secrets_in(declared: Iterable[Option], options: Mapping[str, Any]) -> frozenset[str]:
+    """Patterns (text.redact) of the secrets among the options; those undeclared are told by their names."""
+    secret = {option.name: option.secret for option in declared}
+    return secret_patterns(
+        value for name, value in options.items() if secret.get(name, SECRET_NAME.search(name))
+    )
+
+
+def is_within(url: object, *domains: str) -> bool:
+    """Whether the URL's host is one of the domains or within one."""
+    try:
+        host = (urlsplit(str(url or "")).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
+def choice(*values: str) -> Kind:
+    return Kind(f"one of {', '.join(values)}", lambda value: value in values, str.strip)
+
+
+def list_of(kind: Kind) -> Kind:
+    """A list, in the environment with commas."""
+    return Kind(
+        f"a list, each of it {kind.words}",
+        lambda values: isinstance(values, list | tuple) and all(map(kind.accepts, values)),
+        lambda text: [kind.read(word) for part in text.split(",") if (word := part.strip())],
+        kind.shown,
+    )
+
+
+def _is_url(value: Any) -> bool:
+    if "&amp;" in str(value):
+        raise ValueError("has &amp; in it: copy it from the page, not from its source")
+    url = str(value).strip()  # a URL from a file ends its line
+    try:
+        return urlsplit(url).port != 0 and bool(URL_START.match(url)) and not re.search(r"\s", url)
+    except ValueError:
+        return False
+
+
+def _is_network(value: Any) -> bool:
+    try:
+        ip_network(str(value).strip())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in TRUE + FALSE:
+        raise ValueError
+    return word in TRUE
+
+
+TEXT = Kind("a string", lambda value: isinstance(value, str))
+URL = Kind("an http or https URL", _is_url, str.strip, shown=False)  # a URL can have a password in it
+NETWORKS = list_of(
+    Kind(
+        "a network such as 10.0.0.0/8, without host bits",
+        _is_network,
+        lambda text: str(ip_network(text, strict=False)),
+    )
+)
+PORT = Kind("a port", lambda value: _is_count(value) and value <= 65535, int)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool), _flag)
+
+# What every channel takes besides its own options.
+COMMON_OPTIONS = (
+    Option("NOTIFIER", "the dotted path of the class", Kind("a dotted path", lambda value: True)),
+    Option(
+        "MAX_PER_SECOND",
+        "at most so many a second to one endpoint",
+        Kind("a number above 0 or None", lambda value: _is_number(value) and value > 0),
+    ),
+    Option(
+        "ENDPOINT_CONCURRENCY",
+        "at most so many at once to one endpoint",
+        Kind("a whole number of 1 or more or None", _is_count),
+    ),
+)
