@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class NotificationsConfig(AppConfig):
@@ -8,6 +9,8 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (registers them)
+        from . import database
         from .reporting import metrics
 
+        connection_created.connect(database.opened, dispatch_uid="notifications.database.opened")
         metrics.register()

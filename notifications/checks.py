@@ -5,6 +5,7 @@ E002  a channel's options          W002  OpsGenie's API, which ends on 2027-04-0
 E003  a notifier that is no class  W003  undelivered rows on a channel without a notifier (--database)
                                    W004  a webhook without a secret: receivers cannot tell who sent it
                                    W005  an escalation from a channel that is not configured
+                                   W006  a database that is not UTF-8 (--database)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from . import conf
-from .database import alias
+from .database import alias, encoding_fault
 from .notifiers.base import COMMON_OPTIONS, Notifier
 from .notifiers.opsgenie import SUCCESSOR, OpsGenieNotifier
 from .notifiers.teams import TeamsNotifier
@@ -82,6 +83,17 @@ def check_queue(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
     except DatabaseError:
         return []  # not migrated yet, or not reachable: other checks and commands say so
     return [_orphaned(channel, known) for channel in channels if known.channel(channel) is None]
+
+
+@register(Tags.database)
+def check_encoding(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Only with `--database`, as Django asks."""
+    try:
+        fault = encoding_fault() if alias() in (databases or ()) else None
+    except DatabaseError:
+        return []  # not reachable: other checks and commands say so
+    hint = "Alerts and errors in other scripts cannot be kept there: make the database with ENCODING 'UTF8'."
+    return [Warning(fault, hint=hint, id="notifications.W006")] if fault else []
 
 
 def _orphaned(channel: str, known: conf.Conf) -> CheckMessage:

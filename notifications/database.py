@@ -1,5 +1,5 @@
-"""The database that the app's tables are in: its clock, its wake-up call, many rows in one statement, and
-what a worker does when it is out of reach.
+"""The database that the app's tables are in: its clock, its wake-up call, many rows in one statement, what
+its errors mean, and what a worker does when it is out of reach.
 
 TCP notices a peer that is gone within the keepalive times (certctl/environment.py sets them). It never
 notices a peer, or something between, that takes every packet and says nothing: for that there is `cut_off`.
@@ -7,20 +7,37 @@ notices a peer, or something between, that takes every packet and says nothing: 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import orjson
 from django.apps import apps
-from django.db import InterfaceError, InternalError, OperationalError, connections, router, transaction
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 from django.utils import timezone
+
+from .text import one_line
+from .values import read_anything
+
+logger = logging.getLogger(__name__)
 
 # The last is what PostgreSQL calls it to be read-only, as a server is that was failed over from.
 AWAY = (OperationalError, InterfaceError, InternalError)
@@ -40,6 +57,12 @@ def connection() -> BaseDatabaseWrapper:
 
 def is_postgresql() -> bool:
     return connection().vendor == "postgresql"
+
+
+def opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Django has opened a connection."""
+    if connection.alias == alias():
+        read_anything(connection)
 
 
 def atomic(*, durable: bool = False) -> Atomic:
@@ -83,6 +106,100 @@ def carried(*columns: tuple[str, str]) -> str:
 def dump(rows: Iterable[dict[str, Any]]) -> str:
     """The rows as `carried` takes them."""
     return orjson.dumps(list(rows)).decode()
+
+
+# What an error means
+
+Kind = Literal["away", "refused", "contended", "other"]
+Answer = TypeVar("Answer")
+
+# By SQLSTATE or its class. Away: no connection, a shutdown, no resources; 25006 is read-only, as a server is
+# that was failed over from, and 25P03 ends a session that was idle too long within a transaction. Refused:
+# one row's own fault, and what a trigger raises. Contended: others were in the way.
+AWAY_STATES = ("08", "53", "57P", "58", "XX", "25006", "25P03", "28", "3D")
+REFUSED_STATES = ("22", "23", "54", "P0")
+CONTENDED_STATES = ("40001", "40P01", "55P03", "57014")
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+SQLITE_REFUSALS = ("malformed JSON", "Could not decode", "integer overflow", "too big")
+PAUSES = (0.05, 0.2, 0.5)  # seconds before a contended call is made again
+
+
+def kind_of(error: BaseException) -> Kind:
+    """What to do about it: wait for the database; find the one row that it refuses; try again soon; or
+    "other", which is a fault of the program or of the installation."""
+    cause = error.__cause__ or error
+    state = str(getattr(cause, "sqlstate", None) or "")
+    if state:
+        kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+            ("contended", CONTENDED_STATES),
+            ("away", AWAY_STATES),
+            ("refused", REFUSED_STATES),
+        )
+        return next((kind for kind, states in kinds if state.startswith(states)), "other")
+    if isinstance(cause, sqlite3.Error) and (kind := _sqlite_kind(cause)):
+        return kind
+    # What the adapter or the JSON could not hold never came to the database.
+    if isinstance(error, DataError | IntegrityError | ValueError | OverflowError | orjson.JSONEncodeError):
+        return "refused"
+    return "away" if isinstance(error, AWAY) else "other"
+
+
+def _sqlite_kind(error: sqlite3.Error) -> Kind | None:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code & 0xFF in BUSY:
+        return "contended"
+    if any(said in str(error) for said in SQLITE_REFUSALS):
+        return "refused"
+    return "other" if code == sqlite3.SQLITE_ERROR else None
+
+
+def persistently(call: Callable[[], Answer], what: str, pauses: Sequence[float] = PAUSES) -> Answer:
+    """What the call answers, made again after each of the pauses where others were in its way.
+
+    what  is done, for the log
+    """
+    for pause in pauses:
+        try:
+            return call()
+        except Exception as error:
+            if kind_of(error) != "contended":
+                raise
+            logger.warning("%s: in the way of others, tried again in %g s: %s", what, pause, said(error))
+        time.sleep(pause)
+    return call()
+
+
+def said(error: BaseException) -> str:
+    """An error in one line; what follows in a database's error can quote the row."""
+    return f"{type(error).__name__}: {one_line((str(error).splitlines() or [''])[0])}"
+
+
+def bound_session(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Have the server end by itself, well within so many seconds, what this worker's session waits for or
+    leaves open: a connection that was cut leaves nothing behind there."""
+    if connection.vendor != "postgresql":
+        return
+    limits = {
+        "statement_timeout": 0.8 * seconds,
+        "idle_in_transaction_session_timeout": 0.8 * seconds,
+        "lock_timeout": min(0.2 * seconds, LONGEST_LOCK),
+    }
+    with connection.cursor() as cursor:
+        for name, limit in limits.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{max(1, round(limit * 1000))}ms"])
+
+
+LONGEST_LOCK = 5.0  # seconds that a worker's statement waits for another's lock
+
+
+def encoding_fault() -> str | None:
+    """Why the server may refuse a text: it keeps another encoding than UTF-8. None where all is well."""
+    if not is_postgresql():
+        return None
+    with connection().cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_encoding')")
+        [encoding] = cursor.fetchone()
+    return None if encoding == "UTF8" else f"the database's encoding is {encoding}, not UTF-8"
 
 
 # Out of reach

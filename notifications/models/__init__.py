@@ -13,6 +13,7 @@ from .history import (
     Escalation,
     OperationKind,
     Reading,
+    Refusal,
     Requeue,
 )
 from .state import AGES, DURATIONS, Death, Hold, Outage, SweepKind, SweepRun, Tally, Worker
@@ -34,6 +35,7 @@ __all__ = [
     "OperationKind",
     "Outage",
     "Reading",
+    "Refusal",
     "Requeue",
     "Status",
     "SweepKind",
