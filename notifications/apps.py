@@ -8,8 +8,10 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (registers them)
-        from . import database
+        from . import (
+            checks,  # noqa: F401  (registers them)
+            database,
+        )
         from .reporting import metrics
 
         connection_created.connect(database.opened, dispatch_uid="notifications.database.opened")

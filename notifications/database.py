@@ -89,6 +89,20 @@ def wake_workers() -> None:
             cursor.execute(f"NOTIFY {CHANNEL}")
 
 
+SLOTS = 32
+SLOT_LOCKS = 0x6E6F7466  # the first key of their advisory locks
+
+
+def free_slot() -> str:
+    """SQL for a number that nobody else has until this transaction ends: what all workers count, each counts
+    in rows of its own number, so that none waits for another to commit."""
+    if not is_postgresql():
+        return "0"
+    return f"""COALESCE((SELECT n FROM generate_series(0, {SLOTS - 1}) AS n
+                          WHERE pg_try_advisory_xact_lock({SLOT_LOCKS}, n) LIMIT 1),
+                        {SLOTS} + pg_backend_pid())"""  # noqa: S608  (constants only)
+
+
 # Many rows travel as one JSON text: one parameter costs a fraction of eight for every row.
 
 

@@ -31,7 +31,7 @@ class UnknownTime(datetime):
     def of(cls, as_stored: str, zone: tzinfo | None = UTC) -> Self:
         """The end of the calendar that it lies beyond."""
         early = as_stored.startswith("-") or as_stored.endswith("BC")
-        at = cls.at((datetime.min if early else datetime.max).replace(tzinfo=zone))
+        at = cls(1, 1, 1, tzinfo=zone) if early else cls(9999, 12, 31, tzinfo=zone)
         at.as_stored = as_stored
         return at
 
@@ -59,6 +59,7 @@ def read_anything(connection: BaseDatabaseWrapper) -> None:
         _read_any_time(connection.connection, getattr(connection, "timezone", UTC))
     elif connection.vendor == "sqlite":
         connection.connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.connection.create_function("is_unicode", 1, _is_unicode, deterministic=True)
         for kind in ("datetime", "timestamp"):  # of all SQLite connections: there is no smaller way
             sqlite3.register_converter(kind, _sqlite_time)
 
@@ -101,6 +102,14 @@ def _sqlite_time(stored: bytes) -> datetime:
     except ValueError:
         at = None
     return UnknownTime(1, 1, 1) if at is None else known(at)
+
+
+def _is_unicode(value: Any) -> bool:
+    """SQL passes bytes here: other text than Unicode has no other way."""
+    try:
+        return bool(value.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def text(value: Any) -> str | None:

@@ -27,9 +27,9 @@ from ..endpoints.lanes import HoldChange, Lanes, Rules
 from ..models import NotificationEvent, NotificationQuerySet, Status, SweepKind, SweepRun
 from ..notifiers.base import Endpoint
 from ..queue import digest
-from ..queue.claim import Claimed, claim
+from ..queue.claim import Claim, Claimed, claim
 from ..queue.reap import bury, reap, schedule_stranded
-from ..queue.record import Outcome, record
+from ..queue.record import Outcome, Recorded, record
 from ..queue.release import release
 from .claim_size import FIRST, Strides
 from .connection import Trips
@@ -155,8 +155,8 @@ class Engine:
         eligible = due(source.kind, self.rows, now, self.conf.max_attempts).outside(closed)
         return claim(eligible, count, now=now, lease=self.conf.lease)
 
-    def _record(self, outcomes: list[Outcome], changes: list[HoldChange], recorded: set[str]) -> None:
-        recorded |= record(outcomes, now=self.clock(), worker=self.worker)
+    def _record(self, outcomes: list[Outcome], changes: list[HoldChange], answer: list[Recorded]) -> None:
+        answer.append(record(outcomes, now=self.clock(), worker=self.worker))
         if changes:
             holds.apply(changes, now=self.clock())
 
@@ -300,20 +300,27 @@ class Engine:
             return True
         if outcomes:
             self.strides.ended(len(outcomes), time.monotonic())
-        recorded = set[str]()
-        if not await self.trips.make(self._record, outcomes, changes, recorded, at=self.trips.beside):
+        answer = list[Recorded]()
+        if not await self.trips.make(self._record, outcomes, changes, answer, at=self.trips.beside):
             return False
-        del self.attempts.done[: len(outcomes)], self.lanes.changes[: len(changes)]
+        [recorded] = answer
+        now = self.clock()
+        again = [o for o in outcomes if o.event.id in recorded.locked and o.event.leased_until > now]
+        self.attempts.done[: len(outcomes)] = again
+        del self.lanes.changes[: len(changes)]
         for outcome in outcomes:
-            self._count(outcome, outcome.event.id in recorded)
+            if outcome not in again:
+                self._count(outcome, recorded)
         for source in self.sources:
             self.options.progress(source.result)
-        return True
+        return not again
 
-    def _count(self, outcome: Outcome, recorded: bool) -> None:
+    def _count(self, outcome: Outcome, recorded: Recorded) -> None:
         source = self._source_of(outcome.event)
         source.in_hand -= 1
-        if recorded:
+        if outcome.event.id in recorded.set_aside:
+            outcome = outcome._replace(status=Status.DEAD)
+        if outcome.event.id in recorded.written | recorded.set_aside:
             source.result.count(outcome)
             return
         source.result.released += 1
@@ -351,7 +358,8 @@ class Engine:
             self.strides.begin(time.monotonic())
         full = [(event, lane) for event in claimed if (lane := self.attempts.take_in(event))]
         # What is refused is due again, so it is not the end.
-        source.dry = wish.closed if len(claimed) < wish.room and not full else None
+        cut = isinstance(claimed, Claim) and claimed.full
+        source.dry = wish.closed if len(claimed) < wish.room and not (full or cut) else None
         refused = [event for event, lane in full if lane.held or source.rows is None]
         if source.rows is not None:
             # Handed over once: what finds its lane full waits here, only what is held goes back.

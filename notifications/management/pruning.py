@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from notifications.models import NotificationEvent, NotificationQuerySet, SweepRun, Tally
-from notifications.queue.tallies import EPOCH
+from notifications.models.tallies import EPOCH
 
 from .. import database
 

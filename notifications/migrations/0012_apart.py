@@ -90,9 +90,7 @@ class Migration(migrations.Migration):
             DEAD,
         ),
         dropped("idx_notification_events_newest", "(created_at DESC, id DESC)"),
-        dropped(
-            "idx_notification_events_dead", "(created_at DESC, id DESC, channel) WHERE status = 'dead'"
-        ),
+        dropped("idx_notification_events_dead", "(created_at DESC, id DESC, channel) WHERE status = 'dead'"),
         *of_the_id_alone("deliveryattempt", "notification_attempts"),
         *of_the_id_alone("requeue", "notification_requeues"),
         *of_the_id_alone("reading", "notification_readings"),

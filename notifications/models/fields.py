@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
@@ -56,9 +56,15 @@ class Tolerant:
 
 
 if TYPE_CHECKING:
-    from django.db.models import CharField as Line
-    from django.db.models import IntegerField as Whole
-    from django.db.models import TextField as Text
+    Set = TypeVar("Set")
+    Get = TypeVar("Get")
+
+    class Text(models.TextField[Set, Get]): ...
+
+    class Line(models.CharField[Set, Get]): ...
+
+    class Whole(models.IntegerField[Set, Get]): ...
+
 else:
 
     class Text(Tolerant, models.TextField):

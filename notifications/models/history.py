@@ -140,12 +140,15 @@ class DeliveryAttempt(History):
         return f"attempt {self.number}: {self.outcome}"
 
     @classmethod
-    def interrupted(cls, event: Interrupted) -> DeliveryAttempt:
-        """The attempt that ended with its worker: all that is known is when its lease did."""
+    def interrupted(cls, event: Interrupted, *, channel: str) -> DeliveryAttempt:
+        """The attempt that ended with its worker: all that is known is when its lease did.
+
+        channel  as the settings spell it, where it is configured
+        """
         return cls(
             notification_id=event.pk,
             number=event.attempt_number,
-            channel=event.channel,
+            channel=channel,
             started_at=event.leased_until or event.created_at,
             duration_ms=0,
             outcome=AttemptOutcome.INTERRUPTED,

@@ -35,7 +35,7 @@ from ..models import (
     Tally,
 )
 from ..models.fields import UNDELIVERED
-from ..queue.tallies import AGE, EPOCH, TOOK
+from ..models.tallies import AGE, EPOCH, TOOK
 
 logger = logging.getLogger(__name__)
 

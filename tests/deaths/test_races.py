@@ -126,7 +126,7 @@ def at_the_same_moment(fighters: list[subprocess.Popen[str]]) -> list[tuple[str,
 @pytest.mark.django_db(transaction=True)
 def test_listeners_are_called_when_something_is_escalated(fallback: None) -> None:
     event = factories.failed()
-    with psycopg.connect(**connection_parameters("default"), autocommit=True) as listener:
+    with psycopg.connect(**connection_parameters(), autocommit=True) as listener:
         listener.execute("LISTEN notification_events")
         event.mark_as_dead("refused")
         assert [call.channel for call in listener.notifies(timeout=10, stop_after=1)] == [
@@ -174,7 +174,7 @@ def test_certctl_can_delete_a_certificate_while_its_notification_dies(
     """It holds the certificate and waits for the row; who raises another row waits for the certificate."""
     doomed = factories.failed(certificate_id="mc-1", retry_count=5)
     other = factories.failed(certificate_id="mc-2", retry_count=5)
-    with psycopg.connect(**connection_parameters("default"), autocommit=True) as certctl:
+    with psycopg.connect(**connection_parameters(), autocommit=True) as certctl:
         delete = threading.Thread(
             target=certctl.execute, args=["DELETE FROM managed_certificates WHERE id = 'mc-1'"]
         )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from notifications.models import Tally
-from notifications.queue.tallies import COUNTS, EPOCH
+from notifications.models.tallies import COUNTS, EPOCH
 
 
 def tally(channel: str, outcome: str, hour: datetime = EPOCH, **counts: Any) -> Tally:
