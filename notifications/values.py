@@ -8,6 +8,7 @@ the place of numbers. Every connection to the app's database reads so (`read_any
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache, partial
 from typing import Any, Self
@@ -62,6 +63,8 @@ def read_anything(connection: BaseDatabaseWrapper) -> None:
         connection.connection.create_function("is_unicode", 1, _is_unicode, deterministic=True)
         for kind in ("datetime", "timestamp"):  # of all SQLite connections: there is no smaller way
             sqlite3.register_converter(kind, _sqlite_time)
+        read = partial(type(connection.ops).convert_datetimefield_value, connection.ops)
+        connection.ops.convert_datetimefield_value = partial(_computed, read)
 
 
 def _read_any_time(connection: Any, zone: tzinfo | None) -> None:
@@ -102,6 +105,13 @@ def _sqlite_time(stored: bytes) -> datetime:
     except ValueError:
         at = None
     return UnknownTime(1, 1, 1) if at is None else known(at)
+
+
+def _computed(read: Callable[..., Any], value: Any, *rest: Any) -> Any:
+    """A time that an expression answers: it comes as it is stored."""
+    if value is not None and not isinstance(value, datetime):
+        value = _sqlite_time(value if isinstance(value, bytes) else str(value).encode())
+    return read(value, *rest)
 
 
 def _is_unicode(value: Any) -> bool:
