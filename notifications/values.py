@@ -63,8 +63,10 @@ def read_anything(connection: BaseDatabaseWrapper) -> None:
         connection.connection.create_function("is_unicode", 1, _is_unicode, deterministic=True)
         for kind in ("datetime", "timestamp"):  # of all SQLite connections: there is no smaller way
             sqlite3.register_converter(kind, _sqlite_time)
-        read = partial(type(connection.ops).convert_datetimefield_value, connection.ops)
-        connection.ops.convert_datetimefield_value = partial(_computed, read)
+        ops: Any = connection.ops
+        ops.convert_datetimefield_value = partial(
+            _computed, partial(type(ops).convert_datetimefield_value, ops)
+        )
 
 
 def _read_any_time(connection: Any, zone: tzinfo | None) -> None:

@@ -346,7 +346,7 @@ class Life(RuleBasedStateMachine):
         stands = row is not None and row.undelivered and row.leased_until == held.event.leased_until
         known = (held.pk, self.now, worker) in self.recorded
         assert recorded.written == ({held.pk} if row and (stands or known) else set())
-        assert not (recorded.locked or recorded.set_aside)
+        assert not recorded.locked | recorded.set_aside
         if stands and row:
             row.conclude(answer, retry_count, self.now)
         elif row and not known:  # its lease had ended: the receiver's answer is on record all the same
@@ -460,10 +460,9 @@ class Life(RuleBasedStateMachine):
         """What is counted is what is on record, under the channels' configured names."""
         history = Counter(DeliveryAttempt.objects.values_list("channel", "outcome"))
         counted: Counter[tuple[str, str]] = Counter()
-        for channel, outcome, number in Tally.objects.filter(hour=EPOCH).values_list(
-            "channel", "outcome", "attempts"
-        ):
-            counted[channel, outcome] += number
+        tallied = Tally.objects.filter(hour=EPOCH).values_list("channel", "outcome", "attempts")
+        for *kind, number in tallied:
+            counted[tuple(kind)] += number
         assert history + self.gone == counted
 
     def check_the_model(
