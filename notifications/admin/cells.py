@@ -12,6 +12,7 @@ from django.utils.timesince import timesince
 from .. import conf
 from ..models import NotificationEvent, Status
 from ..models.fields import REQUEUEABLE
+from ..values import UNKNOWN, UnknownTime
 
 # A mark beside the word, so that a column of badges can be told apart without colour.
 MARKS = {Status.PENDING: "○", Status.FAILED: "↻", Status.SENT: "✓", Status.DEAD: "✕", Status.READ: "·"}
@@ -40,7 +41,8 @@ def apart(one: datetime, other: datetime) -> str:
 
 def when(at: datetime, text: str) -> SafeString:
     """A time in words, with the exact one for the pointer and for programs."""
-    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact(at), text)
+    shown = UNKNOWN if isinstance(at, UnknownTime) else text
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact(at), shown)
 
 
 def when_exact(at: datetime) -> SafeString:

@@ -25,6 +25,7 @@ from notifications.models import (
     SweepRun,
 )
 from notifications.reporting.snapshot import Snapshot, Traffic
+from notifications.values import UNKNOWN, UnknownTime
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,6 +82,8 @@ def span(seconds: float) -> str:
 
 
 def ago(at: datetime) -> str:
+    if isinstance(at, UnknownTime):
+        return UNKNOWN
     return f"{span((timezone.now() - at).total_seconds())} ago"
 
 
