@@ -48,6 +48,9 @@ class UnknownTime(datetime):
         return UNKNOWN if how else str(self)
 
 
+NEVER = UnknownTime(1, 1, 1, tzinfo=UTC)
+
+
 def known(at: datetime) -> datetime:
     """The time, or an UnknownTime where a time zone could take it beyond the calendar (certctl writes the
     first day of the year 1 for "never")."""

@@ -14,7 +14,19 @@ from django.utils import timezone
 from .. import database
 from ..deaths.follow import follow
 from ..text import tidy
-from .fields import NO_NUL, UNDELIVERED, Index, Line, Manager, Status, Text, Whole, attempt_number, new_id
+from .fields import (
+    NO_NUL,
+    UNDELIVERED,
+    Index,
+    Line,
+    Manager,
+    Status,
+    Text,
+    Time,
+    Whole,
+    attempt_number,
+    new_id,
+)
 from .queryset import EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
@@ -52,7 +64,7 @@ class NotificationEvent(models.Model):
     retry_count = Whole(default=0, db_default=0)
     next_retry_at = models.DateTimeField(null=True, blank=True)
     last_error = Text(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
+    created_at = Time(default=timezone.now, db_default=Now())
     leased_until = models.DateTimeField(null=True, blank=True)
     dedup_key = Text(null=True, blank=True, validators=NO_NUL)
 

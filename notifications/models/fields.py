@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Col
 
 from .. import database, values
 
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
 
     class Whole(models.IntegerField[Set, Get]): ...
 
+    class Time(models.DateTimeField[Set, Get]): ...
+
 else:
 
     class Text(Tolerant, models.TextField):
@@ -75,6 +78,16 @@ else:
 
     class Whole(Tolerant, models.IntegerField):
         read = staticmethod(values.integer)
+
+    class Time(Tolerant, models.DateTimeField):
+        """Of a column that is not null: what SQLite's adapter reads as nothing is an empty text or blob."""
+
+        def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
+            return [] if connection.vendor == "postgresql" else [never]
+
+
+def never(value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+    return values.NEVER if value is None and isinstance(expression, Col) else value
 
 
 class Index(models.Index):

@@ -68,7 +68,7 @@ def insert_as_another_program(url: str) -> str:
     """As certctl does: no Django, no `notify`, one INSERT of nine columns."""
     pk = str(uuid4())
     if connection.vendor == "postgresql":
-        with psycopg.connect(**connection_parameters("default")) as theirs:
+        with psycopg.connect(**connection_parameters()) as theirs:
             theirs.execute(INSERT.format("%s"), [pk, url])
         return pk
     path = unquote(str(connection.settings_dict["NAME"]))
