@@ -118,6 +118,7 @@ IMPOSSIBLE = [
     ("dedup_key", "half a character \udc80"),
     ("dedup_key", LONG),
     ("certificate_id", LONG),
+    ("message", "é" * (128 * 1024 + 1)),
 ]
 
 
