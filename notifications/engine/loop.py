@@ -28,7 +28,7 @@ from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..operations.redrive import redrive
+from ..operations.redrive import redrive, requeue_probes
 from ..queue import digest
 from ..queue.claim import Claimed
 from ..queue.release import release, renew
@@ -205,6 +205,7 @@ class Engine:
         now = self.clock()
         if self.conf.redrive_on_recovery:
             await self.database.call(partial(redrive, now=now))
+            await self.database.call(partial(requeue_probes, now=now))
         self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
         ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
         sweep = Sweep(SweepResult(str(schedule.source.kind)), self.options.limit, now)
@@ -299,6 +300,9 @@ class Engine:
                 continue
             self.schedules.remove(schedule)
             self.schedules.append(schedule)  # the next one's turn comes next, however much this one has
+            # Of a backlog that has a pace every other claim takes the newest: both are served.
+            schedule.newest_first = schedule.has_backlog and not schedule.newest_first
+            scope = scope._replace(newest_first=schedule.newest_first)
             return schedule, sweep, min(room, self._left(sweep)), scope
         return None
 
@@ -309,6 +313,7 @@ class Engine:
         held, full = await self.sender.take_in(claimed, sweep)
         # What is refused is due again, so it is not the end.
         is_all = not (held or full) and source.is_exhausted(wanted, claimed)
+        schedule.has_backlog = len(claimed) >= wanted and self.lanes.has_paced_rows()
         sweep.refused(len(held) + len(full))
         if refused := source.refuse(held, full):
             await self.database.call(self._give_back_at_once, refused)

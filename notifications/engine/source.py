@@ -18,11 +18,16 @@ from .sweep import Options, Sweep, SweepResult, due
 
 class Scope(NamedTuple):
     """Whose rows are wanted: none that goes to an endpoint in `outside`, and, where `inside` is given, only
-    such as go to one of these. narrow: there are others, which can wait."""
+    such as go to one of these.
+
+    narrow        there are others, which can wait
+    newest_first  of the pending: what was raised just now need not wait behind a backlog
+    """
 
     outside: frozenset[Endpoint]
     inside: frozenset[Endpoint] | None = None
     narrow: bool = False
+    newest_first: bool = False
 
 
 class Source(Protocol):
@@ -71,7 +76,7 @@ class DueRows:
         return dead
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
-        eligible = due(self.kind, self.rows, now, self.conf.max_attempts)
+        eligible = due(self.kind, self.rows, now, self.conf.max_attempts, scope.newest_first)
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
@@ -129,3 +134,5 @@ class Schedule:
     sweep: Sweep | None = None
     result: SweepResult | None = None
     look_again: float = 0.0  # in a narrow scope
+    has_backlog: bool = False  # more is due than the last claim brought, and goes out at a pace
+    newest_first: bool = False

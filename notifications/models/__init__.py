@@ -6,6 +6,8 @@ The verbs of producers and operators live on the QuerySet; those of workers in t
 from .events import EventType, NotificationEvent, NotificationQuerySet
 from .fields import Index, Status, attempt_number, new_id
 from .history import (
+    INTERRUPTED,
+    INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
     AttemptOutcome,
     BulkOperation,
@@ -21,6 +23,8 @@ from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, Sw
 __all__ = [
     "AGES",
     "DURATIONS",
+    "INTERRUPTED",
+    "INTERRUPTED_AGAIN",
     "INTERRUPTED_ERROR",
     "AttemptOutcome",
     "BulkOperation",

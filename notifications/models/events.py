@@ -27,7 +27,7 @@ from .fields import (
     attempt_number,
     new_id,
 )
-from .queryset import EventQuerySet
+from .queryset import DUE, EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
 LONGEST_MESSAGE = 256 * 1024  # bytes; of what another program wrote, so many characters are delivered
@@ -67,6 +67,7 @@ class NotificationEvent(models.Model):
     created_at = Time(default=timezone.now, db_default=Now())
     leased_until = models.DateTimeField(null=True, blank=True)
     dedup_key = Text(null=True, blank=True, validators=NO_NUL)
+    requeued_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
@@ -86,8 +87,8 @@ class NotificationEvent(models.Model):
             ),
             # Leased rows leave this index, so a claim never walks over what others have in hand.
             Index(
-                fields=["created_at"],
-                name="idx_notification_events_pending",
+                DUE,
+                name="idx_notification_events_due",
                 condition=Q(status="pending", leased_until__isnull=True),
             ),
             Index(

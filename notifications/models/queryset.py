@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 from django.db import IntegrityError, models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from .. import database
 from ..database import database_now, wake_workers
@@ -26,6 +27,8 @@ from .history import BulkOperation, Reading, Refusal, Requeue
 Row = TypeVar("Row", bound=models.Model)
 
 BATCH = 1000
+# Since when a pending notification is due.
+DUE = Coalesce("requeued_at", "created_at", output_field=models.DateTimeField())
 
 
 class Changed(NamedTuple):
@@ -188,7 +191,12 @@ class EventQuerySet(models.QuerySet[Row]):
             mine = self.filter(free(now), status__in=REQUEUEABLE).defer("message", "dedup_key")
             rows = list(locked(mine.order_by("pk")))
             changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
-                status=Status.PENDING, retry_count=0, next_retry_at=None, last_error=None, leased_until=None
+                status=Status.PENDING,
+                retry_count=0,
+                next_retry_at=None,
+                last_error=None,
+                leased_until=None,
+                requeued_at=now,
             )
             tallies.interrupted((row for row in rows if row.leased_until), now=now)
             Requeue.objects.bulk_create(Requeue.of(row, at=now, **record) for row in rows)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from django.db.models import Func, IntegerField, Model, QuerySet
+from django.db.models import Func, IntegerField, Model, QuerySet, Value
 from django.db.models.functions import Left
 
 from .. import database
@@ -19,6 +19,8 @@ from ..database.values import UnknownTime, known
 from ..models import NotificationEvent, NotificationQuerySet, attempt_number
 from ..models.events import LONGEST_MESSAGE
 from ..models.fields import UNDELIVERED
+from ..models.history import INTERRUPTED
+from ..models.queryset import DUE
 from .mend import mend
 
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
@@ -29,6 +31,9 @@ class Claimed(NamedTuple):
     """A notification in a worker's hands: what an attempt needs to know of it, and no more.
 
     Not a model: making one and reading its times took as long as all else in a claim.
+
+    interrupted  how often its worker died while it was attempted: 2 for twice or more often in a row
+    due_at       since when it is due: when it was raised, or requeued
     """
 
     id: str
@@ -39,7 +44,9 @@ class Claimed(NamedTuple):
     message: str
     status: str
     retry_count: int
+    interrupted: int
     created_at: datetime
+    due_at: datetime
     leased_until: datetime
 
     @property
@@ -94,19 +101,20 @@ def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
     names: list[Any] = [name for name in Claimed._fields if name != "leased_until"]
     names[names.index("message")] = Left("message", LONGEST_MESSAGE)
-    return [Claimed._make((*row, lease)) for row in rows.order_by("created_at").values_list(*names)]
+    names[names.index("interrupted")] = Value(0)
+    names[names.index("due_at")] = DUE
+    return [Claimed._make((*row, lease)) for row in rows.order_by(DUE).values_list(*names)]
 
 
+# How often its worker died while it was attempted.
+DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} again:%%' THEN 2
+                  WHEN last_error LIKE '{INTERRUPTED}:%%' THEN 1 ELSE 0 END"""
 # A time as a number, where the database has a quick one: reading its text takes as long as all else.
 HELD = [
-    f"id, type, certificate_id, channel, recipient, {message}, status, retry_count, {created_at}"
-    for message, created_at in (
-        (f"substr(message, 1, {LONGEST_MESSAGE})", "CAST(created_at AS text)"),
-        (
-            f"left(message, {LONGEST_MESSAGE})",
-            "CAST(EXTRACT(EPOCH FROM created_at) AS double precision)",
-        ),
-    )
+    f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE}), status,
+        retry_count, {DEATHS}, {time.format("created_at")},
+        {time.format("COALESCE(requeued_at, created_at)")}"""
+    for time in ("CAST({} AS text)", "CAST(EXTRACT(EPOCH FROM {}) AS double precision)")
 ]
 
 
@@ -125,8 +133,9 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
-    *values, created_at = row
-    return Claimed._make((*values, moment(created_at), until))
+    *values, created_at, due_at = row
+    raised = moment(created_at)
+    return Claimed._make((*values, raised, raised if due_at == created_at else moment(due_at), until))
 
 
 def moment(at: float | str) -> datetime:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Case, Exists, F, OuterRef, Value, When
 
 from .. import database
 from ..database import PAUSES, kind_of
 from ..deaths.follow import follow
 from ..models import (
+    INTERRUPTED,
+    INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
+    HandOver,
     NotificationEvent,
     NotificationQuerySet,
     Refusal,
@@ -34,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 SPENT_ERROR = "no attempt left: retry_count had reached the maximum"
 NO_LEASE = datetime(9000, 1, 1, tzinfo=UTC)  # no worker has leased until then: another program wrote it
+FORGOTTEN = timedelta(days=1)  # a batch that was handed over and whose lease ended so long ago
 PART = 1000  # rows in one transaction
 SEEN = ("status", "retry_count", "channel", "leased_until", "created_at")
 
@@ -48,9 +52,11 @@ def reap(
 ) -> tuple[int, int]:
     """End the leases that ran out: (due again, dead).
 
-    The lost attempt counts, so that a notification that kills its worker cannot do so for ever.
+    The lost attempt counts, so that a notification that kills its worker cannot do so for ever, and says that
+    it was interrupted: what died together is not claimed together again (engine.sender).
     """
     mend(now=now)
+    HandOver.objects.filter(leased_until__lt=now - FORGOTTEN).delete()
     _unlease_what_nobody_leased(rows, now=now, pauses=pauses)
     over = _not_refused(rows).filter(leased_until__lte=now).order_by("leased_until")
     ended = _changed(over, partial(_reap, now=now, max_attempts=max_attempts), "reap", now, limit, pauses)
@@ -62,24 +68,43 @@ def _reap(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[st
     with database.atomic(durable=True):
         over = everything.filter(pk__in=ids, leased_until__lte=now).order_by("leased_until")
         lost = list(skip_locked(over.only(*SEEN)))
-        waiting = [event for event in lost if event.status in UNDELIVERED]
+        unbegun = _release_unbegun(lost, now)
+        waiting = [e for e in lost if e.status in UNDELIVERED and e.leased_until not in unbegun]
         dying = [event.pk for event in waiting if event.retry_count >= max_attempts - 1]
         mine = everything.filter(pk__in=[event.pk for event in lost], leased_until__lte=now)
+        interrupted = Case(
+            When(last_error__startswith=INTERRUPTED, then=Value(INTERRUPTED_AGAIN)),
+            default=Value(INTERRUPTED_ERROR),
+        )
         dead = mine.filter(pk__in=dying).update(
-            status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=INTERRUPTED_ERROR
+            status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=interrupted
         )
         again = mine.filter(status__in=UNDELIVERED).update(
             status=Status.FAILED,
             leased_until=None,
             next_retry_at=now,
             retry_count=F("retry_count") + 1,
-            last_error=INTERRUPTED_ERROR,
+            last_error=interrupted,
         )
         # Another program finished these while we held them; only the lease is left over.
         mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
         follow(everything.all(), dying, now=now)
         tallies.interrupted(waiting, now=now)
     return Counter(again=again, dead=dead)
+
+
+def _release_unbegun(lost: Sequence[NotificationEvent], now: datetime) -> set[datetime]:
+    """Batches that were handed over, and that no worker of the task engine began with: nothing was attempted,
+    so nothing is spent. Answers their leases."""
+    leases = {event.leased_until for event in lost if event.leased_until}
+    batches = HandOver.objects.filter(leased_until__in=leases, begun_at__isnull=True)
+    unbegun = set(batches.values_list("leased_until", flat=True))
+    if unbegun:
+        ids = [event.pk for event in lost if event.leased_until in unbegun]
+        mine = NotificationEvent.objects.filter(pk__in=ids, status__in=UNDELIVERED, leased_until__lte=now)
+        due = Case(When(status=Status.FAILED, then=Value(now)), default=F("next_retry_at"))
+        mine.update(leased_until=None, next_retry_at=due)
+    return unbegun
 
 
 def bury(

@@ -92,7 +92,7 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
         counted = [
-            Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
+            Counted(o.channel, o.outcome, o.duration, (now - o.event.due_at).total_seconds())
             for o in outcomes
             if o.event.id in ids or o.event.id in late
         ]
