@@ -25,8 +25,7 @@ def numbered(rows: NotificationQuerySet, page: int, per_page: int) -> tuple[list
     """(the page's notifications, how many there are in all); past the end a page is empty."""
     total = rows.count()
     start = (page - 1) * per_page
-    found = list(rows.order_by(*NEWEST)[start : start + per_page]) if start < total else []
-    return found, total
+    return rows.order_by(*NEWEST).in_page(per_page, start) if start < total else [], total
 
 
 def read_on(
@@ -42,7 +41,7 @@ def read_on(
     except ValueError as error:
         said = "Not a cursor: use a next_cursor as it came, or an empty one."
         raise ValidationError({"cursor": [said]}) from error
-    found = list(beyond(rows, place)[: per_page + 1])
+    found = beyond(rows, place).in_page(per_page + 1)
     if len(found) <= per_page:
         return found, None
     last = found[per_page - 1]

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 from django.db import IntegrityError, models
 from django.db.models import Q
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Left
 
 from .. import database
 from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
+from ..text import cut
 from . import tallies
 from .fields import READABLE, REQUEUEABLE, Status
 from .history import BulkOperation, Reading, Refusal, Requeue
@@ -27,6 +28,7 @@ from .history import BulkOperation, Reading, Refusal, Requeue
 Row = TypeVar("Row", bound=models.Model)
 
 BATCH = 1000
+PAGE_CHARACTERS = 2 * 1024 * 1024  # of the messages in one page of a list, together
 # Since when a pending notification is due.
 DUE = Coalesce("requeued_at", "created_at", output_field=models.DateTimeField())
 
@@ -103,6 +105,15 @@ class EventQuerySet(models.QuerySet[Row]):
     def outside(self, destinations: Collection[Destination]) -> Self:
         """Without the rows that go to one of these."""
         return self.exclude(reduce(or_, map(rows_of, destinations))) if destinations else self
+
+    def in_page(self, rows: int, start: int = 0) -> list[Row]:
+        """So many of them, for a list: long messages are cut, so that a page is bounded whatever it holds."""
+        most = PAGE_CHARACTERS // max(1, rows)
+        cut_short = self.defer("message").annotate(message_start=Left("message", most + 1))
+        found: list[Any] = list(cut_short[start : start + rows])
+        for event in found:
+            event.message = cut(event.message_start, most)
+        return found
 
     def count_by_status(self, status: str) -> int:
         return self.filter(status=status).count()

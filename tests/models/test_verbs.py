@@ -368,3 +368,15 @@ def test_a_requeued_notification_is_due_from_its_requeue() -> None:
     oldest = snapshot().oldest_due
     assert oldest is not None
     assert oldest < 120
+
+
+def test_a_page_is_bounded_whatever_its_messages_hold(django_assert_num_queries: Any) -> None:
+    """A hundred rows of 2.4 MB were a page of 228 MB."""
+    long, short = "ü" * 2_400_000, "api.example.com expires in 7 days"
+    for message in (long, long, short):
+        factories.pending(message=message)
+    with django_assert_num_queries(1):
+        page = NotificationEvent.objects.order_by("created_at").in_page(100)
+        lengths = [len(event.message) for event in page]
+    assert max(lengths) * 100 <= 2 * 1024 * 1024
+    assert page[2].message == short

@@ -156,7 +156,7 @@ class Command(BaseCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
-        found = list(rows.order_by(*NEWEST)[: limit + 1])
+        found = rows.order_by(*NEWEST).in_page(limit + 1)
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
