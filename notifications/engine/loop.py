@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
@@ -28,7 +27,6 @@ from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..operations.redrive import redrive, requeue_probes
 from ..queue import digest
 from ..queue.claim import Claimed
 from ..queue.release import release, renew
@@ -203,9 +201,7 @@ class Engine:
         await self.recorder.write()
         await self.database.call(self.clock.ask)
         now = self.clock()
-        if self.conf.redrive_on_recovery:
-            await self.database.call(partial(redrive, now=now))
-            await self.database.call(partial(requeue_probes, now=now))
+        await self.database.call(schedule.source.revive, now)
         self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
         ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
         sweep = Sweep(SweepResult(str(schedule.source.kind)), self.options.limit, now)

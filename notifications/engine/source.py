@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
 from ..notifiers.endpoint import Endpoint, going_to
+from ..operations.redrive import redrive, requeue_probes
 from ..queue import reap
 from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
@@ -32,6 +33,9 @@ class Scope(NamedTuple):
 
 class Source(Protocol):
     kind: str
+
+    def revive(self, now: datetime) -> None:
+        """Before it is read which endpoints are open: requeue what died of those that recovered."""
 
     def prepare(self, now: datetime, ours: Collection[str]) -> int:
         """Begin a sweep, before anything is claimed. Answers how many notifications died of it."""
@@ -60,6 +64,11 @@ class DueRows:
     def rows(self) -> NotificationQuerySet:
         rows: NotificationQuerySet = NotificationEvent.objects.all()
         return rows.on_channel(self.options.channel) if self.options.channel else rows
+
+    def revive(self, now: datetime) -> None:
+        if self.conf.redrive_on_recovery:
+            redrive(now=now)
+            requeue_probes(now=now)
 
     def prepare(self, now: datetime, ours: Collection[str]) -> int:
         """Put right what others left behind.
@@ -99,6 +108,9 @@ class GivenRows:
     def __init__(self, kind: str, rows: Sequence[Claimed]) -> None:
         self.kind = kind
         self._rows = list(rows)
+
+    def revive(self, now: datetime) -> None:
+        pass
 
     def prepare(self, now: datetime, ours: Collection[str]) -> int:
         return 0

@@ -6,12 +6,10 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from functools import reduce
 from itertools import islice
-from operator import or_
-from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from django.db import IntegrityError, models
 from django.db.models import Q
@@ -38,25 +36,6 @@ class Changed(NamedTuple):
 
     changed: int
     skipped: int
-
-
-class Destination(Protocol):
-    """Which rows go to one place: a channel's, all of them or by recipient."""
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def recipient_prefix(self) -> str | None: ...
-    @property
-    def exact(self) -> bool: ...
-
-
-def rows_of(destination: Destination) -> Q:
-    rows = Q(channel__iexact=destination.channel)
-    if destination.recipient_prefix:
-        lookup = "recipient" if destination.exact else "recipient__startswith"
-        rows &= Q(**{lookup: destination.recipient_prefix})
-    return rows
 
 
 def free(now: datetime) -> Q:
@@ -101,10 +80,6 @@ class EventQuerySet(models.QuerySet[Row]):
     def on_channel(self, channel: str) -> Self:
         """Old rows say `email`, new ones `Email`: case does not matter."""
         return self.filter(channel__iexact=channel)
-
-    def outside(self, destinations: Collection[Destination]) -> Self:
-        """Without the rows that go to one of these."""
-        return self.exclude(reduce(or_, map(rows_of, destinations))) if destinations else self
 
     def in_page(self, rows: int, start: int = 0) -> list[Row]:
         """So many of them, for a list: long messages are cut, so that a page is bounded whatever it holds."""

@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 from notifications.delivery import due
 from notifications.models import NotificationEvent, SweepKind
 from notifications.notifiers.base import Endpoint
+from notifications.notifiers.endpoint import going_to
 from notifications.queue.claim import Claimed
 from notifications.queue.claim import claim as claim_from
 from notifications.queue.reap import bury, reap
@@ -116,7 +117,7 @@ def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def claim(kind: str, count: int, *closed: Endpoint) -> list[Claimed]:
-    eligible = due(kind, NotificationEvent.objects.all(), NOW, 5).outside(closed)
+    eligible = due(kind, NotificationEvent.objects.all(), NOW, 5).exclude(going_to(closed))
     return claim_from(eligible, count, now=NOW, lease=LEASE)
 
 
@@ -126,7 +127,7 @@ def held(host: str) -> Endpoint:
 
 KINDS = [
     (SweepKind.RETRY, "idx_notification_events_retry_sweep"),
-    (SweepKind.PENDING, "idx_notification_events_pending"),
+    (SweepKind.PENDING, "idx_notification_events_due"),
 ]
 
 
