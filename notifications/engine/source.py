@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import NamedTuple, Protocol
 
+from django.db.models import Exists, OuterRef, Q
+
 from ..conf import Conf
-from ..models import NotificationEvent, NotificationQuerySet, SweepKind
+from ..models import NotificationEvent, NotificationQuerySet, Requeue, SweepKind
 from ..notifiers.endpoint import Endpoint, going_to
 from ..queue import reap
 from ..queue.claim import Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
+
+# How long a channel that has no notifier here is left to other workers, which may have one.
+LEFT_TO_OTHERS = timedelta(minutes=10)
 
 
 class Scope(NamedTuple):
@@ -71,12 +78,22 @@ class DueRows:
         return dead
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
-        eligible = due(self.kind, self.rows, now, self.conf.max_attempts)
+        eligible = due(self.kind, self.rows, now, self.conf.max_attempts).filter(self._ours(now))
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
             eligible = eligible.exclude(going_to(scope.outside))
         return claim(eligible, rows, now=now, lease=self.conf.lease)
+
+    def _ours(self, now: datetime) -> Q:
+        """On a channel that is configured here, or due for so long that nobody else has one either."""
+        since = now - LEFT_TO_OTHERS
+        if self.kind == SweepKind.RETRY:
+            late = Q(next_retry_at__lte=since)
+        else:
+            requeued = Requeue.objects.filter(notification=OuterRef("pk"), at__gt=since)
+            late = Q(created_at__lte=since) & ~Q(Exists(requeued))
+        return reduce(or_, (Q(channel__iexact=name) for name in self.conf.channels), late)
 
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         return [*held, *full]

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import NotificationEvent, NotificationQuerySet, Requeue
 from tests.admin.conftest import LIST, As, act, said
-from tests.factories import dead, failed, leased, one_of_each, sent
+from tests.factories import dead, failed, leased, not_delivered, one_of_each, sent
 
 pytestmark = pytest.mark.django_db
 REQUEUE, READ = "requeue_selected", "mark_read_selected"
@@ -43,6 +43,20 @@ def test_requeue_asks_first_with_counts_per_channel_and_error(client: Client) ->
     assert "Requeue: 6 notifications?" in text(response)
     assert "Left as they are: 1 attempt running, 1 sent." in text(response)
     assert not Requeue.objects.exists(), "asking changes nothing"
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_was_not_delivered_is_requeued_and_the_delivered_is_left(
+    client: Client, everything: bool
+) -> None:
+    lost, delivered, foreign = not_delivered(), sent(), sent(error="certctl's")
+    more = {"select_across": "1"} if everything else {}
+    response = act(client, REQUEUE, lost, delivered, foreign, **more)
+    assert "Requeue: 1 notification?" in text(response)
+    assert "Left as they are: 2 sent." in text(response)
+    act(client, REQUEUE, lost, delivered, foreign, confirm="1", **more)
+    assert Requeue.objects.get().notification_id == lost.pk
+    assert sorted(statuses()) == ["pending", "sent", "sent"]
 
 
 def test_the_page_that_asks_shows_the_greatest_groups_and_sums_up_the_rest(client: Client) -> None:
