@@ -73,7 +73,7 @@ def test_requeue_says_how_many_and_how_many_not_and_why(client: Client) -> None:
     response = act(client, REQUEUE, *rows.values(), busy, confirm="1", follow=True)
     assert said(response) == [
         "Requeued: 2 notifications. Skipped 4 (1 attempt running, 1 pending, 1 read, 1 sent):"
-        " requeue takes dead and failed notifications only."
+        " requeue takes dead, failed and not delivered notifications only."
     ]
     assert sorted(statuses()) == ["failed", "pending", "pending", "pending", "read", "sent"]
     assert {(r.by, r.via, r.status) for r in Requeue.objects.all()} == {

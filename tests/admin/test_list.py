@@ -280,11 +280,11 @@ def test_the_list_costs_the_same_for_one_row_and_for_many(
     # session, user, count, page, three tabs, the last sweep of each kind, and for the filters' options
     # the newest and the newest dead
     dead()
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         page(client)
     for make in (dead, failed, sent, pending, read, stranded, leased) * 10:
         make()
-    with django_assert_num_queries(11) as queries:
+    with django_assert_num_queries(12) as queries:
         page(client)
     assert_reads_no_message(queries)
     with django_assert_num_queries(9):

@@ -51,9 +51,9 @@ def test_what_was_not_delivered_is_looked_for_among_the_newest(monkeypatch: pyte
     factories.not_delivered(created_at=ago(hours=1))
     factories.sent(error="certctl's")
     factories.sent()
-    assert snapshot().not_delivered == 2
+    assert stats.snapshot().not_delivered == 2
     monkeypatch.setattr("notifications.reporting.parts.MOST_WITH_AN_ERROR", 2)
-    assert snapshot().not_delivered == 1
+    assert stats.snapshot().not_delivered == 1
 
 
 def test_counts_by_status_and_stranded() -> None:
