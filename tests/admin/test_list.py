@@ -277,7 +277,7 @@ def test_no_style_or_script_is_inline(client: Client) -> None:
 def test_the_list_costs_the_same_for_one_row_and_for_many(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # session, user, count, page, three tabs, the last sweep of each kind, and for the filters' options
+    # session, user, count, page, four tabs, the last sweep of each kind, and for the filters' options
     # the newest and the newest dead
     dead()
     with django_assert_num_queries(12):
@@ -287,7 +287,7 @@ def test_the_list_costs_the_same_for_one_row_and_for_many(
     with django_assert_num_queries(12) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 
