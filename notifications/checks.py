@@ -7,24 +7,31 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W005  an escalation from a channel that is not configured
                                    W006  a notifier that declares its options in the old way
                                    W007  a database that is not UTF-8 (--database)
+                                   W008  rows that were lately sent, but not delivered (--database)
 
 W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
+from django.db.models import Count
+from django.utils import timezone
 
 from . import conf
 from .database import alias, encoding_fault
 from .notifiers.base import Notifier, notifier_class
 
 CHANNELS_HINT = "See docs/channels.md."
+LATELY = timedelta(days=7)
+MOST_LATELY = 10_000  # of the newest sent notifications with an error
 OLD_DECLARATIONS = ("known", "required")
 
 
@@ -74,12 +81,15 @@ def check_queue(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
     if alias() not in (databases or ()) or conf.faults(getattr(settings, "NOTIFICATIONS", {})):
         return []
     known = conf.current()
-    rows = NotificationEvent.objects.order_by().filter(status__in=UNDELIVERED)
+    rows = NotificationEvent.objects.order_by()
+    lately = rows.filter(sent_at__gte=timezone.now() - LATELY).not_delivered(among=MOST_LATELY)
     try:
-        channels = sorted(rows.values_list("channel", flat=True).distinct())
+        channels = sorted(rows.filter(status__in=UNDELIVERED).values_list("channel", flat=True).distinct())
+        lost = sorted(lately.values_list("channel").annotate(Count("pk")))
     except DatabaseError:
         return []  # not migrated yet, or not reachable: other checks and commands say so
-    return [_orphaned(channel, known) for channel in channels if known.channel(channel) is None]
+    waiting = [_orphaned(channel, known) for channel in channels if known.channel(channel) is None]
+    return [*waiting, *(_not_delivered(channel, count) for channel, count in lost)]
 
 
 @register(Tags.database)
@@ -97,10 +107,20 @@ def _orphaned(channel: str, known: conf.Conf) -> CheckMessage:
     verdict = {"sent": "marked as sent although nothing is delivered", "dead": "dead-lettered"}
     return Warning(
         f"undelivered notifications wait for the channel {channel!r}, which has no notifier: "
-        f"they will be {verdict[known.missing_notifier]}",
+        f"after ten minutes they will be {verdict[known.missing_notifier]}",
         hint=f"Configure {channel!r} in NOTIFICATIONS['CHANNELS'], or set MISSING_NOTIFIER to 'dead'. "
         + CHANNELS_HINT,
         id="notifications.W003",
+    )
+
+
+def _not_delivered(channel: str, count: int) -> CheckMessage:
+    alerts = "1 notification was" if count == 1 else f"{count} notifications were"
+    return Warning(
+        f"{alerts} not delivered in the last {LATELY.days} days: the channel {channel!r} had no notifier",
+        hint=f"Configure {channel!r}, then requeue them: `notifications requeue --status not_delivered "
+        f"--channel {shlex.quote(channel)}`. " + CHANNELS_HINT,
+        id="notifications.W008",
     )
 
 

@@ -65,6 +65,14 @@ def sent(**fields: Any) -> NotificationEvent:
     return notification(Status.SENT, **{"sent_at": ago(minutes=1), **fields})
 
 
+def not_delivered(**fields: Any) -> NotificationEvent:
+    """Sent by the rules: its channel has no notifier."""
+    text = "nothing was delivered: the channel Pager has no notifier"
+    event = sent(**{"channel": "Pager", "error": text, **fields})
+    attempt(event, AttemptOutcome.NO_NOTIFIER, error=text, reason="")
+    return event
+
+
 def read(**fields: Any) -> NotificationEvent:
     return notification(Status.READ, **{"sent_at": ago(minutes=1), **fields})
 

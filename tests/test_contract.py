@@ -15,13 +15,23 @@ import pytest
 import time_machine
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
+from django.test import override_settings
 from django.utils import timezone
 
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.engine import outcome as verdict
+from notifications.engine.source import LEFT_TO_OTHERS
 from notifications.exceptions import PermanentError, TransientError, TransitionRefused, UnknownOutcome
-from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue, Status, SweepRun
+from notifications.models import (
+    DeliveryAttempt,
+    Hold,
+    NotificationEvent,
+    Requeue,
+    Status,
+    SweepKind,
+    SweepRun,
+)
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed
 from notifications.queue.claim import claim as claim_from
@@ -223,7 +233,7 @@ def test_rule_05_success_keeps_the_count_and_the_last_error(webhook: HttpReceive
 def test_rule_06_a_channel_without_a_notifier_becomes_sent_and_says_that_nothing_was(
     webhook: HttpReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    event = factories.pending(channel="Pager")
+    event = factories.pending(channel="Pager", created_at=NOW - LEFT_TO_OTHERS)
     result = delivery.send_pending(clock=at(NOW))
     assert (result.no_notifier, result.sent) == (1, 0)
     assert (fresh(event).status, event.sent_at) == (Status.SENT, NOW)
@@ -235,11 +245,51 @@ def test_rule_06_a_channel_without_a_notifier_becomes_sent_and_says_that_nothing
 
 def test_rule_06_or_it_dies_where_the_setting_says_so(configure: Configure) -> None:
     configure(CHANNELS={}, MISSING_NOTIFIER="dead")
-    event = factories.failed(channel="Pager", retry_count=2)
+    event = factories.failed(channel="Pager", retry_count=2, due_at=ago(minutes=10))
     result = delivery.retry_failed()
     assert (result.dead, result.no_notifier) == (1, 0)
     assert (fresh(event).status, event.retry_count, event.next_retry_at) == (Status.DEAD, 2, None)
     assert "Pager has no notifier" in event.last_error
+
+
+@pytest.mark.parametrize("then", ["sent", "dead"])
+@pytest.mark.parametrize("kind", SweepKind)
+def test_rule_06_it_is_left_to_workers_that_have_the_channel_for_a_while(
+    kind: SweepKind, then: str, configure: Configure
+) -> None:
+    """Two workers with different channels: the one without a notifier looks first, and takes nothing."""
+    configure(CHANNELS={}, MISSING_NOTIFIER=then)
+    if kind == SweepKind.PENDING:
+        event = factories.pending(channel="Webhook", created_at=NOW)
+    else:
+        event = factories.failed(channel="Webhook", due_at=NOW)
+    soon = at(NOW + LEFT_TO_OTHERS - timedelta(seconds=1))
+    before = everything()
+    assert delivery.sweep(kind, clock=soon).claimed == 0
+    assert everything() == before
+    script = Script()
+    with override_settings(NOTIFICATIONS={"CHANNELS": {"webhook": channel(script)}}):
+        assert delivery.sweep(kind, clock=soon).sent == 1
+    assert script.ids == [event.pk]
+
+
+@pytest.mark.parametrize("kind", SweepKind)
+def test_rule_06_a_site_of_one_worker_is_done_with_it_after_that_while(
+    kind: SweepKind, configure: Configure
+) -> None:
+    configure(CHANNELS={})
+    event = factories.pending(created_at=NOW)
+    if kind == SweepKind.RETRY:
+        event = factories.failed(due_at=NOW)
+    assert delivery.sweep(kind, clock=at(NOW + LEFT_TO_OTHERS)).no_notifier == 1
+    assert fresh(event).not_delivered
+
+
+def test_rule_06_a_requeued_one_is_left_to_others_again(script: Script) -> None:
+    event = factories.not_delivered(created_at=ago(days=1))
+    event.requeue(by="ada")
+    assert delivery.send_pending().claimed == 0
+    assert delivery.send_pending(clock=at(ahead(minutes=11))).no_notifier == 1
 
 
 @pytest.mark.parametrize("spelling", ["webhook", "WEBHOOK", "wEbHoOk"])
@@ -274,6 +324,35 @@ def test_rule_07_requeue_is_refused_with_the_reason(start: str, why: str) -> Non
         event.requeue(by="alice")
     assert everything() == before
     assert not Requeue.objects.exists()
+
+
+def test_rule_07_what_had_no_notifier_was_not_delivered_and_can_be_requeued(script: Script) -> None:
+    event = factories.not_delivered(created_at=ago(days=1))
+    said = event.error
+    assert event.not_delivered
+    event.requeue(by="alice", via="admin")
+    assert (event.status, event.retry_count, event.error, event.sent_at) == (Status.PENDING, 0, None, None)
+    evidence = Requeue.objects.get(notification=event)
+    assert (evidence.status, evidence.last_error) == (Status.SENT, said)
+    with override_settings(NOTIFICATIONS={"CHANNELS": {"Pager": channel(script)}}):
+        assert delivery.send_pending().sent == 1
+    assert (fresh(event).status, event.error, event.not_delivered) == (Status.SENT, None, False)
+    with pytest.raises(TransitionRefused, match="it was delivered"):
+        event.requeue(by="alice")
+
+
+def test_rule_07_an_error_alone_does_not_make_a_sent_one_undelivered() -> None:
+    """certctl's rows may have one; and what certctl requeued keeps ours."""
+    foreign = factories.sent(error="nothing was delivered: says certctl")
+    later = factories.not_delivered()
+    factories.attempt(later, "sent", started_at=ago(seconds=1), error=None)
+    read = factories.not_delivered()
+    read.mark_read(by="bob")
+    for event in (foreign, later, read):
+        assert not event.not_delivered
+        with pytest.raises(TransitionRefused):
+            event.requeue(by="alice")
+    assert NotificationEvent.objects.all().requeue(by="alice") == (0, 3)
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.FAILED])
@@ -446,7 +525,8 @@ def test_rule_10_what_is_claimed_is_what_the_table_says(microsecond: int) -> Non
     )
     [held] = claim()
     fresh(event)
-    assert held._asdict() == {name: getattr(event, name) for name in held._fields}
+    written = {name: getattr(event, name) for name in held._fields if name not in ("interrupted", "due_at")}
+    assert held._asdict() == written | {"interrupted": 0, "due_at": event.created_at}
 
 
 def test_rule_10_a_time_beyond_the_calendar_does_not_keep_the_others_back() -> None:
@@ -844,7 +924,7 @@ def test_rule_13_bad_settings_send_and_claim_nothing(configure: Configure) -> No
 def test_a_sweep_counts_every_row_once_and_leaves_a_record(script: Script) -> None:
     ok, busy, bad, last = (factories.failed(channel="Webhook") for _ in range(4))
     NotificationEvent.objects.filter(pk=last.pk).update(retry_count=4)
-    missing = factories.failed(channel="Pager")
+    missing = factories.failed(channel="Pager", due_at=ago(minutes=10))
     script.answers = {busy.pk: OVERLOADED, bad.pk: INVALID, last.pk: UnknownOutcome("no answer")}
     result = delivery.retry_failed()
     assert fresh(ok).status == fresh(missing).status == Status.SENT

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from django.apps import apps
@@ -33,6 +34,7 @@ from hypothesis.stateful import (
 
 from notifications import conf, delivery
 from notifications.engine import outcome as verdict
+from notifications.engine.source import LEFT_TO_OTHERS
 from notifications.exceptions import PermanentError, Reason, TransientError, UnknownOutcome
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue, Tally
 from notifications.models.tallies import EPOCH
@@ -76,6 +78,8 @@ class Row:
     leased_until: datetime | None = None
     sent_at: datetime | None = None
     last_error: str | None = None
+    has_error: bool = False  # in `error`, which only certctl and a missing notifier write
+    requeued_at: datetime | None = None
     attempts: list[tuple[int, str]] = field(default_factory=list)
     requeues: int = 0
     foreign: bool = False  # certctl had its hands on it: only the model says what is legal
@@ -130,9 +134,14 @@ class Row:
         self.log("no_notifier", self.retry_count)
         self.leased_until = None
         if then == "sent":
-            self.status, self.sent_at, self.next_retry_at = "sent", now, None
+            self.status, self.sent_at, self.next_retry_at, self.has_error = "sent", now, None, True
         else:
             self.die()
+
+    @property
+    def not_delivered(self) -> bool:
+        """Rule 7."""
+        return self.status == "sent" and self.has_error and self.attempts[-1:] == [(ANY, "no_notifier")]
 
     def reap(self, now: datetime, budget: int) -> None:
         """Rule 10: the lease ran out."""
@@ -250,6 +259,8 @@ class Life(RuleBasedStateMachine):
         probes = {order[name][0] for name in probed if name in order}
         for pk in eligible:
             row = self.rows[pk]
+            if row.channel == "Gone" and self.is_left_to_others(pk, kind):
+                continue
             if row.channel == "Gone":
                 row.conclude_without_notifier(missing, self.now)
             elif pk in probes and said[pk] in BLAMES_ENDPOINT:
@@ -274,6 +285,12 @@ class Life(RuleBasedStateMachine):
             if row.due(self.now) and row.free(self.now) and row.retry_count >= budget:
                 row.die()
                 row.leased_until, row.buried = None, True
+
+    def is_left_to_others(self, pk: str, kind: str) -> bool:
+        row, soon = self.rows[pk], self.now - LEFT_TO_OTHERS
+        if kind == "retry":
+            return row.next_retry_at is None or row.next_retry_at > soon
+        return EVENTS.get(pk=pk).created_at > soon or (row.requeued_at is not None and row.requeued_at > soon)
 
     def eligible(self, kind: str, budget: int = BUDGET) -> list[str]:
         return [
@@ -376,13 +393,16 @@ class Life(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100))
     def requeue(self, which: int) -> None:
         pk, row = self.pick(which)
-        allowed = row.status in ("dead", "failed") and row.free(self.now)
+        allowed = (row.status in ("dead", "failed") or row.not_delivered) and row.free(self.now)
         assert EVENTS.filter(pk=pk).requeue(by="op", now=self.now) == (allowed, not allowed)
         if not allowed:
             return
         if row.leased_until:
             row.log("interrupted", row.retry_count)
+        if row.status == "sent":
+            row.has_error, row.sent_at = False, None
         row.status, row.retry_count, row.next_retry_at = "pending", 0, None
+        row.requeued_at = self.now
         row.leased_until, row.last_error = None, None
         row.requeues += 1
         row.first_attempt, row.born_with, row.spared = len(row.attempts), 0, 0
@@ -412,7 +432,7 @@ class Life(RuleBasedStateMachine):
                 row.status, row.sent_at = "sent", self.now
                 EVENTS.filter(pk=pk).update(status="sent", sent_at=self.now)
             case "strands":
-                row.status, row.next_retry_at = "failed", None
+                row.status, row.next_retry_at, row.has_error = "failed", None, True
                 EVENTS.filter(pk=pk).update(status="failed", error="down", next_retry_at=None)
             case "retries":
                 row.fail(self.now + timedelta(minutes=2))
@@ -503,7 +523,7 @@ def check_legal(event: NotificationEvent) -> None:
 
 def facts(row: Any, attempts: list[tuple[int, str]], requeues: int) -> tuple[Any, ...]:
     """What a stored row and its model must agree on."""
-    state = (row.status, row.retry_count, row.next_retry_at, row.leased_until, row.sent_at)
+    state = (row.status, row.retry_count, row.next_retry_at, row.leased_until, row.sent_at, row.not_delivered)
     return (*state, bool(row.last_error), attempts, requeues)
 
 

@@ -28,7 +28,6 @@ from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from ..models.fields import REQUEUEABLE
 from ..operations.filters import READERS
 from ..operations.verbs import MARK_READ, REQUEUE, VERBS, Verb
 from . import cells, confirm, dashboard, endpoints, operation
@@ -136,7 +135,7 @@ class NotificationAdmin(NotificationModelAdmin):
 
     @admin.display(description="status", ordering="status")
     def badge(self, event: NotificationEvent) -> SafeString:
-        return cells.badge(event.status)
+        return cells.badge_of(event)
 
     @admin.display(description="type", ordering="type")
     def kind(self, event: NotificationEvent) -> str:
@@ -161,7 +160,7 @@ class NotificationAdmin(NotificationModelAdmin):
     @admin.display(description="")
     def requeue_button(self, event: NotificationEvent) -> SafeString:
         """Submits the one form beside the list, because the list is inside a form of its own."""
-        if event.status != Status.DEAD:
+        if event.status != Status.DEAD and not event.not_delivered:
             return SafeString("")
         return format_html(
             '<button type="submit" class="button nf-requeue" form="nf-verb" formaction="{}"'
@@ -236,9 +235,7 @@ class NotificationAdmin(NotificationModelAdmin):
             "is_nav_sidebar_enabled": False,
             "list_url": here,
             "tabs": [
-                Tab(label, f"{here}?status={status}" if status else here)
-                for label, status in TABS.items()
-                if label != "Stranded"
+                Tab(label, f"{here}?status={status}" if status else here) for label, status in TABS.items()
             ],
             "places": [Tab(label, url, selected=url == request.path) for label, url in beside.items()],
         }
@@ -317,12 +314,12 @@ class NotificationAdmin(NotificationModelAdmin):
     ) -> HttpResponse:
         event: NotificationEvent = context["original"]
         now = timezone.now()
-        offered = [v for v in VERBS if event.status in v.statuses and v.allowed_to(request.user)]
+        offered = [v for v in VERBS if v.may_take(event) and v.allowed_to(request.user)]
         context |= {
             **self._common(request),
             "title": event.type,
             "subtitle": None,
-            "badge": cells.badge(event.status),
+            "badge": cells.badge_of(event),
             "facts": facts(event, now, self._certificate_link(event)),
             "timeline": timeline(event, now),
             "history_url": self.url("history", quote(event.pk)),
@@ -332,7 +329,7 @@ class NotificationAdmin(NotificationModelAdmin):
             "send": self._send_button(request, event),
             "send_url": self.url("send", quote(event.pk)),
             "previews": previews(event),
-            "related": [(other, cells.badge(other.status)) for other in related(event)],
+            "related": [(other, cells.badge_of(other)) for other in related(event)],
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -340,9 +337,9 @@ class NotificationAdmin(NotificationModelAdmin):
         """What the button says; "" where there is nothing to send, or nobody who may."""
         if not self.has_requeue_permission(request):
             return ""
-        return {Status.PENDING: "Send now", **dict.fromkeys(REQUEUEABLE, "Requeue and send now")}.get(
-            Status(event.status) if event.status in Status else Status.READ, ""
-        )
+        if event.status == Status.PENDING:
+            return "Send now"
+        return "Requeue and send now" if REQUEUE.may_take(event) else ""
 
     def _certificate_link(self, event: NotificationEvent) -> SafeString | None:
         """All that was ever said about the same certificate."""

@@ -10,21 +10,34 @@ from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import NotificationEvent, Status
+from ..operations.filters import NOT_DELIVERED
 from ..reporting import words
 from ..text import one_line
 
 # A mark beside the word, so that a column of badges can be told apart without colour.
-MARKS = {Status.PENDING: "○", Status.FAILED: "↻", Status.SENT: "✓", Status.DEAD: "✕", Status.READ: "·"}
+MARKS: dict[str, str] = {
+    Status.PENDING: "○",
+    Status.FAILED: "↻",
+    Status.SENT: "✓",
+    NOT_DELIVERED: "✕",
+    Status.DEAD: "✕",
+    Status.READ: "·",
+}
+LABELS: dict[str, str] = {**{str(s): str(s.label) for s in Status}, NOT_DELIVERED: "Not delivered"}
 
 
 def badge(status: str) -> SafeString:
-    known = status in Status
+    """Of a status, or of a kind of one that has a badge of its own."""
     return format_html(
         '<span class="nf-badge nf-{}"><span aria-hidden="true">{}</span> {}</span>',
-        status if known else "unknown",
-        MARKS.get(Status(status), "") if known else "?",
-        Status(status).label if known else status,
+        status if status in MARKS else "unknown",
+        MARKS.get(status, "?"),
+        LABELS.get(status, status),
     )
+
+
+def badge_of(event: NotificationEvent) -> SafeString:
+    return badge(NOT_DELIVERED if event.not_delivered else event.status)
 
 
 def when(at: datetime, text: str) -> SafeString:

@@ -102,7 +102,7 @@ class Choice:
     @cached_property
     def chosen(self) -> NotificationQuerySet:
         """Those that the rules allow now."""
-        return self.rows.filter(self.idle, status__in=self.verb.statuses)
+        return self.rows.filter(self.idle, self.verb.allows())
 
     @cached_property
     def survey(self) -> Survey:
@@ -129,12 +129,12 @@ class Choice:
         return {why: count for why, count in found.items() if count}
 
     def _of_other_statuses(self) -> dict[str, int]:
+        rest = self.rows.exclude(self.verb.allows())
         if not self.everything:
-            counts = dict(self.rows.order_by().values_list("status").annotate(Count("pk")))
-            return {status: count for status, count in counts.items() if status not in self.verb.statuses}
+            return dict(rest.order_by().values_list("status").annotate(Count("pk")))
         named = QueryDict(self.filters).get("status")
         others = [s for s in Status.values if s not in self.verb.statuses and named in (None, "", s)]
-        return {status: capped(self.rows.filter(status=status)) for status in others}
+        return {status: capped(rest.filter(status=status)) for status in others}
 
 
 def counting(choice: Choice) -> HttpResponse:

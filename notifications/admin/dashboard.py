@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
-from ..operations.filters import RETRYING
+from ..operations.filters import NOT_DELIVERED, RETRYING
 from ..reporting import activity, held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
@@ -75,6 +75,7 @@ def page(console: NotificationAdmin, request: HttpRequest, template: str) -> Htt
         "snapshot": snapshot,
         "warnings": activity.warnings(snapshot, now),
         "counts": counts(snapshot),
+        "not_delivered": cells.badge(NOT_DELIVERED),
         "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),
         "sweeps": [(kind, words.sweep(run, now)) for kind, run in (snapshot.last_sweeps or {}).items()],

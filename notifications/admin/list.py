@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import (
+    NOT_DELIVERED,
     RETRYING,
     STRANDED,
     Filters,
@@ -43,8 +44,10 @@ READ = 10_000  # how many of the newest a text is looked for in
 WALKED = 25_000  # how many of the newest are looked through where no index helps
 STATUS = "status"
 # Few enough to look through all of them, where most of the table is sent or read.
-RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED)
-TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING, "Stranded": STRANDED}
+RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED, NOT_DELIVERED)
+TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING}
+# Not shown where they are empty, nor on other pages.
+SPECIAL_TABS = {"Stranded": STRANDED, "Not delivered": NOT_DELIVERED}
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
 
@@ -103,8 +106,8 @@ class Pages(NotificationPaginator):
 
 
 def shown(rows: NotificationQuerySet) -> NotificationQuerySet:
-    """Without the columns that no cell shows."""
-    return rows.defer("message", "dedup_key")
+    """Without the columns that no cell shows, and with what tells of each whether it was delivered."""
+    return rows.defer("message", "dedup_key").with_last_outcome()
 
 
 class NotificationChangeList(ChangeList):
@@ -194,9 +197,9 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def tabs(self) -> list[Tab]:
-        """Every tab keeps the other filters and counts within them. Nobody needs an empty Stranded."""
-        tabs = [self._tab(label, status) for label, status in TABS.items()]
-        return [tab for tab in tabs if tab.label != "Stranded" or tab.selected or tab.number != "0"]
+        """Every tab keeps the other filters and counts within them."""
+        tabs = [self._tab(label, status) for label, status in {**TABS, **SPECIAL_TABS}.items()]
+        return [tab for tab in tabs if tab.label in TABS or tab.selected or tab.number != "0"]
 
     def _tab(self, label: str, status: str | None) -> Tab:
         selected = self.params.get(STATUS) == status
@@ -227,7 +230,7 @@ class NotificationChangeList(ChangeList):
         since = self.horizon(self.status)
         if since is None or self.looked_at is None:
             return None
-        what = f"{self.status} notifications" if self.status in RARE else "notifications"
+        what = f"{self.status.replace('_', ' ')} notifications" if self.status in RARE else "notifications"
         further = self.get_query_string({"until": since.isoformat()}, remove=["age"])
         return Reach(self.looked_at, what, since, further)
 

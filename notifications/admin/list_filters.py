@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import EventType, Status
-from ..operations.filters import AGES, RETRYING, STRANDED
+from ..operations.filters import AGES, NOT_DELIVERED, RETRYING, STRANDED
 from .list import STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
@@ -63,16 +63,19 @@ class NarrowingFilter(ListFilter):
 
 
 class StatusFilter(NarrowingFilter):
-    """The five states, and the two kinds of failed that have tabs."""
+    """The five states, and the kinds of failed and sent that have tabs."""
 
     title = "status"
     parameter_name = STATUS
 
     def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        kinds = [(RETRYING, "Failed, retrying"), (STRANDED, "Failed, stranded")]
-        at = Status.values.index(Status.FAILED) + 1
-        choices = [(str(value), str(label)) for value, label in Status.choices]
-        return [*choices[:at], *kinds, *choices[at:]]
+        kinds = {
+            Status.FAILED: [(RETRYING, "Failed, retrying"), (STRANDED, "Failed, stranded")],
+            Status.SENT: [(NOT_DELIVERED, "Sent, not delivered")],
+        }
+        for value, label in Status.choices:
+            yield str(value), str(label)
+            yield from kinds.get(Status(value), [])
 
 
 class SeenFilter(NarrowingFilter):

@@ -124,7 +124,8 @@ def because(skips: dict[str, int]) -> str:
 
 
 def rule(verb: Verb) -> str:
-    return f"{verb.label.lower()} takes {' and '.join(verb.statuses)} notifications only"
+    *most, last = (status.replace("_", " ") for status in verb.statuses)
+    return f"{verb.label.lower()} takes {', '.join(most)} and {last} notifications only"
 
 
 def report(operation: BulkOperation) -> str:

@@ -74,6 +74,10 @@ def related(event: NotificationEvent) -> list[NotificationEvent]:
     """The newest others about the same certificate."""
     if not event.certificate_id:
         return []
-    rows = NotificationEvent.objects.filter(certificate_id=event.certificate_id).defer("message")
+    rows = (
+        NotificationEvent.objects.filter(certificate_id=event.certificate_id)
+        .defer("message")
+        .with_last_outcome()
+    )
     newest = rows.order_by("-created_at", "-id")[: RELATED + 1]
     return [other for other in newest if other.pk != event.pk][:RELATED]

@@ -109,7 +109,7 @@ CREATE = call(
     "Raise an alert",
     {
         201: said(
-            serializers.Event, "Raised", EVENT | {"status": "pending", "retry_count": 0, "last_error": None}
+            serializers.Raised, "Raised", EVENT | {"status": "pending", "retry_count": 0, "last_error": None}
         ),
         200: said(serializers.Event, "That dedup_key was seen before: the first event", EVENT),
     },
@@ -157,7 +157,10 @@ REQUEUE = call(
     404,
     409,
     request=None,
-    description="Allowed for dead and failed notifications that no attempt is running for.",
+    description=(
+        "Allowed for dead and failed notifications that no attempt is running for, and for sent ones that "
+        "were not delivered because their channel had no notifier."
+    ),
 )
 REQUEUE_MANY = call(
     "requeue_notifications",

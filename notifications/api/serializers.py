@@ -74,7 +74,8 @@ class Filters(Strict):
         STATUSES,
         required=False,
         allow_blank=True,
-        help_text="Its state; `retrying` and `stranded` are the failed with and without a next attempt.",
+        help_text="Its state; `retrying` and `stranded` are the failed with and without a next attempt,"
+        " `not_delivered` the sent whose channel had no notifier.",
     )
     type = Text(max_length=255, required=False, allow_blank=True, help_text="The type, exactly.")
     channel = Text(
@@ -165,6 +166,15 @@ class Event(Model):
         model = NotificationEvent
         fields: tuple[str, ...] = EVENT
         read_only_fields = EVENT
+
+
+class Raised(Event):
+    warnings = serializers.ListField(
+        child=Text(), required=False, help_text="That its channel has no notifier; else left out."
+    )
+
+    class Meta(Event.Meta):
+        fields = (*EVENT, "warnings")
 
 
 class EventWithAttempts(Event):

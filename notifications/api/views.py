@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from ..database import database_now
 from ..models import NotificationEvent, NotificationQuerySet
-from ..models.queryset import free
+from ..models.queryset import free, is_served
 from ..operations import bulk
 from ..operations.filters import Filters, matching
 from ..operations.verbs import REQUEUE
@@ -103,7 +103,15 @@ class Notifications(View):
         except IntegrityError as error:
             # certctl's own table lets a notification point to a certificate that it knows only.
             raise ValidationError({"certificate_id": ["There is no such certificate."]}) from error
-        return Response(serializers.Event(event).data, status=201 if created else 200)
+        answer = serializers.Event(event).data
+        return Response(answer | warned(event), status=201) if created else Response(answer)
+
+
+def warned(event: NotificationEvent) -> dict[str, list[str]]:
+    """What whoever raised it should know, where there is anything."""
+    if is_served(event.channel):
+        return {}
+    return {"warnings": [f"The channel {event.channel} has no notifier, so nothing may be delivered."]}
 
 
 def shown(events: list[NotificationEvent]) -> Any:
@@ -148,7 +156,7 @@ class RequeueMany(View):
         matched = matching(chosen)
         total = matched.count()
         if given.validated_data["dry_run"]:
-            requeued = matched.filter(free(database_now()), status__in=REQUEUE.statuses).count()
+            requeued = matched.filter(free(database_now()), REQUEUE.allows()).count()
         else:
             requeued = carried_out(chosen, total, caller(request))
         return Response({"requeued": requeued, "skipped": max(0, total - requeued)})

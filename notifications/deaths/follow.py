@@ -1,4 +1,5 @@
-"""What deaths bring about, in the transaction that records them: escalations, and a count for the digest.
+"""What deaths bring about, in the transaction that records them: escalations, a count for the digest, and,
+once it is committed, a line in the log.
 
 The record comes first. Whatever fails here is undone to a savepoint and said in the log, and the
 notifications are dead all the same.
@@ -15,9 +16,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
 from .. import conf, database
 from ..database import database_now, free_slot, said
+from ..text import one_line
 from .escalation import DeadLetter, Rows, cause, escalate
 from .fingerprints import fingerprint
 
@@ -50,12 +53,25 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
     except ImproperlyConfigured as error:
         logger.error("notifications %s died, and nothing follows: %s", ", ".join(sorted(ids)), error)
         return
+    if logger.isEnabledFor(logging.INFO) and (fault := _attempted(partial(_tell, rows, ids, settings))):
+        logger.error("%d deaths are not named in the log: %s", len(ids), said(fault))
     if settings.escalation:
         _escalate(rows, sorted(ids), settings, now)
     if settings.digest:
         work = partial(_count, rows, ids, settings, settings.digest.interval, now)
         if (fault := _attempted(work)) is not None:
             logger.error("%d deaths will be missing in the digest: %s", len(ids), said(fault))
+
+
+def _tell(rows: Rows, ids: Collection[str], settings: conf.Conf) -> None:
+    """One line for each, of what is certain: what is undone died of nothing."""
+    lines = [(event.pk, event.channel, cause(event, settings)) for event in _dead(rows, ids)]
+
+    def tell() -> None:
+        for line in lines:
+            logger.info("notification %s died on %s: %s", *map(one_line, line))
+
+    transaction.on_commit(tell, using=database.alias(), robust=True)
 
 
 def interval_start(at: datetime, interval: timedelta) -> datetime:

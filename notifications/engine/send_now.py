@@ -10,7 +10,7 @@ from ..endpoints.holds import PAUSED
 from ..endpoints.outages import endpoint_of
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
-from ..models.fields import REQUEUEABLE
+from ..models.queryset import requeueable
 from ..queue.claim import claim
 from .loop import deliver
 
@@ -36,7 +36,8 @@ def requeue_and_send(event: NotificationEvent, *, by: str, reason: str = "") -> 
     Raises NotificationEvent.DoesNotExist when the row is gone.
     """
     rows = NotificationEvent.objects.filter(pk=event.pk)
-    if event.status in REQUEUEABLE and not rows.requeue(by=by, via="admin", reason=reason).changed:
+    to_requeue = rows.filter(requeueable())
+    if to_requeue.exists() and not to_requeue.requeue(by=by, via="admin", reason=reason).changed:
         refusal: TransitionRefused = rows.refusal("requeue", event.pk)
         return Report(event, f"Requeue refused: {refusal.why}.")
     return send(event)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
+
+from django.db.models import Q
+from django.db.models.lookups import LessThanOrEqual
 
 from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
+from ..models.queryset import DUE
 from ..notifiers.endpoint import Endpoint, going_to
 from ..operations.redrive import redrive, requeue_probes
 from ..queue import reap
 from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
+
+# How long a channel that has no notifier here is left to other workers, which may have one.
+LEFT_TO_OTHERS = timedelta(minutes=10)
 
 
 class Scope(NamedTuple):
@@ -85,12 +92,20 @@ class DueRows:
         return dead
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
-        eligible = due(self.kind, self.rows, now, self.conf.max_attempts, scope.newest_first)
+        mine = self.rows.filter(self._ours(now))
+        eligible = due(self.kind, mine, now, self.conf.max_attempts, scope.newest_first)
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
             eligible = eligible.exclude(going_to(scope.outside))
         return claim(eligible, rows, now=now, lease=self.conf.lease)
+
+    def _ours(self, now: datetime) -> Q:
+        """On a channel that is configured here, or due for so long that nobody else has one either."""
+        since = now - LEFT_TO_OTHERS
+        is_retry = self.kind == SweepKind.RETRY
+        late = Q(next_retry_at__lte=since) if is_retry else Q(LessThanOrEqual(DUE, since))
+        return Q(going_to([Endpoint("", name) for name in self.conf.channels])) | late
 
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         return [*held, *full]

@@ -42,6 +42,12 @@ class SweepResult:
     seconds: float = 0.0
 
     @property
+    def undelivered(self) -> str:
+        """What an operator must hear of, "" where there is nothing: `2 notifications died`."""
+        counts = {"died": self.dead, "were not delivered: their channel has no notifier": self.no_notifier}
+        return ", ".join(f"{count} notifications {what}" for what, count in counts.items() if count)
+
+    @property
     def finished(self) -> int:
         """How many rows are done with."""
         return self.sent + self.rescheduled + self.dead + self.no_notifier + self.released + self.handed_over

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from notifications import durations
+from notifications.models import Status
 from notifications.operations import filters
 
 FILTERS = (
@@ -110,7 +111,12 @@ def add_selection(parser: CommandParser) -> None:
     """Which notifications a verb means: ids, or filters on the dead letters."""
     parser.add_argument("ids", nargs="*", metavar="ID", type=text, help="which notifications")
     add_filters(parser, "dead ones")
-    parser.add_argument("--all", action="store_true", help="all dead ones, within the other filters")
+    parser.add_argument(
+        "--status",
+        choices=(Status.DEAD.value, filters.NOT_DELIVERED),
+        help="which ones the filters choose: the dead, unless given",
+    )
+    parser.add_argument("--all", action="store_true", help="all of that status, within the other filters")
     parser.add_argument("--reason", type=text, default="", metavar="TEXT", help="why, for the record")
     parser.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -119,8 +125,8 @@ def add_selection(parser: CommandParser) -> None:
 def check_selection(options: dict[str, Any]) -> None:
     """Refuse what names nothing, or two different things. Raises CommandError with exit code 2."""
     given = [f"--{name.replace('_', '-')}" for name in (*FILTERS, "all") if options[name]]
-    if options["ids"] and given:
-        raise CommandError(f"name ids or filters, not both ({given[0]})", returncode=2)
+    if options["ids"] and (given or options["status"]):
+        raise CommandError(f"name ids or filters, not both ({[*given, '--status'][0]})", returncode=2)
     if not options["ids"] and not given:
         raise CommandError("name ids, or a filter; --all means every dead notification", returncode=2)
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
-from notifications.models import NotificationEvent, NotificationQuerySet
+from notifications.models import NotificationEvent, NotificationQuerySet, Status
 from notifications.models.queryset import free
 from notifications.operations import bulk
 from notifications.operations.filters import matching
@@ -35,9 +35,9 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen, *, by: str) -> None
     asks = not (ids or options["dry_run"] or options["yes"])
     if asks and not sys.stdin.isatty():
         raise CommandError(f"cannot ask whether to {verb.spoken}: no terminal; say --yes", returncode=2)
-    filters = chosen_filters(options if ids else options | {"status": "dead"})
+    filters = chosen_filters(options | {"status": "" if ids else options["status"] or Status.DEAD})
     rows = matching(filters)
-    movable = rows.filter(free(database_now()), status__in=verb.statuses)
+    movable = rows.filter(free(database_now()), verb.allows())
     if options["dry_run"]:
         say_would(verb, movable, len(ids) or rows.count(), screen, as_one_line=options["json"])
         return

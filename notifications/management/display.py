@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 COLORS = {
     "pending": "yellow", "failed": "yellow", "sent": "green", "dead": "bold red", "read": "dim",
     "transient": "yellow", "permanent": "bold red", "unknown": "yellow", "interrupted": "yellow",
-    "no_notifier": "bold red",
+    "no_notifier": "bold red", "not delivered": "bold red",
 }  # fmt: skip
 NUMBER = re.compile(r"(about )?[\d,]+\+?")
 WIDE = 100_000  # columns, where nobody looks: nothing is cut or folded for grep
 ROOMY = 140
 TIME_WIDTH = len("2026-11-24 08:00:00 UTC")
 MODEST, LEAST = 30, 10  # columns of a cell that others crowd
+NO_NOTIFIER = "sent, but their channel had no notifier"
 DISPENSABLE = ("TYPE", "RECIPIENT", "CERTIFICATE")
 
 
@@ -124,7 +125,7 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int, 
     """On a narrow terminal without what the ID also tells."""
     columns = {
         "ID": [event.pk for event in events],
-        "STATUS": [event.status for event in events],
+        "STATUS": [words.status(event) for event in events],
         "TYPE": [event.type for event in events],
         "CHANNEL": [event.channel for event in events],
         "RECIPIENT": [event.recipient for event in events],
@@ -152,7 +153,7 @@ def whole(event: NotificationEvent) -> dict[str, Any]:
 
 def show_event(screen: Screen, event: NotificationEvent, budget: int, now: datetime) -> None:
     """The notification, and what happened to it, oldest first."""
-    facts = [("Type", event.type), ("Status", event.status), *words.facts(event, budget, now)]
+    facts = [("Type", event.type), ("Status", words.status(event)), *words.facts(event, budget, now)]
     facts += [("Message", event.message), ("Last error", words.error(event))]
     for label, text in facts:
         if text:
@@ -182,6 +183,8 @@ def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
         show_holds(screen, shown, now)
     if shown.stranded:
         screen.line(f"{words.count(shown.stranded)} stranded: failed without a next retry.", "bold red")
+    if shown.not_delivered:
+        screen.line(f"{words.count(shown.not_delivered)} not delivered: {NO_NOTIFIER}.", "bold red")
     if shown.oldest_due is not None:
         waiting = f"The oldest due notification has been waiting for {words.duration(shown.oldest_due)}."
         screen.line(waiting if shown.oldest_due else "Nothing is due.")

@@ -40,7 +40,10 @@ class SweepCommand(BaseCommand):
             "--json", action="store_true", help="the result as one JSON object on the last line"
         )
         parser.add_argument(
-            "--fail-on-dead", action="store_true", help="exit with 2 when a notification died"
+            "--fail-on-dead",
+            action="store_true",
+            help="exit with 2 when a notification died, or was not delivered because its channel has no"
+            " notifier",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -65,8 +68,8 @@ class SweepCommand(BaseCommand):
             )
         with one_line_errors():
             self.stdout.write(json.dumps(result.as_dict()) if options["json"] else str(result))
-        if options["fail_on_dead"] and result.dead:
-            raise CommandError(f"{result.dead} notifications died", returncode=2)
+        if options["fail_on_dead"] and result.undelivered:
+            raise CommandError(result.undelivered, returncode=2)
 
     def report_due(self, options: dict[str, Any]) -> None:
         settings, now = conf.current(), database_now()

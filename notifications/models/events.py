@@ -27,6 +27,7 @@ from .fields import (
     attempt_number,
     new_id,
 )
+from .history import AttemptOutcome
 from .queryset import DUE, EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
@@ -110,6 +111,12 @@ class NotificationEvent(models.Model):
                 name="idx_notification_events_stranded",
                 condition=Q(status="failed", next_retry_at__isnull=True),
             ),
+            # What may not have been delivered although it is sent, the newest first.
+            Index(
+                fields=["-created_at"],
+                name="idx_notification_events_not_delivered",
+                condition=Q(status="sent", error__gt=""),
+            ),
         )
         constraints = (
             models.UniqueConstraint(
@@ -138,6 +145,16 @@ class NotificationEvent(models.Model):
     @property
     def attempt_number(self) -> int:
         return attempt_number(self.retry_count)
+
+    @property
+    def not_delivered(self) -> bool:
+        """Sent by the rules, although its channel had no notifier. Asks the database where the row was read
+        without EventQuerySet.with_last_outcome."""
+        if self.status != Status.SENT or not self.error:
+            return False
+        if "last_outcome" in self.__dict__:
+            return bool(self.__dict__["last_outcome"] == AttemptOutcome.NO_NOTIFIER)
+        return bool(self._rows().filter(pk=self.pk).not_delivered().exists())
 
     def requeue(self, *, by: str, via: str = "python") -> None:
         """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""

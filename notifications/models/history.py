@@ -9,7 +9,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import models
 from django.utils.functional import cached_property
 
-from .fields import Index, Manager
+from .fields import Index, Manager, Status
 
 EVENT = "notifications.NotificationEvent"
 
@@ -105,6 +105,7 @@ class Requeued(Protocol):
     status: str
     retry_count: int
     last_error: str | None
+    error: str | None
 
 
 class AttemptOutcome(models.TextChoices):
@@ -187,7 +188,8 @@ class Requeue(History):
     @classmethod
     def of(cls, event: Requeued, **said: Any) -> Requeue:
         """said: by, via, at, reason, operation."""
-        wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": event.last_error}
+        error = event.error if event.status == Status.SENT else event.last_error
+        wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": error}
         return cls(notification_id=event.pk, **wiped, **said)
 
 

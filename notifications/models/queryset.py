@@ -6,22 +6,27 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models
-from django.db.models import Q
+from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
+from django.db.models.lookups import Exact
 
-from .. import database
+from .. import conf, database
 from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
 from ..text import cut
 from . import tallies
-from .fields import READABLE, REQUEUEABLE, Status
-from .history import BulkOperation, Reading, Refusal, Requeue
+from .fields import READABLE, REQUEUEABLE, Status, Text
+from .history import AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
+
+logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -43,6 +48,39 @@ def free(now: datetime) -> Q:
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
 
 
+def is_served(channel: str) -> bool:
+    """Whether the channel has a notifier in this process; yes where the settings cannot be read."""
+    try:
+        return conf.current().channel(channel) is not None
+    except ImproperlyConfigured:
+        return True
+
+
+def last_outcome() -> Coalesce:
+    """How a notification's last attempt ended; "" without one on record."""
+    newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk")).order_by("-started_at", "-id")
+    return Coalesce(Subquery(newest.values("outcome")[:1]), Value(""))
+
+
+# What may be `sent` without having been delivered: an index knows these. certctl leaves no error on what it
+# sent.
+WITH_AN_ERROR = Q(status=Status.SENT, error__gt="")
+
+
+def not_delivered() -> Q:
+    """Sent by the rules, although its channel had no notifier."""
+    return WITH_AN_ERROR & Q(Exact(last_outcome(), Value(AttemptOutcome.NO_NOTIFIER.value)))
+
+
+def requeueable() -> Q:
+    """What a requeue is allowed from, where no attempt is running."""
+    return Q(status__in=REQUEUEABLE) | not_delivered()
+
+
+def readable() -> Q:
+    return Q(status__in=READABLE)
+
+
 class EventQuerySet(models.QuerySet[Row]):
     # Which notifications
 
@@ -59,6 +97,20 @@ class EventQuerySet(models.QuerySet[Row]):
     def stranded(self) -> Self:
         """Failed without a next retry, so no sweep sees them: certctl leaves such rows, we never do."""
         return self.failed().filter(next_retry_at__isnull=True)
+
+    def not_delivered(self, *, among: int | None = None) -> Self:
+        """Sent by the rules, although nothing was delivered: the channel had no notifier.
+
+        among  look only at the newest so many of those that an index holds: sent ones with an error
+        """
+        if among is None:
+            return self.filter(not_delivered())
+        newest = self._everything().filter(WITH_AN_ERROR).order_by("-created_at").values("pk")[:among]
+        return self.filter(not_delivered(), pk__in=newest)
+
+    def with_last_outcome(self) -> Self:
+        """What tells of each whether it was delivered, in the one query."""
+        return self.annotate(last_outcome=last_outcome())
 
     def retry_eligible(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
         """What a retry sweep takes at `now` (the database's, unless given), oldest first."""
@@ -84,10 +136,12 @@ class EventQuerySet(models.QuerySet[Row]):
     def in_page(self, rows: int, start: int = 0) -> list[Row]:
         """So many of them, for a list: long messages are cut, so that a page is bounded whatever it holds."""
         most = PAGE_CHARACTERS // max(1, rows)
-        cut_short = self.defer("message").annotate(message_start=Left("message", most + 1))
+        cut_short = self.defer("message").annotate(
+            message_start=Left("message", most + 1, output_field=Text())
+        )
         found: list[Any] = list(cut_short[start : start + rows])
         for event in found:
-            event.message = cut(event.message_start, most)
+            event.message = cut(event.message_start or "", most)
         return found
 
     def count_by_status(self, status: str) -> int:
@@ -109,6 +163,7 @@ class EventQuerySet(models.QuerySet[Row]):
 
         A second call with the same dedup_key makes nothing and answers the first event, also when
         both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
+        A channel that has no notifier here is no error, for another process may have one: the log warns.
         """
         event = self.model(
             type=type,
@@ -128,6 +183,8 @@ class EventQuerySet(models.QuerySet[Row]):
             if first is None:
                 raise
             return first, False
+        if not is_served(channel):
+            logger.warning("notification %s is raised, but its channel %s has no notifier", event.pk, channel)
         return event, True
 
     # What operators do
@@ -141,7 +198,7 @@ class EventQuerySet(models.QuerySet[Row]):
         reason: str = "",
         operation: BulkOperation | None = None,
     ) -> Changed:
-        """Give every dead or failed notification here a fresh budget; the rules skip the others.
+        """Give what is dead, failed or not delivered here a fresh budget; the rules skip the others.
 
         by, via    who, through which surface; both are put on record with what the requeue wiped
         operation  the operator's decision about many notifications that this is a part of
@@ -174,15 +231,16 @@ class EventQuerySet(models.QuerySet[Row]):
     def _requeue_batch(self, now: datetime | None, record: dict[str, Any]) -> int:
         with database.atomic():
             now = now or database_now()
-            mine = self.filter(free(now), status__in=REQUEUEABLE).defer("message", "dedup_key")
+            mine = self.filter(free(now), requeueable()).defer("message", "dedup_key")
             rows = list(locked(mine.order_by("pk")))
-            changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
+            changed = self.filter(free(now), requeueable(), pk__in=[row.pk for row in rows]).update(
                 status=Status.PENDING,
                 retry_count=0,
                 next_retry_at=None,
                 last_error=None,
                 leased_until=None,
                 requeued_at=now,
+                **NOT_SENT_AFTER_ALL,
             )
             tallies.interrupted((row for row in rows if row.leased_until), now=now)
             Requeue.objects.bulk_create(Requeue.of(row, at=now, **record) for row in rows)
@@ -231,6 +289,12 @@ WHY_NOT: dict[tuple[str, str], str] = {
     ("mark read", Status.PENDING): "it is pending: what is not delivered yet cannot be read",
     ("mark read", Status.FAILED): "it is failed: what is not delivered yet cannot be read",
     ("mark read", Status.READ): "it is read already",
+}
+
+
+# What said of a sent one that nothing was delivered is the requeue's to keep, as is the last error of others.
+NOT_SENT_AFTER_ALL = {
+    name: Case(When(status=Status.SENT, then=None), default=F(name)) for name in ("sent_at", "error")
 }
 
 

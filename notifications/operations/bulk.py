@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from .. import database
 from ..database import database_now
-from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Status
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet
 from ..models.fields import UNDELIVERED
 from ..models.queryset import free, locked
-from .filters import RETRYING, STRANDED, Filters, matching, of_query, raised_within, with_problem
+from .filters import STORED, Filters, matching, of_query, raised_within, with_problem
 from .verbs import Verb, verb_of
 from .walk import Walk
 
@@ -106,12 +106,11 @@ def walk(
     where  a condition more
     fields may name `problem` (filters.with_problem)
     """
-    wanted = Status.FAILED if filters.status in (RETRYING, STRANDED) else filters.status
     rows = raised_within(filters, NotificationEvent.objects.filter(created_at__lte=began))
-    parts = {str(status): rows.filter(status=status) for status in verb.statuses if wanted in ("", status)}
+    parts = verb.parts(rows, STORED.get(filters.status, filters.status))
 
     def mine(some: NotificationQuerySet) -> NotificationQuerySet:
-        found = matching(filters, some.filter(where or Q()))
+        found = matching(filters, some.filter(where or Q(), verb.allows()))
         return with_problem(found) if fields else found
 
     return Walk(parts, mine, fields, looks_at=looks_at)
@@ -137,7 +136,7 @@ def _next(operation: BulkOperation, now: datetime, looks_at: int | None) -> list
     if operation.ids is not None:
         operation.ended_at = now
         rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
-        return list(rows.filter(status__in=verb.statuses).values_list("pk", flat=True))
+        return list(rows.filter(verb.allows()).values_list("pk", flat=True))
     filters = of_query(operation.filters, operation.started_at)
     found, operation.cursor = walk(verb, filters, operation.started_at, looks_at=looks_at).batch(
         operation.cursor, STEP

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import Q
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Status
 from ..models.fields import READABLE, REQUEUEABLE
-from ..models.queryset import Changed
+from ..models.queryset import WITH_AN_ERROR, Changed, readable, requeueable
+from .filters import NOT_DELIVERED, STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Verb:
     name       of the QuerySet's method
     short      on the button of a dead one, or of a group of them
     done       at the head of a report; counted: behind a number
-    statuses   from which the rules allow it
+    statuses   from which the rules allow it, some kinds of a status among them
+    allows     the same of rows; whether an attempt is running is not asked
     effect     what it does to a notification, for the page that asks first
     """
 
@@ -30,7 +34,8 @@ class Verb:
     short: str
     done: str
     counted: str
-    statuses: tuple[Status, ...]
+    statuses: tuple[str, ...]
+    allows: Callable[[], Q]
     effect: str
 
     @property
@@ -49,6 +54,18 @@ class Verb:
 
     def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
         return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]
+
+    def may_take(self, event: NotificationEvent) -> bool:
+        return event.status in self.statuses or (NOT_DELIVERED in self.statuses and event.not_delivered)
+
+    def parts(self, rows: NotificationQuerySet, status: str) -> dict[str, NotificationQuerySet]:
+        """Of the rows all that it may take, and some more (see `allows`): a part for each index.
+
+        status  the stored one that is meant; "" means any
+        """
+        found = {s: WITH_AN_ERROR if s == NOT_DELIVERED else Q(status=s) for s in self.statuses}
+        stored = {s: STORED.get(s, s) for s in self.statuses}
+        return {s: rows.filter(q) for s, q in found.items() if status in ("", stored[s])}
 
     def on_rows(self, rows: NotificationQuerySet, *, by: str, via: str, reason: str = "") -> Changed:
         changed: Changed = getattr(rows, self.name)(by=by, via=via, reason=reason)
@@ -74,7 +91,8 @@ REQUEUE = Verb(
     short="Requeue",
     done="Requeued",
     counted="requeued",
-    statuses=REQUEUEABLE,
+    statuses=(*REQUEUEABLE, NOT_DELIVERED),
+    allows=requeueable,
     effect="becomes pending with a fresh budget of attempts, and the next sweep sends it."
     " Its retry count and last error stay on record in its timeline.",
 )
@@ -87,6 +105,7 @@ MARK_READ = Verb(
     done="Marked as read",
     counted="read",
     statuses=READABLE,
+    allows=readable,
     effect="is done with: a sent one has been seen, a dead one is dismissed for good and cannot be requeued.",
 )
 VERBS = (REQUEUE, MARK_READ)

@@ -10,6 +10,7 @@ from ..models import AGES, Hold, SweepRun
 
 EXACT_UP_TO = 100_000  # rows of a status; PostgreSQL's planner estimates the larger ones
 MOST_HOLDS = 100
+MOST_WITH_AN_ERROR = 10_000  # sent notifications with an error whose last attempt is looked at
 LATEST = 1_000
 WINDOWS = {"24h": 24, "7d": 168}  # hours, the running one included
 
@@ -62,6 +63,7 @@ class Snapshot:
     estimated        the statuses whose count is an estimate: more than EXACT_UP_TO rows on PostgreSQL
     dead_by_channel  configured channels first, in the settings' spelling and order
     stranded         failed without a next retry
+    not_delivered    sent for want of a notifier, among the newest MOST_WITH_AN_ERROR that may be
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
     attempts         by channel, every configured one present
@@ -75,6 +77,7 @@ class Snapshot:
     estimated: frozenset[str] = frozenset()
     dead_by_channel: Mapping[str, int] | None = None
     stranded: int | None = None
+    not_delivered: int | None = None
     oldest_due: float | None = None
     last_sweeps: Mapping[str, SweepRun | None] | None = None
     attempts: Mapping[str, AttemptTotals] | None = None

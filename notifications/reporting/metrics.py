@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from .. import database
 from ..models import DURATIONS
 from ..text import one_line
-from .figures import EXACT_UP_TO, AttemptTotals, Snapshot
+from .figures import EXACT_UP_TO, MOST_WITH_AN_ERROR, AttemptTotals, Snapshot
 from .snapshot import snapshot
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,16 @@ class NotificationsCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """The names, so that registering asks the database nothing."""
-        return [dead(), by_status(), stranded(), oldest_due(), attempts(), durations(), last_sweep()]
+        return [
+            dead(),
+            by_status(),
+            stranded(),
+            not_delivered(),
+            oldest_due(),
+            attempts(),
+            durations(),
+            last_sweep(),
+        ]
 
     def collect(self) -> Iterator[Metric]:
         if answers():
@@ -73,6 +82,8 @@ def families(shown: Snapshot) -> Iterator[Metric]:
         yield by_status(shown.counts.items())
     if shown.stranded is not None:
         yield stranded(shown.stranded)
+    if shown.not_delivered is not None:
+        yield not_delivered(shown.not_delivered)
     if shown.oldest_due is not None:
         yield oldest_due(shown.oldest_due)
     if shown.attempts is not None:
@@ -100,6 +111,14 @@ def by_status(counts: Iterable[tuple[str, int]] = ()) -> Metric:
 def stranded(count: int | None = None) -> Metric:
     text = "Failed notifications without a next retry: no sweep takes them."
     return GaugeMetricFamily("certctl_notifications_stranded", text, value=count)
+
+
+def not_delivered(count: int | None = None) -> Metric:
+    text = (
+        "Sent notifications that were not delivered, because their channel had no notifier;"
+        f" looked for among the newest {MOST_WITH_AN_ERROR:,} that have an error."
+    )
+    return GaugeMetricFamily("certctl_notifications_not_delivered", text, value=count)
 
 
 def oldest_due(seconds: float | None = None) -> Metric:

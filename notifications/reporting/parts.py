@@ -28,7 +28,17 @@ from ..models.queryset import DUE
 from ..models.tallies import AGE, EPOCH, TOOK
 from . import held
 from .channels import Channels
-from .figures import EXACT_UP_TO, LATEST, MOST_HOLDS, WINDOWS, AttemptTotals, Latest, Traffic, quantile
+from .figures import (
+    EXACT_UP_TO,
+    LATEST,
+    MOST_HOLDS,
+    MOST_WITH_AN_ERROR,
+    WINDOWS,
+    AttemptTotals,
+    Latest,
+    Traffic,
+    quantile,
+)
 
 ALL_SECONDS = 3.0  # no part begins after this, so that a scrape is answered before Prometheus gives up
 HOUR = timedelta(hours=1)
@@ -80,6 +90,10 @@ def dead_by_channel(as_of: AsOf) -> dict[str, Any]:
 
 def stranded(as_of: AsOf) -> dict[str, Any]:
     return {"stranded": as_of.rows.stranded().count()}
+
+
+def not_delivered(as_of: AsOf) -> dict[str, Any]:
+    return {"not_delivered": as_of.rows.not_delivered(among=MOST_WITH_AN_ERROR).count()}
 
 
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
@@ -187,6 +201,7 @@ def latest(as_of: AsOf) -> dict[str, Any]:
 PARTS = (
     counts,
     stranded,
+    not_delivered,
     oldest_due,
     last_sweeps,
     attempts,

@@ -69,6 +69,11 @@ def decided(by: str, via: str) -> str:
 # A notification
 
 
+def status(event: NotificationEvent) -> str:
+    """The row's, but for a sent one that was not delivered."""
+    return "not delivered" if event.not_delivered else event.status
+
+
 def retries(event: NotificationEvent, budget: int) -> str:
     """`3/5`: of a failed notification the retries so far, of a dead one the attempt that it died on."""
     if event.status not in REQUEUEABLE:

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import NotificationEvent, NotificationQuerySet, Requeue
 from tests.admin.conftest import LIST, As, act, said
-from tests.factories import dead, failed, leased, one_of_each, sent
+from tests.factories import dead, failed, leased, not_delivered, one_of_each, sent
 
 pytestmark = pytest.mark.django_db
 REQUEUE, READ = "requeue_selected", "mark_read_selected"
@@ -45,6 +45,20 @@ def test_requeue_asks_first_with_counts_per_channel_and_error(client: Client) ->
     assert not Requeue.objects.exists(), "asking changes nothing"
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_was_not_delivered_is_requeued_and_the_delivered_is_left(
+    client: Client, everything: bool
+) -> None:
+    lost, delivered, foreign = not_delivered(), sent(), sent(error="certctl's")
+    more = {"select_across": "1"} if everything else {}
+    response = act(client, REQUEUE, lost, delivered, foreign, **more)
+    assert "Requeue: 1 notification?" in text(response)
+    assert "Left as they are: 2 sent." in text(response)
+    act(client, REQUEUE, lost, delivered, foreign, confirm="1", **more)
+    assert Requeue.objects.get().notification_id == lost.pk
+    assert sorted(statuses()) == ["pending", "sent", "sent"]
+
+
 def test_the_page_that_asks_shows_the_greatest_groups_and_sums_up_the_rest(client: Client) -> None:
     rows = [dead(last_error=f"error {chr(97 + n)}") for n in range(25)]
     response = act(client, REQUEUE, *rows)
@@ -59,7 +73,7 @@ def test_requeue_says_how_many_and_how_many_not_and_why(client: Client) -> None:
     response = act(client, REQUEUE, *rows.values(), busy, confirm="1", follow=True)
     assert said(response) == [
         "Requeued: 2 notifications. Skipped 4 (1 attempt running, 1 pending, 1 read, 1 sent):"
-        " requeue takes dead and failed notifications only."
+        " requeue takes dead, failed and not delivered notifications only."
     ]
     assert sorted(statuses()) == ["failed", "pending", "pending", "pending", "read", "sent"]
     assert {(r.by, r.via, r.status) for r in Requeue.objects.all()} == {

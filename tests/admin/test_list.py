@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,7 +15,19 @@ from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import BulkOperation
 from tests.admin.conftest import LIST, As, url
-from tests.factories import ago, ahead, dead, failed, leased, notification, pending, read, sent, stranded
+from tests.factories import (
+    ago,
+    ahead,
+    dead,
+    failed,
+    leased,
+    not_delivered,
+    notification,
+    pending,
+    read,
+    sent,
+    stranded,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +56,31 @@ def cell(markup: str, name: str) -> str:
 
 def tabs(client: Client, query: str = "") -> dict[str, str | None]:
     return {tab.label: tab.number for tab in client.get(LIST + query).context["cl"].tabs}
+
+
+def test_what_was_not_delivered_has_a_tab_a_badge_and_a_button(client: Client) -> None:
+    assert "Not delivered" not in tabs(client)
+    sent(error="certctl's"), sent()
+    assert "Not delivered" not in tabs(client)
+    event = not_delivered()
+    assert tabs(client)["Not delivered"] == "1"
+    assert listed(client, "?status=not_delivered") == {event.pk}
+    markup = page(client, "?status=not_delivered")
+    assert cell(markup, "badge") == "✕ Not delivered"
+    assert cell(markup, "requeue_button") == "Requeue"
+    assert page(client, "?status=sent").count(">Requeue</button>") == 1
+
+
+def test_what_was_not_delivered_costs_no_query_a_row(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    not_delivered()
+    with CaptureQueriesContext(connection) as one:
+        page(client)
+    for _ in range(5):
+        not_delivered()
+    with django_assert_num_queries(len(one)):
+        page(client)
 
 
 def test_the_tabs_list_what_they_say(client: Client) -> None:
@@ -239,17 +277,17 @@ def test_no_style_or_script_is_inline(client: Client) -> None:
 def test_the_list_costs_the_same_for_one_row_and_for_many(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # session, user, count, page, three tabs, the last sweep of each kind, and for the filters' options
+    # session, user, count, page, four tabs, the last sweep of each kind, and for the filters' options
     # the newest and the newest dead
     dead()
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         page(client)
     for make in (dead, failed, sent, pending, read, stranded, leased) * 10:
         make()
-    with django_assert_num_queries(11) as queries:
+    with django_assert_num_queries(12) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 

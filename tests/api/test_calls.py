@@ -14,6 +14,8 @@ from rest_framework.test import APIClient
 from notifications.models import Escalation, NotificationEvent, Requeue
 from tests import factories
 from tests.api.conftest import client_of, make_user
+from tests.fixtures import Configure
+from tests.reporting.rows import WEBHOOK
 
 LIST = "/api/v1/notifications"
 BULK = "/api/v1/notifications/requeue"
@@ -250,7 +252,8 @@ def test_other_methods_are_405_and_change_nothing(api: APIClient, method: str, p
 # --- Raising an alert ----------------------------------------------------------------------------
 
 
-def test_creating(api: APIClient, django_assert_max_num_queries: Any) -> None:
+def test_creating(api: APIClient, django_assert_max_num_queries: Any, configure: Configure) -> None:
+    configure(CHANNELS={"slack": WEBHOOK})
     with django_assert_max_num_queries(6):
         answer = post(api, LIST, ALERT | {"certificate_id": "mc-1"})
     assert answer.status_code == 201
@@ -259,7 +262,30 @@ def test_creating(api: APIClient, django_assert_max_num_queries: Any) -> None:
     assert (stored.status, stored.recipient, stored.certificate_id) == ("pending", "#pki", "mc-1")
 
 
-def test_the_same_dedup_key_answers_the_first_event(api: APIClient) -> None:
+def test_creating_warns_of_a_channel_that_nobody_serves(
+    api: APIClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = post(api, LIST, ALERT | {"channel": "Pager"})
+    assert answer.status_code == 201
+    assert list(answer.json()) == [*SHAPE, "warnings"]
+    assert answer.json()["warnings"] == ["The channel Pager has no notifier, so nothing may be delivered."]
+    logged = [r for r in caplog.records if answer.json()["id"] in r.getMessage()]
+    assert [r.levelname for r in logged] == ["WARNING"]
+
+
+def test_what_was_not_delivered_is_listed_and_requeued(api: APIClient) -> None:
+    one, other, _ = factories.not_delivered(), factories.not_delivered(), factories.sent(error="certctl's")
+    found = api.get(LIST, {"status": "not_delivered"}).json()
+    assert {event["id"] for event in found["data"]} == {one.pk, other.pk}
+    assert post(api, f"{LIST}/{one.pk}/requeue").status_code == 200
+    chosen = {"status": "not_delivered"}
+    assert post(api, f"{LIST}/requeue", chosen | {"dry_run": True}).json() == {"requeued": 1, "skipped": 0}
+    assert post(api, f"{LIST}/requeue", chosen).json() == {"requeued": 1, "skipped": 0}
+    assert NotificationEvent.objects.pending().count() == 2
+
+
+def test_the_same_dedup_key_answers_the_first_event(api: APIClient, configure: Configure) -> None:
+    configure(CHANNELS={"slack": WEBHOOK})
     first = post(api, LIST, ALERT | {"dedup_key": "k"})
     again = post(api, LIST, ALERT | {"dedup_key": "k", "message": "other"})
     assert (first.status_code, again.status_code) == (201, 200)

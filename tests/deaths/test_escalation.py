@@ -24,6 +24,7 @@ from notifications.queue.reap import bury
 from notifications.queue.record import record
 from tests import factories
 from tests.breakage import refused_rows
+from tests.factories import ago
 from tests.fixtures import Configure
 from tests.scripted import ACCEPTED, Script, channel
 
@@ -132,7 +133,7 @@ def test_a_channel_without_a_notifier_is_escalated_where_its_rows_die(
     refused: Script, configure: Configure
 ) -> None:
     configure(ESCALATION={"Pager": "Email:oncall@example.com"})
-    event = factories.failed(channel="pager")
+    event = factories.failed(channel="pager", due_at=ago(minutes=10))
     delivery.retry_failed()
     assert "the channel pager has no notifier" in raised_for(event).message
 
@@ -152,7 +153,11 @@ def test_nothing_is_raised_without_the_setting(
     assert not Escalation.objects.exists()
 
 
-def test_without_the_setting_a_death_asks_the_database_nothing(refused: Script, configure: Configure) -> None:
+def test_without_the_setting_a_death_asks_the_database_nothing(
+    refused: Script, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "notifications")  # at INFO it is named
+
     def asked(fallbacks: dict[str, str]) -> list[str]:
         configure(ESCALATION=fallbacks)
         factories.failed(channel="PagerDuty", retry_count=5)

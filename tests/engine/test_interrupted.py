@@ -11,6 +11,7 @@ import pytest
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.engine import handover
+from notifications.engine.sender import MOST_INTERRUPTED
 from notifications.models import (
     INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
@@ -58,14 +59,16 @@ def seen(configure: Configure) -> list[list[str]]:
     return flights
 
 
-@pytest.mark.parametrize(("error", "most"), [(INTERRUPTED_ERROR, 10), (INTERRUPTED_AGAIN, 1)])
+@pytest.mark.parametrize(
+    ("error", "most"), [(INTERRUPTED_ERROR, MOST_INTERRUPTED[1]), (INTERRUPTED_AGAIN, MOST_INTERRUPTED[2])]
+)
 def test_what_died_together_is_in_flight_a_few_at_a_time_then_one(
     seen: list[list[str]], error: str, most: int
 ) -> None:
-    for _ in range(30):
+    for _ in range(most + 20):
         factories.failed(channel="Own", message="suspect", last_error=error, due_at=ago(minutes=2))
         factories.failed(channel="Own", message="innocent", due_at=ago(minutes=1))
-    for _ in range(40):
+    for _ in range(60):
         delivery.retry_failed()
         EVENTS.failed().update(next_retry_at=ago(minutes=1))
     assert not EVENTS.failed().exists()
@@ -89,7 +92,7 @@ def test_a_notification_that_kills_its_workers_dies_alone() -> None:
     now, lease = database_now(), timedelta(minutes=2)
     poison = factories.pending(created_at=ago(hours=1))
     others = [factories.pending(created_at=ago(minutes=59)) for _ in range(150)]
-    room = {1: 10, 2: 1}
+    room = MOST_INTERRUPTED
     for _ in range(12):
         due = [EVENTS.pending(), EVENTS.retry_eligible(now)]
         claimed = [row for rows in due for row in claim(rows, 200, now=now, lease=lease)]

@@ -68,6 +68,23 @@ def test_create_warns_of_a_channel_that_nobody_serves(run: Run) -> None:
     ran = run("create", *ALERT, "--channel", "Pager")
     assert ran.code == 0
     assert ran.err == "warning: the channel Pager has no notifier\n"
+    assert only_event().channel == "Pager"
+
+
+def test_a_strict_create_refuses_a_channel_that_nobody_serves(run: Run) -> None:
+    ran = run("create", *ALERT, "--channel", "Pager", "--strict")
+    assert (ran.code, ran.out) == (1, "")
+    assert "the channel Pager has no notifier; nothing was raised" in ran.err
+    assert not NotificationEvent.objects.exists()
+
+
+def test_what_was_not_delivered_is_called_so(run: Run) -> None:
+    event = factories.not_delivered()
+    for ran in (run("list"), run("list", "--status", "not_delivered"), run("show", event.pk)):
+        assert "not delivered" in ran.out
+    factories.sent(error="certctl's")
+    assert [e["id"] for e in run("list", "--status", "not_delivered", "--json").json] == [event.pk]
+    assert "1 not delivered: sent, but their channel had no notifier." in run("stats").out
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,22 @@ def test_what_is_refused_says_why_and_stops_no_other(run: Run) -> None:
     assert statuses([sent, busy, dead]) == ["sent", "failed", "pending"]
 
 
+def test_what_was_not_delivered_is_chosen_by_its_status(run: Run) -> None:
+    lost, other, dead = factories.not_delivered(), factories.not_delivered(channel="Fax"), factories.dead()
+    ran = run("requeue", "--status", "not_delivered", "--channel", "pager", "--yes")
+    assert (ran.code, ran.out) == (0, "1 requeued\n")
+    assert statuses([lost, other, dead]) == ["pending", "sent", "dead"]
+    assert run("requeue", other.pk).out == "1 requeued\n"
+    assert run("requeue", dead.pk, "--status", "dead").code == 2
+
+
+def test_all_means_the_dead_unless_another_status_is_named(run: Run) -> None:
+    lost, dead, sent = factories.not_delivered(), factories.dead(), factories.sent(error="certctl's")
+    assert run("requeue", "--all", "--dry-run").out.endswith("1 would be requeued; nothing was changed\n")
+    assert run("requeue", "--all", "--status", "not_delivered", "--yes").out == "1 requeued\n"
+    assert statuses([lost, dead, sent]) == ["pending", "dead", "sent"]
+
+
 def test_refusals_for_programs(run: Run) -> None:
     sent = factories.sent()
     ran = run("requeue", sent.pk, factories.dead().pk, "--json")

@@ -92,6 +92,14 @@ class TestOneSweep:
             run(command, "--fail-on-dead")
         assert raised.value.returncode == 2
 
+    def test_fail_on_dead_tells_of_what_was_not_delivered(self, command: str, script: Script) -> None:
+        due(command, channel="Pager", created_at=ago(minutes=11), next_retry_at=ago(minutes=11))
+        with pytest.raises(
+            CommandError, match=r"^1 notifications were not delivered: .* no notifier"
+        ) as raised:
+            run(command, "--fail-on-dead")
+        assert raised.value.returncode == 2
+
     def test_fail_on_dead_when_nothing_died(self, command: str) -> None:
         due(command)
         run(command, "--fail-on-dead")

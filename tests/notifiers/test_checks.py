@@ -12,6 +12,7 @@ from django.core.management import call_command
 from notifications.checks import check_channels, check_queue
 from notifications.models import NotificationEvent
 from notifications.notifiers.base import Notifier
+from tests import factories
 from tests.notifiers.support import LOOPBACK, ROUTING_KEY, SECRET, N
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr'", "ignore:'cgi'")
@@ -157,6 +158,20 @@ def test_rows_that_nobody_will_deliver(settings: Any) -> None:
     assert "marked as sent although nothing is delivered" in found[0].msg
     settings.NOTIFICATIONS = {"CHANNELS": {"Slack": SLACK}, "MISSING_NOTIFIER": "dead"}
     assert "dead-lettered" in check_queue(databases=["default"])[0].msg
+
+
+@pytest.mark.django_db
+def test_rows_that_were_lately_not_delivered(settings: Any) -> None:
+    settings.NOTIFICATIONS = {"CHANNELS": {"Slack": SLACK}}
+    for channel, days in (("Pager", 1), ("Pager", 6), ("Slack", 2), ("Fax", 8)):
+        factories.not_delivered(channel=channel, sent_at=factories.ago(days=days))
+    factories.sent(error="certctl's")
+    found = check_queue(databases=["default"])
+    assert [message.id for message in found] == ["notifications.W008"] * 2
+    assert "2 notifications were not delivered in the last 7 days: the channel 'Pager'" in found[0].msg
+    assert "requeue --status not_delivered --channel Slack" in str(found[1].hint)
+    NotificationEvent.objects.all().requeue(by="ada")
+    assert {message.id for message in check_queue(databases=["default"])} == {"notifications.W003"}
 
 
 def test_without_being_asked_the_database_is_left_alone() -> None:

@@ -11,7 +11,10 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from notifications.conf import Conf
 from notifications.delivery import due
+from notifications.engine.source import DueRows, Scope
+from notifications.engine.sweep import Options
 from notifications.models import NotificationEvent, SweepKind
 from notifications.notifiers.base import Endpoint
 from notifications.notifiers.endpoint import going_to
@@ -142,6 +145,23 @@ def test_a_claim_reads_its_own_index_and_takes_rows_by_their_key(kind: str, inde
 def test_a_claim_around_held_endpoints_does_too(kind: str, index: str) -> None:
     statements = issued(lambda: claim(kind, 200, held("down.example.com"), held("slow.example.com")))
     assert plan(statements) == Plan({index, KEY})
+
+
+@pytest.mark.parametrize(("kind", "index"), KINDS)
+def test_a_claim_that_leaves_unknown_channels_to_others_does_too(kind: str, index: str) -> None:
+    here = Conf(channels={"Webhook": {}, "Email": {}})
+    source = DueRows(kind, here, Options(limit=200))
+    statements = issued(lambda: source.claim(200, Scope(outside=frozenset()), NOW))
+    found = plan(statements)
+    assert {index, KEY} <= found.indexes
+    assert not found.scanned
+
+
+def test_what_was_not_delivered_is_found_by_an_index_of_its_own() -> None:
+    rows = NotificationEvent.objects.order_by()
+    found = plan(issued(lambda: rows.not_delivered(among=10_000).count()))
+    assert "idx_notification_events_not_delivered" in found.indexes
+    assert not found.scanned
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [(SweepKind.RETRY, "due"), (SweepKind.PENDING, "pending")])

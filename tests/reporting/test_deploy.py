@@ -130,7 +130,9 @@ def test_systemd_understands_the_units(path: Path, tmp_path: Path) -> None:
 def test_every_line_of_the_crontab_is_a_command_that_exists() -> None:
     lines = [line for line in (DEPLOY / "crontab").read_text().splitlines() if re.match(r"[\d*]", line)]
     commands = [line.split("certctl.env;")[1].split(";")[-1].removesuffix("> /dev/null") for line in lines]
-    assert [accepts(command).get("verb") for command in commands] == [None, None, "prune"]
+    taken = [accepts(command) for command in commands]
+    assert [options.get("verb") for options in taken] == [None, None, "prune"]
+    assert [options.get("fail_on_dead") for options in taken] == [True, True, None]
 
 
 def test_the_environment_file_means_the_same_to_a_shell_and_sets_only_what_is_read() -> None:

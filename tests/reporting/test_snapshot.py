@@ -45,6 +45,17 @@ def test_an_empty_database_has_a_zero_for_everything(configure: Configure) -> No
     assert shown.traffic["24h"].median is None
 
 
+def test_what_was_not_delivered_is_looked_for_among_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another program has left in `error`, a scrape looks at a bounded number of rows."""
+    factories.not_delivered(created_at=ago(hours=2))
+    factories.not_delivered(created_at=ago(hours=1))
+    factories.sent(error="certctl's")
+    factories.sent()
+    assert stats.snapshot().not_delivered == 2
+    monkeypatch.setattr("notifications.reporting.parts.MOST_WITH_AN_ERROR", 2)
+    assert stats.snapshot().not_delivered == 1
+
+
 def test_counts_by_status_and_stranded() -> None:
     factories.one_of_each()
     factories.dead()

@@ -31,9 +31,11 @@ from tests.reporting.scraped import page, samples, value
 
 COUNTS = {"pending": 3, "failed": 4, "sent": 5, "dead": 6, "read": 7}
 STRANDED = 1
+NOT_DELIVERED = 2  # of the sent
 # What all of them show, by the names of /api/v1/stats/summary.
 SHOWN = {f"notifications_{status}": count for status, count in COUNTS.items()} | {
-    "notifications_stranded": STRANDED
+    "notifications_stranded": STRANDED,
+    "notifications_not_delivered": NOT_DELIVERED,
 }
 
 
@@ -44,7 +46,9 @@ def staff(db: None, configure: Configure) -> Client:
     for _ in range(COUNTS["failed"] - STRANDED):
         factories.failed()
     factories.stranded()
-    for make, number in ((factories.sent, 5), (factories.dead, 6), (factories.read, 7)):
+    for _ in range(NOT_DELIVERED):
+        factories.not_delivered(channel="slack")
+    for make, number in ((factories.sent, 5 - NOT_DELIVERED), (factories.dead, 6), (factories.read, 7)):
         for _ in range(number):
             make(channel="slack")
     for minutes in (1, 10, 5):
@@ -75,6 +79,7 @@ def scraped() -> dict[str, Any]:
     return {
         **{f"notifications_{s}": value(found, "certctl_notifications", status=s) for s in COUNTS},
         "notifications_stranded": value(found, "certctl_notifications_stranded"),
+        "notifications_not_delivered": value(found, "certctl_notifications_not_delivered"),
     }
 
 
@@ -90,8 +95,9 @@ def in_the_terminal() -> dict[str, Any]:
     call_command("notifications", "stats", "--no-color", stdout=out)
     rows = re.findall(r"^(\w+) +(\d+)$", out.getvalue(), re.MULTILINE)
     (stranded,) = re.findall(r"^(\d+) stranded", out.getvalue(), re.MULTILINE)
+    (lost,) = re.findall(r"^(\d+) not delivered", out.getvalue(), re.MULTILINE)
     counts = {f"notifications_{name}": int(number) for name, number in rows if name in COUNTS}
-    return {**counts, "notifications_stranded": int(stranded)}
+    return {**counts, "notifications_stranded": int(stranded), "notifications_not_delivered": int(lost)}
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ class Command(BaseCommand):
         verb.add_argument(
             "--dedup-key", type=arguments.text, metavar="KEY", help="the same key raises no second alert"
         )
+        verb.add_argument(
+            "--strict", action="store_true", help="raise nothing for a channel that has no notifier"
+        )
 
     def add_list_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("--status", choices=filters.STATUSES)
@@ -142,12 +145,14 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}
         if given["message"] == "-":
             given["message"] = sys.stdin.read().strip()
-        known = conf.current().channel(given["channel"])
+        unserved = conf.current().channel(given["channel"]) is None
+        if unserved and options["strict"]:
+            raise CommandError(f"the channel {given['channel']} has no notifier; nothing was raised")
         try:
             event, created = NotificationEvent.objects.notify(**given, certificate_id=options["certificate"])
         except ValidationError as error:
             raise CommandError(faults(error), returncode=2) from error
-        if known is None:
+        if unserved:
             self.stderr.write(f"warning: the channel {event.channel} has no notifier")
         if options["json"]:
             self.say_json({**fields(event, EVENT), "created": created})
@@ -156,7 +161,7 @@ class Command(BaseCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
-        found = rows.order_by(*NEWEST).in_page(limit + 1)
+        found = rows.with_last_outcome().order_by(*NEWEST).in_page(limit + 1)
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
