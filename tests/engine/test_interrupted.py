@@ -73,7 +73,7 @@ def test_what_died_together_is_in_flight_a_few_at_a_time_then_one(
         EVENTS.failed().update(next_retry_at=ago(minutes=1))
     assert not EVENTS.failed().exists()
     assert max(flight.count("suspect") for flight in seen) <= most
-    assert max(len(flight) for flight in seen) > most
+    assert max(len(flight) for flight in seen) >= most
 
 
 def test_the_second_interruption_is_told_from_the_first() -> None:
