@@ -150,7 +150,7 @@ def test_a_hung_endpoint_does_not_delay_the_others(
     webhook: HttpReceiver, receiver: HttpReceiver, configure: Configure
 ) -> None:
     """The oldest rows all belong to an endpoint that accepts and never answers."""
-    configure(SEND_TIMEOUT=timedelta(seconds=2), LEASE=timedelta(seconds=30))
+    configure(SEND_TIMEOUT=timedelta(seconds=2), LEASE=timedelta(seconds=32))
     webhook.answer = lambda request: (
         HELD if "hung" in request.headers["Host"] or request.path == "/hung" else Answer()
     )
