@@ -18,11 +18,12 @@ from .sweep import Options, Sweep, SweepResult, due
 
 class Scope(NamedTuple):
     """Whose rows are wanted: none that goes to an endpoint in `outside`, and, where `inside` is given, only
-    such as go to one of these. narrow: there are others, which can wait."""
+    such as go to one of these. narrow: there are others, which can wait; first: but not for long."""
 
     outside: frozenset[Endpoint]
     inside: frozenset[Endpoint] | None = None
     narrow: bool = False
+    first: bool = False
 
 
 class Source(Protocol):
