@@ -96,7 +96,12 @@ def test_one_endpoint_of_a_thousand_recipients_has_one_hold_and_one_outage(
     """Those who are no URLs all go where CERTCTL_WEBHOOK_URL says."""
     with HttpReceiver() as receiver:
         receiver.always(500)
-        nursery = nurseries(CERTCTL_WEBHOOK_URL=receiver.url(), CERTCTL_NOTIFICATION_MAX_ATTEMPTS="1", **FEW)
+        nursery = nurseries(
+            CERTCTL_WEBHOOK_URL=receiver.url(),
+            CERTCTL_NOTIFICATION_MAX_ATTEMPTS="1",
+            CERTCTL_NOTIFICATION_RECOVERY_RATE="1000",
+            **FEW,
+        )
         worker = nursery.start()
         ids = raised(site, [f"team-{n}" for n in range(RECIPIENTS)])
         for held in (1, 2, 3):
@@ -109,6 +114,7 @@ def test_one_endpoint_of_a_thousand_recipients_has_one_hold_and_one_outage(
         assert site.query(OUTAGES) == [(True, dead)]
         receiver.always(200)
         site.query(PAST)
+        site.query("UPDATE notification_events SET next_retry_at = now() WHERE status = 'failed'")
         eventually(lambda: site.value(OF_THESE, ids) == RECIPIENTS - dead, "all that did not die")
         assert site.query(OUTAGES) == [(False, dead)]
         assert site.value(DEAD) == dead
