@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+import psycopg
 import pytest
 
 from tests.processes import eventually
@@ -35,10 +36,10 @@ ENDED = """
     SELECT count(*) FROM notification_events WHERE leased_until < clock_timestamp() - interval '1 second'
 """
 OPEN_BUT_ONE = "SELECT count(*) FROM notification_events WHERE status <> 'sent' AND id <> %s"
-SENT_ON_RECORD = "SELECT count(*) FROM notification_attempts WHERE outcome = 'sent'"
+OVER = "SELECT leased_until < clock_timestamp() - interval '3 seconds' FROM notification_events WHERE id = %s"
 INTERRUPTED = "SELECT count(*) FROM notification_attempts WHERE outcome = 'interrupted'"
 
-Away = Callable[[Site, Proxy], Iterator[None]]
+Away = Callable[[Site, Proxy], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def silent(site: Site, proxy: Proxy) -> Iterator[None]:
 
 @pytest.mark.parametrize("away", [stopped, silent])
 def test_a_database_that_is_away_for_longer_than_the_lease_has_nothing_sent_twice(
-    away: Callable[[Site, Proxy], contextmanager[None]],  # type: ignore[valid-type]
+    away: Away,
     site: Site,
     nurseries: Callable[..., Nursery],
     report: Report,
@@ -84,7 +85,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_has_nothing_sent_twic
         assert worker.code() is None
         assert "the database is away" in worker.said
         assert worker.end() == 0
-    report(f"a database that was {away.__name__} for longer than the lease", account)
+    report("a database away for longer than the lease", account)
     assert (account.lost, account.duplicates) == (0, 0)
     assert site.value(INTERRUPTED) == 0
 
@@ -141,3 +142,32 @@ def test_a_paused_machine_asks_before_it_sends(
     report("a machine that was paused for longer than the lease", account)
     assert (account.lost, account.duplicates) == (0, 0)
     assert site.value(INTERRUPTED) == 0
+
+
+def test_a_row_that_another_program_locks_keeps_no_other_from_being_recorded(
+    site: Site, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    nursery = nurseries(**BRIEF)
+    with SlowReceiver(SEED) as receiver, psycopg.connect(site.url()) as foreign:
+        worker = nursery.start()
+        ids = site.insert(40, receiver.url())
+        site.all_delivered()
+        receiver.always(HELD)
+        ids |= site.insert(150, receiver.url())
+        receiver.wait_for(60)
+        locked = receiver.ids[-1]
+        foreign.execute("SELECT 1 FROM notification_events WHERE id = %s FOR UPDATE", [locked])
+        receiver.let_go()
+        eventually(lambda: site.value(OPEN_BUT_ONE, locked) == 0, "all others are recorded", 30)
+        eventually(lambda: site.value(OVER, locked), "the end of its lease")
+        ids |= site.insert(20, receiver.url())
+        eventually(lambda: site.value(OPEN_BUT_ONE, locked) == 0, "new ones go on")
+        foreign.rollback()
+        site.all_delivered()
+        account = settle_accounts(site, receiver, ids)
+        assert worker.end() == 0
+    report("one row that another program locked for longer than the lease", account)
+    assert account.lost == 0
+    assert set(account.arrivals) == ids
+    assert {pk for pk, count in account.arrivals.items() if count > 1} <= {locked}
+    assert account.arrivals[locked] <= 2
