@@ -314,6 +314,10 @@ class Lanes(Generic[Row]):
             for endpoint in lane.breaker.spellings
         )
 
+    def has_paced_rows(self) -> bool:
+        """Whether rows wait for endpoints that take only so many a second."""
+        return any(lane.pace for turns in self.turns.values() for lane in turns)
+
     def silent_ones(self) -> frozenset[Endpoint]:
         """The endpoints that rows wait for, and that did not answer yet."""
         return frozenset(e for lane in self.turns[False] for e in lane.breaker.spellings)

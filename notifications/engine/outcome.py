@@ -53,7 +53,7 @@ def decide(
     failure = partial(
         outcome, outcome=kind_of(error), error=str(error), reason=error.reason, status_code=error.status
     )
-    if not error.spends_attempt and started_at - event.created_at < settings.hold_limit:
+    if not error.spends_attempt and started_at - event.due_at < settings.hold_limit:
         wait = timedelta(seconds=error.retry_after or BUSY_SECONDS)
         return failure(status=Status.FAILED, delay=wait, spent=False)
     if isinstance(error, PermanentError) or backoff.exhausted(event.retry_count, settings.max_attempts):

@@ -31,6 +31,8 @@ from .sweep import Clock, InHand, Sweep
 
 logger = logging.getLogger(__name__)
 
+MOST_INTERRUPTED = {1: 10, 2: 1}  # rows in hand, by how often their workers died
+INTERRUPTED_WAIT = 5.0  # seconds that the others of them wait
 STALE = 5.0  # seconds: nothing is sent when the database said nothing for so long
 
 
@@ -112,8 +114,14 @@ class Sender:
         if not (self.in_flight or self.recorder.ended):
             self.size.begin(time.monotonic())
         held, full, silent = list[Claimed](), list[Claimed](), 0
+        room = self._room_for_interrupted(claimed)
         for event in claimed:
             row = self._in_hand(event, sweep)
+            if event.interrupted:
+                room[event.interrupted] -= 1
+                if room[event.interrupted] < 0:
+                    self.recorder.give_back(row, INTERRUPTED_WAIT)
+                    continue
             lane = self._lane_of(row)
             silent += not lane.answers
             if not self.lanes.put(row, lane):
@@ -123,6 +131,16 @@ class Sender:
         self.size.claimed(refused=bool(held or full))
         self.start()
         return held, full
+
+    def _room_for_interrupted(self, claimed: list[Claimed]) -> dict[int, int]:
+        """One of the notifications whose worker died may have killed it. What died together is not in hand
+        together again: the next time there are few, and then one by itself."""
+        room = dict(MOST_INTERRUPTED)
+        if any(event.interrupted for event in claimed):
+            for row in (*self.rows(), *self.recorder.rows()):
+                if row.event.interrupted:
+                    room[row.event.interrupted] -= 1
+        return room
 
     def _in_hand(self, event: Claimed, sweep: Sweep) -> InHand:
         name = self.conf.channel(event.channel)

@@ -12,18 +12,23 @@ from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
 from ..notifiers.endpoint import Endpoint, going_to
 from ..queue import reap
-from ..queue.claim import Claimed, claim
+from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
 
 
 class Scope(NamedTuple):
     """Whose rows are wanted: none that goes to an endpoint in `outside`, and, where `inside` is given, only
-    such as go to one of these. narrow: there are others, which can wait; first: but not for long."""
+    such as go to one of these.
+
+    narrow        there are others, which can wait; first: but not for long
+    newest_first  of the pending: what was raised just now need not wait behind a backlog
+    """
 
     outside: frozenset[Endpoint]
     inside: frozenset[Endpoint] | None = None
     narrow: bool = False
     first: bool = False
+    newest_first: bool = False
 
 
 class Source(Protocol):
@@ -37,7 +42,7 @@ class Source(Protocol):
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         """Which of the rows to give back whose endpoint is held, or has enough of them at the moment."""
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
         """Whether nothing more is to be had in that scope, when this was all that came of it."""
 
     def rest(self) -> list[Claimed]:
@@ -72,7 +77,7 @@ class DueRows:
         return dead
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
-        eligible = due(self.kind, self.rows, now, self.conf.max_attempts)
+        eligible = due(self.kind, self.rows, now, self.conf.max_attempts, scope.newest_first)
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
@@ -82,8 +87,8 @@ class DueRows:
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         return [*held, *full]
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
-        return claimed < wanted
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
+        return len(claimed) < wanted and not (isinstance(claimed, Claim) and claimed.full)
 
     def rest(self) -> list[Claimed]:
         return []
@@ -108,7 +113,7 @@ class GivenRows:
         self._rows += full
         return list(held)
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
         return not self._rows
 
     def rest(self) -> list[Claimed]:
@@ -130,3 +135,5 @@ class Schedule:
     sweep: Sweep | None = None
     result: SweepResult | None = None
     look_again: float = 0.0  # in a narrow scope
+    has_backlog: bool = False  # more is due than the last claim brought, and goes out at a pace
+    newest_first: bool = False

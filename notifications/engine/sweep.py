@@ -13,7 +13,7 @@ from typing import Any
 
 from ..database import database_now
 from ..models import AttemptOutcome, NotificationQuerySet, Status, SweepKind
-from ..models.queryset import free
+from ..models.queryset import DUE, free
 from ..notifiers.base import Message, Notifier
 from ..notifiers.endpoint import Endpoint
 from ..queue.claim import Claimed
@@ -169,11 +169,13 @@ class Clock:
         return time.clock_gettime(steady) - self._since
 
 
-def due(kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int) -> NotificationQuerySet:
+def due(
+    kind: str, rows: NotificationQuerySet, now: datetime, max_attempts: int, newest_first: bool = False
+) -> NotificationQuerySet:
     """The notifications that a sweep of this kind may claim, in its order."""
     if kind == SweepKind.RETRY:
         return rows.retry_eligible(now, max_attempts)
-    return rows.pending().filter(free(now)).order_by("created_at")
+    return rows.pending().filter(free(now)).order_by(DUE.desc() if newest_first else DUE.asc())
 
 
 def worker_name() -> str:

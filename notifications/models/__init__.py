@@ -6,6 +6,8 @@ The verbs of producers and operators live on the QuerySet; those of workers in t
 from .events import EventType, NotificationEvent, NotificationQuerySet
 from .fields import Index, Status, attempt_number, new_id
 from .history import (
+    INTERRUPTED,
+    INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
     AttemptOutcome,
     BulkOperation,
@@ -13,6 +15,7 @@ from .history import (
     Escalation,
     OperationKind,
     Reading,
+    Refusal,
     Requeue,
 )
 from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
@@ -20,6 +23,8 @@ from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, Sw
 __all__ = [
     "AGES",
     "DURATIONS",
+    "INTERRUPTED",
+    "INTERRUPTED_AGAIN",
     "INTERRUPTED_ERROR",
     "AttemptOutcome",
     "BulkOperation",
@@ -35,6 +40,7 @@ __all__ = [
     "OperationKind",
     "Outage",
     "Reading",
+    "Refusal",
     "Requeue",
     "Status",
     "SweepKind",

@@ -8,12 +8,16 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef, Q
 
 from .. import database
-from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Outage
+from ..endpoints.outages import endpoint_of
+from ..models import BulkOperation, Hold, NotificationEvent, NotificationQuerySet, Outage
+from ..models.fields import UNDELIVERED
+from ..notifiers.endpoint import going_to
 from . import bulk
-from .filters import REDRIVE, Filters, before_the_end, died_of
+from .filters import REDRIVE, Filters, before_the_end, died_of, not_redriven
 from .verbs import REQUEUE
 from .walk import NEWEST
 
+SETTLED = timedelta(minutes=5)  # an outage that began later is still tried by what failed
 RECENT = timedelta(days=1)  # an outage that ended earlier is not redriven by itself any more
 MOST = 10  # outages that one sweep redrives
 LOOKED_AT = 5_000  # dead letters that it looks at for one outage
@@ -81,3 +85,27 @@ def _redrive(outage: Outage, now: datetime) -> int:
         before = mine.operation or take_over(mine, by=SYSTEM, via=REDRIVE, now=now, again=False)
         after = bulk.step(before.pk, now=now, looks_at=LOOKED_AT)
     return after.changed - before.changed
+
+
+def requeue_probes(*, now: datetime) -> int:
+    """Requeue one of the dead for each outage that goes on although its endpoint may be tried and nothing
+    waits to be sent there: without a new alert, nobody would find out that it delivers again.
+
+    Bounded by the hold, which a failed probe makes longer, and by the notification that waits since.
+    """
+    held = Hold.objects.filter(endpoint=OuterRef("endpoint"), until__gt=now)
+    lasting = Outage.objects.filter(ended_at__isnull=True, died__gt=0, since__lt=now - SETTLED)
+    unheld = lasting.exclude(Exists(held)).order_by("since")[:MOST]
+    return sum(_requeue_probe(outage, now) for outage in unheld)
+
+
+def _requeue_probe(outage: Outage, now: datetime) -> int:
+    waiting = NotificationEvent.objects.filter(going_to([endpoint_of(outage)]), status__in=UNDELIVERED)
+    if waiting.exists():
+        return 0
+    newest = before_the_end(NotificationEvent.objects.dead(), outage).order_by(*NEWEST).values("pk")[:COUNTED]
+    some: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=newest)
+    probe = not_redriven(died_of(some, outage)).order_by(*NEWEST).values_list("pk", flat=True)[:1]
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=list(probe))
+    reason = f"to find out whether {outage.endpoint} delivers again"
+    return rows.requeue(by=SYSTEM, via=REDRIVE, now=now, reason=reason).changed

@@ -24,7 +24,8 @@ from ..models import (
     Tally,
 )
 from ..models.fields import UNDELIVERED
-from ..queue.tallies import AGE, EPOCH, TOOK
+from ..models.queryset import DUE
+from ..models.tallies import AGE, EPOCH, TOOK
 from . import held
 from .channels import Channels
 from .figures import EXACT_UP_TO, LATEST, MOST_HOLDS, WINDOWS, AttemptTotals, Latest, Traffic, quantile
@@ -84,7 +85,7 @@ def stranded(as_of: AsOf) -> dict[str, Any]:
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
     """Each of the three is the first entry of an index."""
     since = (
-        as_of.rows.pending().filter(leased_until__isnull=True).aggregate(at=Min("created_at")),
+        as_of.rows.pending().filter(leased_until__isnull=True).aggregate(at=Min(DUE)),
         as_of.rows.failed().filter(next_retry_at__isnull=False).aggregate(at=Min("next_retry_at")),
         as_of.rows.filter(leased_until__lte=as_of.now, status__in=UNDELIVERED).aggregate(
             at=Min("leased_until")

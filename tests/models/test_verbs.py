@@ -13,8 +13,11 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
 
+from notifications import delivery
+from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
 from notifications.models import DeliveryAttempt, NotificationEvent, Requeue, Status
+from notifications.reporting.snapshot import snapshot
 from tests import factories
 from tests.factories import ago, ahead
 
@@ -118,6 +121,7 @@ IMPOSSIBLE = [
     ("dedup_key", "half a character \udc80"),
     ("dedup_key", LONG),
     ("certificate_id", LONG),
+    ("message", "é" * (128 * 1024 + 1)),
 ]
 
 
@@ -130,7 +134,7 @@ def test_notify_refuses_what_the_table_cannot_hold_and_names_the_field(field: st
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 1_000_000, "日本語 🔐", "line\r\nbreak", "'; DROP TABLE x; --", "%s{0}"]
+    "text", ["x" * 256 * 1024, "日本語 🔐", "line\r\nbreak", "'; DROP TABLE x; --", "%s{0}"]
 )
 def test_notify_keeps_every_text_as_it_is(text: str) -> None:
     event, _ = EVENTS.notify(**{**ALERT, "message": text}, dedup_key=text[:1000])
@@ -352,3 +356,15 @@ def test_attempts_and_requeues_go_with_their_notification() -> None:
     event.delete()
     assert not DeliveryAttempt.objects.exists()
     assert not Requeue.objects.exists()
+
+
+def test_a_requeued_notification_is_due_from_its_requeue() -> None:
+    """In the queue's order, and in the figure of the oldest due."""
+    old = factories.dead(created_at=ago(days=30))
+    fresh = factories.pending(created_at=ago(minutes=1))
+    NotificationEvent.objects.filter(pk=old.pk).requeue(by="ada")
+    due = delivery.due("pending", NotificationEvent.objects.all(), database_now(), 5)
+    assert [event.pk for event in due] == [fresh.pk, old.pk]
+    oldest = snapshot().oldest_due
+    assert oldest is not None
+    assert oldest < 120

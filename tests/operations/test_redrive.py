@@ -152,3 +152,29 @@ def test_workers_that_redrive_at_once_share_the_work(script: Script, monkeypatch
         assert sum(pool.map(work, range(4))) == 20
     assert BulkOperation.objects.get().changed == Requeue.objects.count() == 20
     assert EVENTS.pending().count() == 20
+
+
+def test_without_a_new_alert_one_of_the_dead_finds_out(
+    script: Script, time: Time, configure: Configure
+) -> None:
+    """The endpoint is repaired, nothing new is raised, and the outage ends all the same."""
+    configure(REDRIVE_ON_RECOVERY=True)
+    script.otherwise = DOWN
+    victims = kill(time, 5)
+    time.sweep(concurrency=5)
+    assert Outage.objects.get().ended_at is None
+    time.sweep()
+    assert EVENTS.dead().count() == 5, "held, or failing just now: nothing is risked"
+    time.now += timedelta(minutes=10)
+    Hold.objects.update(until=time.now)
+    before = len(script.messages)
+    time.sweep()
+    time.sweep()
+    assert len(script.messages) == before + 1, "one, as long as it is down"
+    script.otherwise = ACCEPTED
+    for _ in range(6):
+        time.now += timedelta(minutes=10)
+        Hold.objects.update(until=time.now)
+        time.sweep()
+    assert Outage.objects.get().ended_at is not None
+    assert EVENTS.filter(pk__in=[v.pk for v in victims], status=Status.SENT).count() == 5
