@@ -117,7 +117,7 @@ def raise_for(recipients: Sequence[str], name: str) -> None:
         """
         INSERT INTO notification_events (id, type, channel, recipient, message)
         SELECT %(name)s || '-' || n, 'ExpirationWarning', 'Webhook', recipient, %(message)s
-          FROM unnest(%(recipients)s) WITH ORDINALITY AS given (recipient, n)
+          FROM unnest(%(recipients)s::text[]) WITH ORDINALITY AS given (recipient, n)
         """,
         {"name": name, "message": MESSAGE, "recipients": list(recipients)},
     )
