@@ -193,6 +193,7 @@ class Engine:
                 continue
             if schedule.sweep:  # the last one still runs: it looks again instead of a second one
                 schedule.sweep.exhausted = None
+                schedule.sweep.limit = schedule.sweep.begun + self.options.limit  # as a second one might
                 schedule.next_tick = time.monotonic() + schedule.interval
             else:
                 await self._begin(schedule)
