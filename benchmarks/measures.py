@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
+
+from tests.reliability.hosts import ManyHosts
 
 from . import console, engines, history, processes, rivals, sinks, statements, world
 from .figures import Figure, alternate, note, over
@@ -21,9 +23,10 @@ class Size:
     past: int = 10_000_000
     queue: int = 100_000
     soak: int = 1_000_000
+    hosts: int = 3_000
 
 
-QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000, soak=50_000)
+QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000, soak=50_000, hosts=600)
 
 
 def at_once(size: Size) -> Iterator[Figure]:
@@ -171,6 +174,24 @@ def hanging(size: Size) -> Iterator[Figure]:
     )
 
 
+def many_endpoints(size: Size) -> Iterator[Figure]:
+    """A worker that has been running, and alerts to hosts that it has heard from, beside ever more to such as
+    hang."""
+    answering = size.hosts // 30
+    with ManyHosts() as hosts:
+        hanging, good = hosts.hanging(size.hosts - answering), hosts.answering(answering)
+        seconds = processes.beside(hanging, good, alerts=size.hosts // 3)
+        hosts.let_go()
+    note(f"{median(seconds):.2f} s at the median, {max(seconds):.2f} s at most")
+    yield Figure(
+        f"{size.hosts:,} endpoints of which {answering:,} answer and the others hang: seconds from raised to"
+        " on record as sent of an alert to one that answers, at the 99th percentile",
+        [quantiles(seconds, n=100)[98]],
+        wants="<=",
+        target=2,
+    )
+
+
 def memory(size: Size) -> Iterator[Figure]:
     few = size.queue // 10
 
@@ -225,6 +246,7 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "at-once": at_once,
     "20-ms": after_20_ms,
     "hanging": hanging,
+    "many-endpoints": many_endpoints,
     "database": database,
     "writes": writes,
     "two-workers": two_workers,

@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import world
 
 AHEAD = 5_000  # rows that wait while an always-on worker delivers
 SAMPLED = 0.5  # seconds
+ROWS_EACH = 5  # that wait for an endpoint that hangs
+RAISED_EVERY = 0.02  # seconds
+IN_HAND = "SELECT count(*) FROM notification_events WHERE leased_until IS NOT NULL"
 
 
 class Swept(NamedTuple):
@@ -68,6 +72,35 @@ def always_on(total: int, url: str) -> list[Sample]:
     if world.count("sent") != total:
         raise RuntimeError(f"{world.count('sent')} of {total} were sent")
     return samples
+
+
+def beside(hanging: list[str], answering: list[str], alerts: int) -> list[float]:
+    """Let one `run_notifications` that has heard from those that answer deliver alerts to them, while rows
+    wait for those that hang and more are raised: the seconds that each took until it was on record."""
+    world.empty()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "certctl", "run_notifications"], stderr=subprocess.DEVNULL
+    )
+    try:
+        world.raise_for(answering, "first")
+        _wait_until(lambda: world.count("sent") == len(answering))
+        for n in range(ROWS_EACH):
+            world.raise_for(hanging, f"hanging-{n}")
+        _wait_until(lambda: world.ask(IN_HAND) >= world.IN_FLIGHT // 2)
+        for n in range(alerts):
+            world.raise_for([answering[n % len(answering)]], f"alert-{n}")
+            world.raise_for([hanging[n % len(hanging)]], f"beside-{n}")
+            time.sleep(RAISED_EVERY)
+        _wait_until(lambda: world.count("sent") == len(answering) + alerts)
+    finally:
+        worker.kill()  # what hangs is left to hang
+        worker.wait()
+    return world.seconds_to_deliver("alert-")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(SAMPLED)
 
 
 def resident(pid: int) -> int:

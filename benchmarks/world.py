@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import django
@@ -109,6 +109,29 @@ def raise_pending(count: int, url: str, name: str) -> None:
         """,
         {"name": name, "url": url, "message": MESSAGE, "count": count},
     )
+
+
+def raise_for(recipients: Sequence[str], name: str) -> None:
+    """One row that nobody has tried yet for each recipient."""
+    execute(
+        """
+        INSERT INTO notification_events (id, type, channel, recipient, message)
+        SELECT %(name)s || '-' || n, 'ExpirationWarning', 'Webhook', recipient, %(message)s
+          FROM unnest(%(recipients)s::text[]) WITH ORDINALITY AS given (recipient, n)
+        """,
+        {"name": name, "message": MESSAGE, "recipients": list(recipients)},
+    )
+
+
+def seconds_to_deliver(name: str) -> list[float]:
+    """Of each row whose id begins so: from raised to on record as sent."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXTRACT(EPOCH FROM sent_at - created_at)::float FROM notification_events"
+            " WHERE starts_with(id, %s)",
+            [name],
+        )
+        return [seconds for (seconds,) in cursor.fetchall()]
 
 
 def settle() -> None:

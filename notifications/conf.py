@@ -210,6 +210,12 @@ def _contradictions(conf: Conf) -> list[str]:
             f"NOTIFICATIONS: LEASE ({conf.lease}) must be at least twice SEND_TIMEOUT ({conf.send_timeout}), "
             "or a slow attempt could outlive its lease and be repeated"
         )
+    elif conf.lease < conf.send_timeout + conf.database_timeout:
+        found.append(
+            f"NOTIFICATIONS: LEASE ({conf.lease}) must be at least SEND_TIMEOUT ({conf.send_timeout}) and "
+            f"DATABASE_TIMEOUT ({conf.database_timeout}) together, or an attempt whose record has to wait "
+            "for the database could outlive its lease and be repeated"
+        )
     return found
 
 

@@ -62,6 +62,7 @@ REFUSED = [
     ({"MISSING_NOTIFIER": "drop"}, "MISSING_NOTIFIER"),
     ({"BASE_URL": 5}, "BASE_URL"),
     ({"LEASE": 59, "SEND_TIMEOUT": 30}, "LEASE"),
+    ({"LEASE": 59, "SEND_TIMEOUT": 20, "DATABASE_TIMEOUT": 40}, "DATABASE_TIMEOUT"),
     ({"CHANNELS": ["Slack"]}, "CHANNELS"),
     ({"CHANNELS": {"Slack": {}}}, "Slack"),
     ({"CHANNELS": {"Slack": None}}, "Slack"),

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from django.db.models import Case, F, Q, When
 
 from .. import database
 from ..conf import Conf
-from ..database import database_now, wake_workers
+from ..database import carried, database_now, dump, wake_workers
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
@@ -40,6 +41,25 @@ TAKE_PROBES = """
        AND until <= %s
     RETURNING id
 """
+COLUMNS = (
+    ("endpoint", "text"),
+    ("channel", "text"),
+    ("recipient_prefix", "text"),
+    ("exact", "boolean"),
+    ("reason", "text"),
+    ("error", "text"),
+    ("until", "timestamptz"),
+    ("failures", "integer"),
+)
+HOLD = """
+    INSERT INTO notification_holds AS known (since, {names}, "by")
+    SELECT %s, {names}, '' FROM {rows} WHERE endpoint IS NOT NULL
+        ON CONFLICT (endpoint, channel, recipient_prefix)
+        DO UPDATE SET reason = excluded.reason, error = excluded.error, exact = excluded.exact,
+                      until = excluded.until, failures = excluded.failures, reopened_at = NULL,
+                      since = CASE WHEN known.reopened_at IS NULL THEN known.since ELSE excluded.since END
+"""
+FAILED = {Learned.HELD: Learned.FAILS}  # both are written in one go
 
 
 def read(*, now: datetime, probe_for: timedelta, limit: timedelta) -> Records:
@@ -88,32 +108,31 @@ def state_of(hold: Hold, now: datetime, limit: timedelta) -> State:
 
 def write(changes: Iterable[Change], *, now: datetime) -> None:
     """Write what a sweep learned: endpoints that fail, that are held or deliver again, unused probes."""
-    for change in changes:
-        if change.what == Learned.DELIVERS:
-            reopen(Q(endpoint=change.endpoint.key), now=now)
-        elif change.what == Learned.PROBE_UNUSED:
-            Hold.objects.filter(endpoint=change.endpoint.key, reopened_at__isnull=True).update(until=now)
-        elif change.error is not None:
-            outages.note(change, change.error, now=now)
-            if change.what == Learned.HELD:
-                _hold(change, {"reason": change.error.reason, "error": tidy(str(change.error))}, now)
+    for what, group in groupby(changes, lambda change: FAILED.get(change.what, change.what)):
+        alike = list(group)
+        keys = [change.endpoint.key for change in alike]
+        if what == Learned.DELIVERS:
+            reopen(Q(endpoint__in=keys), now=now)
+        elif what == Learned.PROBE_UNUSED:
+            Hold.objects.filter(endpoint__in=keys, reopened_at__isnull=True).update(until=now)
+        else:
+            outages.note(alike, now=now)
+            _hold([change for change in alike if change.what == Learned.HELD], now)
 
 
-def _hold(change: Change, why: dict[str, object], now: datetime) -> None:
-    endpoint, rows = change.endpoint, Hold.objects
-    which = {
-        "endpoint": endpoint.key,
-        "channel": endpoint.channel,
-        "recipient_prefix": endpoint.recipient_prefix or "",
+def _hold(changes: Sequence[Change], now: datetime) -> None:
+    """One that had delivered meanwhile is held anew."""
+    adapt = database.connection().ops.adapt_datetimefield_value
+    rows = {
+        outages.name(change.endpoint): outages.which(change.endpoint)
+        | outages.said(change.error)
+        | {"until": adapt(now + timedelta(seconds=change.seconds)), "failures": change.times}
+        for change in changes
+        if change.error is not None
     }
-    # One that had delivered meanwhile is held anew.
-    rows.filter(**which, reopened_at__isnull=False).update(since=now, reopened_at=None)
-    values = why | {
-        "until": now + timedelta(seconds=change.seconds),
-        "times": change.times,
-        "exact": endpoint.exact,
-    }
-    rows.update_or_create(**which, defaults=values, create_defaults=values | {"since": now})
+    names, at = ", ".join(name for name, _ in COLUMNS), adapt(now)
+    with database.connection().cursor() as cursor:
+        cursor.execute(HOLD.format(names=names, rows=carried(*COLUMNS)), [at, dump(rows.values())])
 
 
 def reopen(which: Q, *, now: datetime) -> int:

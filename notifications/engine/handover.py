@@ -65,8 +65,8 @@ class HandOverSender:
     def closed(self) -> frozenset[Endpoint]:
         return self.lanes.closed()
 
-    def scope(self) -> Scope:
-        return Scope(self.closed())
+    def scopes(self) -> Iterator[Scope]:
+        yield Scope(self.closed())
 
     def waiting(self) -> int:
         return 0

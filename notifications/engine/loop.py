@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
 WHY_NOT = {"away": "the database is away", "contended": "others are in the way in the database"}
 LOOK_AGAIN = 0.5  # seconds between claims for endpoints that answer, while many rows wait for such as hang
+SHARE = 4  # times as long as such a claim took, at least: it can have a long way to go
 
 
 class AnySender(Protocol):
@@ -54,7 +55,7 @@ class AnySender(Protocol):
     def room(self) -> int: ...
     def has_plenty(self) -> bool: ...
     def closed(self) -> frozenset[Endpoint]: ...
-    def scope(self) -> Scope: ...
+    def scopes(self) -> Iterable[Scope]: ...
     def waiting(self) -> int: ...
     async def take_in(self, claimed: list[Claimed], sweep: Sweep) -> tuple[list[Claimed], list[Claimed]]: ...
     def recorded(self, attempts: int) -> None: ...
@@ -190,6 +191,7 @@ class Engine:
                 continue
             if schedule.sweep:  # the last one still runs: it looks again instead of a second one
                 schedule.sweep.exhausted = None
+                schedule.sweep.limit = schedule.sweep.begun + self.options.limit  # as a second one might
                 schedule.next_tick = time.monotonic() + schedule.interval
             else:
                 await self._begin(schedule)
@@ -287,23 +289,24 @@ class Engine:
         room = 0 if self._stopping() else self.sender.room()
         if not room:
             return None
-        scope = self.sender.scope()
+        now, scopes = time.monotonic(), list(self.sender.scopes())
         for schedule in list(self.schedules):
             sweep = schedule.sweep
             if not sweep or self._claimed_all(sweep):
                 continue
-            if scope.narrow and time.monotonic() < schedule.look_again:
-                continue
-            self.schedules.remove(schedule)
-            self.schedules.append(schedule)  # the next one's turn comes next, however much this one has
-            # Of a backlog that has a pace every other claim takes the newest: both are served.
-            schedule.newest_first = schedule.has_backlog and not schedule.newest_first
-            scope = scope._replace(newest_first=schedule.newest_first)
-            return schedule, sweep, min(room, self._left(sweep)), scope
+            for scope in scopes:
+                if scope.narrow and now < schedule.look_again:
+                    continue
+                self.schedules.remove(schedule)
+                self.schedules.append(schedule)  # the next one's turn comes next, however much this one has
+                # Of a backlog that has a pace every other claim takes the newest: both are served.
+                schedule.newest_first = schedule.has_backlog and not schedule.newest_first
+                scope = scope._replace(newest_first=schedule.newest_first)
+                return schedule, sweep, min(room, self._left(sweep)), scope
         return None
 
     async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
-        source = schedule.source
+        source, asked_at = schedule.source, time.monotonic()
         claimed = await self.database.call(self._claim_from, source, wanted, scope)
         sweep.took(len(claimed))
         held, full = await self.sender.take_in(claimed, sweep)
@@ -314,8 +317,9 @@ class Engine:
         if refused := source.refuse(held, full):
             await self.database.call(self._give_back_at_once, refused)
         sweep.exhausted = scope.outside if is_all and not scope.narrow else None
-        if scope.narrow and len(claimed) < wanted:
-            schedule.look_again = time.monotonic() + LOOK_AGAIN
+        if scope.narrow and (scope.first or len(claimed) < wanted):
+            now = time.monotonic()
+            schedule.look_again = now + max(LOOK_AGAIN, SHARE * (now - asked_at))
 
     def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
         self.clock.ask()

@@ -62,6 +62,7 @@ class Sender:
         self.attempted: dict[int, InHand] = {}  # what is in flight, by the id of its row
         self.may_start = True
         self.hungry = False
+        self._mostly_silent = False  # of what the last claim brought
         self._crowd = min(MOST_SILENT * settings.concurrency, settings.sweep_limit // 4)
         # Raises ImproperlyConfigured before anything is claimed.
         self._notifiers = load_all(settings)
@@ -87,15 +88,20 @@ class Sender:
     def closed(self) -> frozenset[Endpoint]:
         return self.lanes.closed()
 
-    def scope(self) -> Scope:
+    def scopes(self) -> Iterator[Scope]:
         """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
-        those not heard of, and when still more wait, those that answer only."""
-        silent = self.lanes.waiting - self.lanes.ready
+        those not heard of, and when still more wait, those that answer only. Before all, now and then those
+        that answer, while what comes is mostly for others: it can be a long way to their rows."""
+        closed, silent = self.closed(), self.lanes.waiting - self.lanes.ready
         if silent > 2 * self._crowd:
-            return Scope(self.closed(), self.lanes.answering(), narrow=True)
+            yield Scope(closed, self.lanes.answering(), narrow=True)
+            return
+        if self._mostly_silent and (answering := self.lanes.answering()):
+            yield Scope(closed, answering, narrow=True, first=True)
         if silent > self._crowd:
-            return Scope(self.closed() | self.lanes.silent_ones(), narrow=True)
-        return Scope(self.closed())
+            yield Scope(closed | self.lanes.silent_ones(), narrow=True)
+        else:
+            yield Scope(closed)
 
     def waiting(self) -> int:
         """Rows in hand that will begin soon: where many wait for endpoints that hang, not these."""
@@ -107,7 +113,7 @@ class Sender:
         place."""
         if not (self.in_flight or self.recorder.ended):
             self.size.begin(time.monotonic())
-        held, full = list[Claimed](), list[Claimed]()
+        held, full, silent = list[Claimed](), list[Claimed](), 0
         room = self._room_for_interrupted(claimed)
         for event in claimed:
             row = self._in_hand(event, sweep)
@@ -117,8 +123,11 @@ class Sender:
                     self.recorder.give_back(row, INTERRUPTED_WAIT)
                     continue
             lane = self._lane_of(row)
+            silent += not lane.answers
             if not self.lanes.put(row, lane):
                 (held if lane.held else full).append(event)
+        if claimed:
+            self._mostly_silent = 2 * silent > len(claimed)
         self.size.claimed(refused=bool(held or full))
         self.start()
         return held, full

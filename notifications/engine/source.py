@@ -28,13 +28,14 @@ class Scope(NamedTuple):
     """Whose rows are wanted: none that goes to an endpoint in `outside`, and, where `inside` is given, only
     such as go to one of these.
 
-    narrow        there are others, which can wait
+    narrow        there are others, which can wait; first: but not for long
     newest_first  of the pending: what was raised just now need not wait behind a backlog
     """
 
     outside: frozenset[Endpoint]
     inside: frozenset[Endpoint] | None = None
     narrow: bool = False
+    first: bool = False
     newest_first: bool = False
 
 

@@ -150,7 +150,7 @@ def test_a_hung_endpoint_does_not_delay_the_others(
     webhook: HttpReceiver, receiver: HttpReceiver, configure: Configure
 ) -> None:
     """The oldest rows all belong to an endpoint that accepts and never answers."""
-    configure(SEND_TIMEOUT=timedelta(seconds=2), LEASE=timedelta(seconds=30))
+    configure(SEND_TIMEOUT=timedelta(seconds=2), LEASE=timedelta(seconds=32))
     webhook.answer = lambda request: (
         HELD if "hung" in request.headers["Host"] or request.path == "/hung" else Answer()
     )
@@ -214,3 +214,28 @@ def test_credentials_that_are_refused_hold_the_channel(script: Script) -> None:
         factories.pending()
     assert delivery.send_pending(concurrency=1).dead == 1
     assert NotificationEvent.objects.pending().count() == 9
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_more_held_hosts_than_an_expression_may_have_terms(webhook: HttpReceiver, exact: bool) -> None:
+    """SQLite's limit is a thousand; their rows wait, and what goes to an open host goes out."""
+    now = database_now()
+    urls = [f"https://host-{n}.example.com/{'hook' if exact else ''}" for n in range(1200)]
+    Hold.objects.bulk_create(
+        Hold(
+            endpoint=f"webhook host-{n}",
+            channel="Webhook",
+            recipient_prefix=url,
+            exact=exact,
+            reason="network",
+            error="no connection",
+            since=now,
+            until=now + timedelta(hours=1),
+        )
+        for n, url in enumerate(urls)
+    )
+    behind = [factories.pending(recipient=url.removesuffix("hook") + "hook") for url in urls[::40]]
+    event = factories.pending(recipient=webhook.url())
+    assert delivery.send_pending().sent == 1
+    assert webhook.ids == [event.id]
+    assert {NotificationEvent.objects.get(pk=row.pk).status for row in behind} == {"pending"}

@@ -32,12 +32,13 @@ FAULTS = {
     "a black hole": BLACK_HOLE,
     "half-cut answers": HALF_CUT,
 }
-BRIEF = {"CERTCTL_NOTIFICATION_SEND_TIMEOUT": "2s", "CERTCTL_NOTIFICATION_LEASE": "5s"}
-# New rows are found by the database's call alone; what it lost with a connection, the retry sweep finds.
-CALLED = BRIEF | {
-    "CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL": "1h",
+BRIEF = {
+    "CERTCTL_NOTIFICATION_SEND_TIMEOUT": "2s",
+    "CERTCTL_NOTIFICATION_LEASE": "5s",
     "CERTCTL_NOTIFICATION_DATABASE_TIMEOUT": "2s",
 }
+# New rows are found by the database's call alone; what it lost with a connection, the retry sweep finds.
+CALLED = BRIEF | {"CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL": "1h"}
 WATCHDOG = 60  # seconds, in deploy/systemd/certctl-worker.service
 FAILED = "SELECT count(*) FROM notification_attempts WHERE outcome <> 'sent' AND notification_id = ANY(%s)"
 SLOW = "SELECT count(*) FROM notification_attempts WHERE duration_ms >= 1000 AND notification_id = ANY(%s)"

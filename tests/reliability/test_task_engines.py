@@ -23,6 +23,7 @@ TASKS = {
     "CERTCTL_NOTIFICATION_TASK_BATCH": str(BATCH),
     "CERTCTL_NOTIFICATION_SEND_TIMEOUT": "5s",
     "CERTCTL_NOTIFICATION_LEASE": "10s",
+    "CERTCTL_NOTIFICATION_DATABASE_TIMEOUT": "5s",
 }
 CELERY = [sys.executable, "-m", "celery", "-A", "django_tasks_fennel.app", "worker", "-Q", "notifications"]
 # What a site's worker does not need, and one process each, so that a kill takes what is in the middle.

@@ -128,7 +128,10 @@ class HttpClient:
             raise unusable() from error
         start = time.monotonic()
         connection = self._reused(address, guarded) or await self._connected(address.origin, guarded)
-        self._deadlines.begin(connection, time.monotonic() - start)
+        if (spent := time.monotonic() - start) >= self.timeout:  # this process or its machine stood still
+            connection.close()
+            raise _unconnected(TimeoutError(), address.origin.host, self.timeout)
+        self._deadlines.begin(connection, spent)
         try:
             reply = await connection.exchange(request)
         except (TimeoutError, NotHttp, Disconnected, OSError) as error:
