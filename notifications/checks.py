@@ -21,6 +21,8 @@ from django.db import DatabaseError
 
 from . import conf
 from .database import alias
+from .models import NotificationEvent
+from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, notifier_class
 
 CHANNELS_HINT = "See docs/channels.md."
@@ -67,9 +69,6 @@ def check_escalation(**_: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_queue(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Rows that would be finished without being delivered. Only with `--database`, as Django asks."""
-    from .models import NotificationEvent
-    from .models.fields import UNDELIVERED
-
     if alias() not in (databases or ()) or conf.faults(getattr(settings, "NOTIFICATIONS", {})):
         return []
     known = conf.current()
