@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import grimp
 import pytest
@@ -17,3 +19,9 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
+
+
+def test_tests_take_their_helpers_from_helper_modules() -> None:
+    taken = re.compile(r"^\s*(?:from|import) tests\S*\.(?:conftest|test_\w+)\b.*$", re.MULTILINE)
+    found = {str(file): taken.findall(file.read_text()) for file in Path(__file__).parent.rglob("*.py")}
+    assert {file: lines for file, lines in found.items() if lines} == {}

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import Hold, Worker
-from tests.admin.conftest import LIST, As
+from tests.admin.support import LIST, As
 from tests.factories import ago, ahead, attempt, dead, failed, pending, sent, stranded
 from tests.fixtures import Configure
 from tests.reporting.rows import swept, tally

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import BulkOperation
-from tests.admin.conftest import LIST, As, url
+from tests.admin.support import LIST, As, url
 from tests.factories import ago, ahead, dead, failed, leased, notification, pending, read, sent, stranded
 
 pytestmark = pytest.mark.django_db

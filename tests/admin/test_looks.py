@@ -15,7 +15,7 @@ from django.utils import timezone
 from notifications.models import BulkOperation, Hold, NotificationEvent, Requeue, SweepRun, Tally, Worker
 from notifications.queue.tallies import COUNTS
 from tests.admin.browser import Open, assert_accessible, assert_fits
-from tests.admin.conftest import LIST, url
+from tests.admin.support import LIST, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
 from tests.fixtures import Configure
 

@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from notifications.models import Hold, NotificationEvent, Requeue
-from tests.admin.conftest import LIST, As, act, said, url
+from tests.admin.support import LIST, As, act, said, url
 from tests.factories import ago, ahead, dead, failed, leased, pending, sent
 from tests.receiver import Answer, HttpReceiver
 

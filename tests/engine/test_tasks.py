@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import django
 import pytest
 
 from notifications import conf, delivery
@@ -15,21 +14,17 @@ from notifications.models import Hold, NotificationEvent, Status, SweepRun
 from notifications.queue.claim import claim
 from notifications.queue.reap import reap
 from tests import factories
+from tests.engine.support import hand_over
 from tests.factories import ago
 from tests.fixtures import Configure
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
 
-TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-
 
 @pytest.fixture
 def engine(settings: Any, configure: Configure) -> None:
-    """Tasks run at once, in this process."""
-    backend = f"{TASKS}.backends.immediate.ImmediateBackend"
-    settings.TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
-    configure(DISPATCH="tasks", TASK_BATCH=10)
+    hand_over(settings, configure)
 
 
 @pytest.mark.usefixtures("engine")
