@@ -494,7 +494,7 @@ def held_channels() -> set[str]:
 
 
 def channels_to_probe(now: datetime) -> set[str]:
-    """Those whose hold is over, but for the worn ones, whose rows spend their attempts."""
+    """Those whose hold is over, but for those past their limit, whose rows spend their attempts."""
     held = Hold.objects.filter(reopened_at=None, until__lte=now, since__gte=now - conf.Conf().hold_limit)
     return {name.casefold() for name in held.values_list("channel", flat=True)}
 

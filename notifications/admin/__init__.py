@@ -153,7 +153,7 @@ class NotificationAdmin(Console):
 
     @admin.display(description="")
     def requeue_button(self, event: NotificationEvent) -> SafeString:
-        """Submits the one form beside the list, because the list is inside a form of its own."""
+        """Submits a form outside the list, because the list is inside a form of its own."""
         if event.status != Status.DEAD:
             return SafeString("")
         return format_html(

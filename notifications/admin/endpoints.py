@@ -98,15 +98,15 @@ def _offers() -> list[Offer]:
 def _decide(console: Console, request: HttpRequest) -> HttpResponse:
     if not REQUEUE.allowed_to(request.user):
         raise PermissionDenied
-    verbs: dict[str, Callable[[Console, HttpRequest], HttpResponse | None]] = {
+    decisions: dict[str, Callable[[Console, HttpRequest], HttpResponse | None]] = {
         "pause": _pause,
         "lift": _lift,
         "redrive": _redrive,
     }
-    verb = next((verbs[name] for name in verbs if name in request.POST), None)
-    if verb is None:
+    decide = next((decisions[name] for name in decisions if name in request.POST), None)
+    if decide is None:
         console.message_user(request, "Nothing was chosen.", messages.WARNING)
-    answer = verb(console, request) if verb else None
+    answer = decide(console, request) if decide else None
     return answer or HttpResponseRedirect(console.url("endpoints"))
 
 
