@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class NotificationsConfig(AppConfig):
@@ -7,7 +8,11 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (registers them)
+        from . import (
+            checks,  # noqa: F401  (registers them)
+            database,
+        )
         from .reporting import metrics
 
+        connection_created.connect(database.opened, dispatch_uid="notifications.database.opened")
         metrics.register()

@@ -6,6 +6,7 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W004  a webhook without a secret: receivers cannot tell who sent it
                                    W005  an escalation from a channel that is not configured
                                    W006  a notifier that declares its options in the old way
+                                   W007  a database that is not UTF-8 (--database)
 
 W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
@@ -20,7 +21,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
 from . import conf
-from .database import alias
+from .database import alias, encoding_fault
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, notifier_class
@@ -78,6 +79,17 @@ def check_queue(databases: Sequence[str] | None = None, **_: Any) -> list[CheckM
     except DatabaseError:
         return []  # not migrated yet, or not reachable: other checks and commands say so
     return [_orphaned(channel, known) for channel in channels if known.channel(channel) is None]
+
+
+@register(Tags.database)
+def check_encoding(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Only with `--database`, as Django asks."""
+    try:
+        fault = encoding_fault() if alias() in (databases or ()) else None
+    except DatabaseError:
+        return []  # not reachable: other checks and commands say so
+    hint = "Alerts and errors in other scripts cannot be kept there: make the database with ENCODING 'UTF8'."
+    return [Warning(fault, hint=hint, id="notifications.W007")] if fault else []
 
 
 def _orphaned(channel: str, known: conf.Conf) -> CheckMessage:

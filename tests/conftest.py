@@ -27,6 +27,7 @@ ON_POSTGRESQL = [
     "operations/test_on_postgresql.py",
     "migrations/test_adoption.py",
     "queue/test_query_plan.py",
+    "queue/test_refusals.py",
     "reporting/test_on_postgresql.py",
 ]
 collect_ignore = [] if TEST_DATABASE == "postgresql" else ON_POSTGRESQL

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.test import override_settings
 from django.utils import timezone
@@ -34,7 +33,8 @@ from hypothesis.stateful import (
 from notifications import conf, delivery
 from notifications.engine import outcome as verdict
 from notifications.exceptions import PermanentError, Reason, TransientError, UnknownOutcome
-from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue
+from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue, Tally
+from notifications.models.tallies import EPOCH
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.reap import reap
@@ -83,6 +83,7 @@ class Row:
     first_attempt: int = 0
     born_with: int = 0
     spared: int = 0  # attempts that were probes of a held endpoint, and failed
+    late: list[int] = field(default_factory=list)  # which of `attempts` came after their lease had ended
 
     @property
     def undelivered(self) -> bool:
@@ -164,15 +165,17 @@ class Held:
 class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        wipe()
+        factories.wipe()
         self.now = timezone.now()
         self.rows: dict[str, Row] = {}
         self.keys: dict[str, str] = {}
         self.any_held = False
         self.held: dict[str, list[Held]] = {"a": [], "b": []}
+        self.recorded: set[tuple[str, datetime, str]] = set()
+        self.gone: Counter[tuple[str, str]] = Counter()  # counted, of notifications that were deleted
 
     def teardown(self) -> None:
-        wipe()
+        factories.wipe()
 
     # Producers
 
@@ -340,9 +343,15 @@ class Life(RuleBasedStateMachine):
         )
         recorded = record([outcome], now=self.now, worker=worker)
         stands = row is not None and row.undelivered and row.leased_until == held.event.leased_until
-        assert recorded == ({held.pk} if stands else set())
+        known = (held.pk, self.now, worker) in self.recorded
+        assert recorded.written == ({held.pk} if row and (stands or known) else set())
+        assert not recorded.locked | recorded.set_aside
         if stands and row:
             row.conclude(answer, retry_count, self.now)
+        elif row and not known:  # its lease had ended: the receiver's answer is on record all the same
+            row.log(OUTCOMES.get(answer, answer), retry_count)
+            row.late.append(len(row.attempts) - 1)
+        self.recorded.add((held.pk, self.now, worker))
 
     @rule(worker=WORKERS)
     def release(self, worker: str) -> None:
@@ -416,6 +425,8 @@ class Life(RuleBasedStateMachine):
                 row.die()
                 EVENTS.filter(pk=pk).update(status="dead", next_retry_at=None, last_error="certctl's")
             case "deletes":
+                attempts = DeliveryAttempt.objects.filter(notification=pk)
+                self.gone.update(attempts.values_list("channel", "outcome"))
                 del self.rows[pk]
                 self.keys = {key: kept for key, kept in self.keys.items() if kept != pk}
                 EVENTS.filter(pk=pk).delete()
@@ -442,6 +453,16 @@ class Life(RuleBasedStateMachine):
                 check_legal(event)
                 self.check_numbers(event, attempts[pk])
         self.check_holders(stored)
+        self.check_the_books()
+
+    def check_the_books(self) -> None:
+        """What is counted is what is on record, under the channels' configured names."""
+        history = Counter(DeliveryAttempt.objects.values_list("channel", "outcome"))
+        counted: Counter[tuple[str, str]] = Counter()
+        tallied = Tally.objects.filter(hour=EPOCH).values_list("channel", "outcome", "attempts")
+        for *kind, number in tallied:
+            counted[tuple(kind)] += number
+        assert history + self.gone == counted
 
     def check_the_model(
         self, stored: dict[str, NotificationEvent], attempts: dict[str, list[tuple[int, str]]]
@@ -453,7 +474,9 @@ class Life(RuleBasedStateMachine):
     def check_numbers(self, event: NotificationEvent, attempts: list[tuple[int, str]]) -> None:
         """Every attempt is on record, numbered from 1 since the last requeue, and within the budget."""
         row = self.rows[event.pk]
-        since = [number for number, _ in attempts[row.first_attempt :]]
+        since = [
+            number for n, (number, _) in enumerate(attempts) if n >= row.first_attempt and n not in row.late
+        ]
         ended = event.status in ("sent", "dead", "read") and not row.buried
         # A probe that failed has the number that the next attempt has again.
         counted = len(since) - row.spared
@@ -503,11 +526,6 @@ def configured(script: Script, missing: str) -> Any:
     channels = {"Alpha": channel(script), "Beta": channel(script)}
     changes = {"CHANNELS": channels, "MISSING_NOTIFIER": missing}
     return override_settings(NOTIFICATIONS={**django_settings.NOTIFICATIONS, **changes})
-
-
-def wipe() -> None:
-    for model in apps.get_app_config("notifications").get_models():
-        model._base_manager.all().delete()
 
 
 @pytest.mark.django_db(transaction=True)

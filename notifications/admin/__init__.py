@@ -265,7 +265,7 @@ class NotificationAdmin(Console):
 
     def _verb_url(self, verb: Verb, event: NotificationEvent) -> str:
         """Where a button posts to: the list's actions ask first, because reading cannot be undone."""
-        return self.url("requeue", quote(event.pk)) if verb is REQUEUE else self.url("changelist")
+        return self.url("requeue", quote(event.pk) or "_") if verb is REQUEUE else self.url("changelist")
 
     # A notification's own page
 

@@ -17,7 +17,7 @@ from functools import partial
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf, database
-from ..database import database_now
+from ..database import database_now, free_slot, said
 from .escalation import DeadLetter, Rows, cause, escalate
 from .fingerprints import fingerprint
 
@@ -29,8 +29,9 @@ LONGEST_ERROR = 200
 PATIENCE = 0.5  # seconds that may be lost in trying one by one what failed together
 LOCK_PATIENCE = "100ms"
 STATEMENT = """
-    INSERT INTO notification_deaths (since, channel, error, notifications) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (since, channel, error) DO UPDATE
+    INSERT INTO notification_deaths (since, channel, error, notifications, slot)
+    VALUES (%s, %s, %s, %s, {slot})
+    ON CONFLICT (since, channel, error, slot) DO UPDATE
         SET notifications = notification_deaths.notifications + excluded.notifications
 """
 
@@ -54,7 +55,7 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
     if settings.digest:
         work = partial(_count, rows, ids, settings, settings.digest.interval, now)
         if (fault := _attempted(work)) is not None:
-            logger.error("%d deaths will be missing in the digest: %s", len(ids), _first_line(fault))
+            logger.error("%d deaths will be missing in the digest: %s", len(ids), said(fault))
 
 
 def interval_start(at: datetime, interval: timedelta) -> datetime:
@@ -75,7 +76,7 @@ def _escalate(rows: Rows, ids: Sequence[str], settings: conf.Conf, now: datetime
             fault = _attempted(partial(_escalate_batch, rows, [pk], settings, now))
             wasted += time.monotonic() - start if fault else 0.0
         if fault is not None:
-            logger.error("notification %s died, and it was not escalated: %s", pk, _first_line(fault))
+            logger.error("notification %s died, and it was not escalated: %s", pk, said(fault))
 
 
 def _escalate_batch(rows: Rows, ids: Sequence[str], settings: conf.Conf, now: datetime | None) -> None:
@@ -103,7 +104,6 @@ def _no_long_wait() -> Iterator[None]:
 def _count(
     rows: Rows, ids: Collection[str], settings: conf.Conf, interval: timedelta, now: datetime | None
 ) -> None:
-    """The last in the transaction but for the tallies: all workers meet at these rows, in one order."""
     counted = Counter(
         (
             settings.channel(event.channel) or event.channel,
@@ -115,9 +115,10 @@ def _count(
     connection = database.connection()
     since = interval_start(now or database_now(), interval)
     at = connection.ops.adapt_datetimefield_value(since)
+    statement = STATEMENT.format(slot=free_slot())
     with connection.cursor() as cursor:
         for (channel, error), number in sorted(counted.items()):
-            cursor.execute(STATEMENT, [at, channel, error, number])
+            cursor.execute(statement, [at, channel, error, number])
 
 
 def _dead(rows: Rows, ids: Collection[str]) -> list[DeadLetter]:
@@ -134,8 +135,3 @@ def _attempted(work: Callable[[], object]) -> Exception | None:
             raise  # else the commit would be a rollback that nobody hears of
         return error
     return None
-
-
-def _first_line(error: Exception) -> str:
-    """What follows in a database's error can quote the row."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

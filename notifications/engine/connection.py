@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import database
-from ..database import AWAY, cut_off
+from ..database import bound_session, cut_off, kind_of
 
 LONGEST_PAUSE = 30.0  # between tries to reach a database that is away
 
@@ -21,16 +22,23 @@ Value = TypeVar("Value")
 
 
 class Away(Exception):
-    """The database is out of reach. Its own error is the cause, where it was asked."""
+    """The database is out of reach, or others are in the way there. Its own error is the cause, where it was
+    asked."""
 
 
 class Database:
-    """limit: seconds that one call may take."""
+    """limit: seconds that one call may take.
 
-    def __init__(self, limit: float) -> None:
+    bound  have the server end what a connection of ours that was cut has left there: for a worker's process,
+           whose connections nobody else uses
+    """
+
+    def __init__(self, limit: float, *, bound: bool = False) -> None:
         self.limit = limit
+        self.bound = bound
         self.away_until = 0.0  # it did not answer: nothing is asked of it before this
         self.pause = 0.0
+        self._sessions: WeakSet[Any] = WeakSet()  # whose limits are set
         self._thread: ThreadPoolExecutor | None = None
 
     @property
@@ -67,20 +75,32 @@ class Database:
         used = list[BaseDatabaseWrapper]()
 
         def work() -> Value:
-            used.append(database.connection())  # that of the thread which does the work
+            connection = database.connection()  # that of the thread which does the work
+            used.append(connection)
+            if self.bound and database.is_postgresql():
+                self._bound(connection)
             return function(*args)
 
         timer = asyncio.get_running_loop().call_later(self.limit, _cut_off_all, used)
         try:
             answer = await _in(thread, work)
-        except AWAY as error:
-            await _in(thread, _disconnect)
+        except Exception as error:
+            if (kind := kind_of(error)) not in ("away", "contended"):
+                raise
+            if kind == "away":
+                await _in(thread, _disconnect)
             self._set_away()
-            raise Away("the database is away") from error
+            raise Away(kind) from error
         finally:
             timer.cancel()
         self.pause = 0.0
         return answer
+
+    def _bound(self, connection: BaseDatabaseWrapper) -> None:
+        connection.ensure_connection()
+        if connection.connection not in self._sessions:
+            bound_session(connection, self.limit)
+            self._sessions.add(connection.connection)
 
     def _set_away(self) -> None:
         self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from asgiref.sync import async_to_sync
 
 from .. import conf
+from ..database import said
 from ..endpoints.breaker import Rules
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
@@ -31,7 +32,6 @@ from ..operations.redrive import redrive
 from ..queue import digest
 from ..queue.claim import Claimed
 from ..queue.release import release, renew
-from ..text import one_line
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
 from .recorder import FLUSH_SECONDS, Recorder
@@ -42,6 +42,7 @@ from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
 logger = logging.getLogger(__name__)
 
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
+WHY_NOT = {"away": "the database is away", "contended": "others are in the way in the database"}
 LOOK_AGAIN = 0.5  # seconds between claims for endpoints that answer, while many rows wait for such as hang
 
 
@@ -82,7 +83,7 @@ class Engine:
         self.conf = settings
         self.options = options
         self.schedules = list(schedules)
-        self.database = Database(settings.database_timeout.total_seconds())
+        self.database = Database(settings.database_timeout.total_seconds(), bound=options.patient)
         self.lanes: Lanes[InHand] = Lanes(limits_of(settings), rules_of(settings))
         self.worker = worker_name()
         self._make_sender = sender or delivering
@@ -137,8 +138,8 @@ class Engine:
             if not self.options.patient:
                 raise
             if away.__cause__:
-                pause, why = self.database.pause, one_line(str(away.__cause__))
-                logger.warning("the database is away, next try in %g s: %s", pause, why)
+                what = WHY_NOT[str(away)]
+                logger.warning("%s, next try in %g s: %s", what, self.database.pause, said(away.__cause__))
 
     def _has_work(self) -> bool:
         if self._stopping():
@@ -160,7 +161,9 @@ class Engine:
         await self.recorder.release()
 
     def _holds_rows(self) -> bool:
-        return bool(self.sender.in_flight or self.lanes.waiting or self.recorder.ended)
+        return bool(
+            self.sender.in_flight or self.lanes.waiting or self.recorder.ended or self.recorder.locked
+        )
 
     async def _catch_up(self) -> None:
         """The database was not asked for a while: it was away, this process or its machine stood still, or
@@ -305,7 +308,7 @@ class Engine:
         sweep.took(len(claimed))
         held, full = await self.sender.take_in(claimed, sweep)
         # What is refused is due again, so it is not the end.
-        is_all = not (held or full) and source.is_exhausted(wanted, len(claimed))
+        is_all = not (held or full) and source.is_exhausted(wanted, claimed)
         sweep.refused(len(held) + len(full))
         if refused := source.refuse(held, full):
             await self.database.call(self._give_back_at_once, refused)
@@ -363,11 +366,11 @@ class Engine:
             if last and not self.options.patient:
                 raise
             if last:
-                left = len(self.recorder.ended)
+                left = len(self.recorder.ended) + len(self.recorder.locked)
                 logger.error("%d outcomes could not be recorded; they are sent again", left)
             return last
         self._recording = None  # whatever had ended it
-        return True
+        return last or not self.recorder.locked
 
 
 def delivering(engine: Engine) -> AnySender:

@@ -17,8 +17,8 @@ from operator import itemgetter
 from ..endpoints import holds
 from ..endpoints.breaker import Change
 from ..endpoints.lanes import Lanes
-from ..queue.claim import Claimed
-from ..queue.record import Outcome, record
+from ..models import Status
+from ..queue.record import Outcome, Recorded, record
 from ..queue.release import release
 from .connection import Database
 from .sweep import Clock, InHand, worker_name
@@ -28,10 +28,16 @@ logger = logging.getLogger(__name__)
 FLUSH_ROWS = 200
 LAST_FLUSH_ROWS = 50
 FLUSH_SECONDS = 0.1
+LOCKED_SECONDS = 1.0  # between tries to record what others hold locked
 
 
 class Recorder:
-    """ended: rows with their outcomes, in that order; returned: rows with the seconds until they are due."""
+    """What is on its way to the table.
+
+    ended     rows with their outcomes, in that order
+    locked    of those the ones that another program held at the last try; the next is at unlocked_at
+    returned  rows with the seconds until they are due
+    """
 
     def __init__(self, database: Database, clock: Clock, lanes: Lanes[InHand], wake: asyncio.Event) -> None:
         self.database = database
@@ -40,6 +46,8 @@ class Recorder:
         self.wake = wake
         self.worker = worker_name()
         self.ended: list[tuple[InHand, Outcome]] = []
+        self.locked: list[tuple[InHand, Outcome]] = []
+        self.unlocked_at = 0.0
         self.returned: list[tuple[InHand, float]] = []
         self.writing = False
         self.written_at = time.monotonic()
@@ -55,13 +63,15 @@ class Recorder:
 
     def rows(self) -> Iterator[InHand]:
         """What is not in the table yet."""
-        yield from (row for row, _ in self.ended)
+        yield from (row for row, _ in (*self.ended, *self.locked))
         yield from (row for row, _ in self.returned)
 
     def is_due(self, *, idle: bool) -> bool:
         """Whether there is enough to write; idle: nothing is in flight, so that no more comes."""
-        if self.writing or not (self.ended or self.lanes.changes):
+        if self.writing:
             return False
+        if not (self.ended or self.lanes.changes):
+            return bool(self.locked) and time.monotonic() >= self.unlocked_at
         late = time.monotonic() >= self.written_at + FLUSH_SECONDS
         return late or idle or len(self.ended) >= self._batch()
 
@@ -82,17 +92,33 @@ class Recorder:
         return count
 
     async def _write_outcomes(self) -> int:
-        ended = self.ended[:]
+        new = self.ended[:]
+        held = self.locked if time.monotonic() >= self.unlocked_at else []
+        ended = [*held, *new]
         if not ended:
             return 0
-        written = await self.database.call_beside(self._record, [current(*one) for one in ended])
-        del self.ended[: len(ended)]
+        recorded = await self.database.call_beside(self._record, [current(*one) for one in ended])
+        del self.ended[: len(new)]
+        again = [one for one in ended if self._goes_on_trying(one[0], recorded)]
+        if held or again:
+            self.locked = again if held else [*self.locked, *again]
+            self.unlocked_at = time.monotonic() + LOCKED_SECONDS
         for row, outcome in ended:
-            if row.event.id in written:
-                row.sweep.recorded(outcome)
-            else:
-                self._overtaken(row, outcome)
-        return len(ended)
+            self._settle(row, outcome, recorded)
+        return len(new)
+
+    def _goes_on_trying(self, row: InHand, recorded: Recorded) -> bool:
+        """While its lease stands; then it is repeated, as everything that could not be recorded."""
+        return row.event.id in recorded.locked and row.event.leased_until > self.clock()
+
+    def _settle(self, row: InHand, outcome: Outcome, recorded: Recorded) -> None:
+        pk = row.event.id
+        if pk in recorded.written:
+            row.sweep.recorded(outcome)
+        elif pk in recorded.set_aside:
+            row.sweep.recorded(outcome._replace(status=Status.DEAD))
+        elif not self._goes_on_trying(row, recorded):
+            self._overtaken(row, outcome)
 
     def _overtaken(self, row: InHand, outcome: Outcome) -> None:
         row.sweep.gave_back()
@@ -114,7 +140,7 @@ class Recorder:
 
     # In a thread that has a connection
 
-    def _record(self, outcomes: Sequence[Outcome]) -> set[str]:
+    def _record(self, outcomes: Sequence[Outcome]) -> Recorded:
         self.clock.ask()
         return record(outcomes, now=self.clock(), worker=self.worker)
 
@@ -130,7 +156,3 @@ class Recorder:
 def current(row: InHand, outcome: Outcome) -> Outcome:
     """Under the lease that the row has now: it can have been extended while the attempt ran."""
     return outcome if outcome.event is row.event else outcome._replace(event=row.event)
-
-
-def events(rows: Sequence[InHand]) -> list[Claimed]:
-    return [row.event for row in rows]

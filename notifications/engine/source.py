@@ -12,7 +12,7 @@ from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
 from ..notifiers.endpoint import Endpoint, going_to
 from ..queue import reap
-from ..queue.claim import Claimed, claim
+from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
 
 
@@ -36,7 +36,7 @@ class Source(Protocol):
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         """Which of the rows to give back whose endpoint is held, or has enough of them at the moment."""
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
         """Whether nothing more is to be had in that scope, when this was all that came of it."""
 
     def rest(self) -> list[Claimed]:
@@ -81,8 +81,8 @@ class DueRows:
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:
         return [*held, *full]
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
-        return claimed < wanted
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
+        return len(claimed) < wanted and not (isinstance(claimed, Claim) and claimed.full)
 
     def rest(self) -> list[Claimed]:
         return []
@@ -107,7 +107,7 @@ class GivenRows:
         self._rows += full
         return list(held)
 
-    def is_exhausted(self, wanted: int, claimed: int) -> bool:
+    def is_exhausted(self, wanted: int, claimed: Sequence[Claimed]) -> bool:
         return not self._rows
 
     def rest(self) -> list[Claimed]:

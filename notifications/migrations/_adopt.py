@@ -121,13 +121,58 @@ class AdoptIndex(Adopt):
             return self.name in editor.connection.introspection.get_constraints(cursor, TABLE)
 
     def adopt(self, editor: Editor) -> None:
-        if not self.is_there(editor):
+        if not AdoptIndex.is_there(self, editor):
             editor.execute(f"CREATE {self.kind} {self.name} ON {TABLE} {self.definition}")
             editor.execute(f"COMMENT ON INDEX {self.name} IS '{MARK}'")
 
     def abandon(self, editor: Editor) -> None:
         if _scalar(editor, "SELECT obj_description(to_regclass(%s), 'pg_class')", self.name) == MARK:
             editor.execute(f"DROP INDEX {self.name}")
+
+
+class AbandonIndex(AdoptIndex):
+    """The other way round: DROP INDEX, if this project made it."""
+
+    def is_there(self, editor: Editor) -> bool:
+        return not super().is_there(editor)
+
+    def adopt(self, editor: Editor) -> None:
+        super().abandon(editor)
+
+    def abandon(self, editor: Editor) -> None:
+        super().adopt(editor)
+
+
+class AddOnce(migrations.AddIndex):
+    """An index of a table of our own, unless an earlier run has made it."""
+
+    def database_forwards(self, app_label: str, editor: Editor, old: ProjectState, new: ProjectState) -> None:
+        if self.index.name not in _constraints(editor, new, app_label, self.model_name):
+            super().database_forwards(app_label, editor, old, new)
+
+
+class RemoveOnce(migrations.RemoveIndex):
+    """The other way round."""
+
+    def database_forwards(self, app_label: str, editor: Editor, old: ProjectState, new: ProjectState) -> None:
+        if self.name in _constraints(editor, old, app_label, self.model_name):
+            super().database_forwards(app_label, editor, old, new)
+
+
+class ConstrainOnce(migrations.AddConstraint):
+    """A constraint of a table of our own, unless an earlier run has made it."""
+
+    def database_forwards(self, app_label: str, editor: Editor, old: ProjectState, new: ProjectState) -> None:
+        if self.constraint.name not in _constraints(editor, new, app_label, self.model_name):
+            super().database_forwards(app_label, editor, old, new)
+
+
+class UnconstrainOnce(migrations.RemoveConstraint):
+    """The other way round."""
+
+    def database_forwards(self, app_label: str, editor: Editor, old: ProjectState, new: ProjectState) -> None:
+        if self.name in _constraints(editor, old, app_label, self.model_name):
+            super().database_forwards(app_label, editor, old, new)
 
 
 class CreateTable(migrations.CreateModel):
@@ -189,6 +234,13 @@ def _complete(editor: Editor, column: str, default: str) -> None:
     if not _scalar(editor, IS_NOT_NULL, TABLE, column):
         editor.execute(f"UPDATE {TABLE} SET {column} = {default} WHERE {column} IS NULL")  # noqa: S608
         editor.execute(f"ALTER TABLE {TABLE} ALTER COLUMN {column} SET NOT NULL")
+
+
+def _constraints(editor: Editor, state: ProjectState, app_label: str, model: str) -> set[str]:
+    """The names of its indexes and constraints."""
+    table = state.apps.get_model(app_label, model)._meta.db_table
+    with editor.connection.cursor() as cursor:
+        return set(editor.connection.introspection.get_constraints(cursor, table))
 
 
 def _has_table(editor: Editor, name: str) -> bool:

@@ -13,6 +13,7 @@ from .history import (
     Escalation,
     OperationKind,
     Reading,
+    Refusal,
     Requeue,
 )
 from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
@@ -35,6 +36,7 @@ __all__ = [
     "OperationKind",
     "Outage",
     "Reading",
+    "Refusal",
     "Requeue",
     "Status",
     "SweepKind",

@@ -14,10 +14,23 @@ from django.utils import timezone
 from .. import database
 from ..deaths.follow import follow
 from ..text import tidy
-from .fields import NO_NUL, UNDELIVERED, Index, Manager, Status, attempt_number, new_id
+from .fields import (
+    NO_NUL,
+    UNDELIVERED,
+    Index,
+    Line,
+    Manager,
+    Status,
+    Text,
+    Time,
+    Whole,
+    attempt_number,
+    new_id,
+)
 from .queryset import EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
+LONGEST_MESSAGE = 256 * 1024  # bytes; of what another program wrote, so many characters are delivered
 
 
 class EventType(models.TextChoices):
@@ -39,21 +52,21 @@ class NotificationQuerySet(EventQuerySet["NotificationEvent"]):
 class NotificationEvent(models.Model):
     """One alert owed to one recipient on one channel."""
 
-    id = models.TextField(primary_key=True, default=new_id, editable=False, validators=NO_NUL)
-    type = models.CharField(max_length=255, validators=NO_NUL)
-    certificate_id = models.TextField("certificate", null=True, blank=True, validators=NO_NUL)
-    channel = models.CharField(max_length=255, validators=NO_NUL)
-    recipient = models.CharField(max_length=255, validators=NO_NUL)
-    message = models.TextField(validators=NO_NUL)
+    id = Text(primary_key=True, default=new_id, editable=False, validators=NO_NUL)
+    type = Line(max_length=255, validators=NO_NUL)
+    certificate_id = Text("certificate", null=True, blank=True, validators=NO_NUL)
+    channel = Line(max_length=255, validators=NO_NUL)
+    recipient = Line(max_length=255, validators=NO_NUL)
+    message = Text(validators=NO_NUL)
     sent_at = models.DateTimeField(null=True, blank=True)
-    status = models.CharField(max_length=50, default=Status.PENDING, db_default=Status.PENDING.value)
-    error = models.TextField(null=True, blank=True)
-    retry_count = models.IntegerField(default=0, db_default=0)
+    status = Line(max_length=50, default=Status.PENDING, db_default=Status.PENDING.value)
+    error = Text(null=True, blank=True)
+    retry_count = Whole(default=0, db_default=0)
     next_retry_at = models.DateTimeField(null=True, blank=True)
-    last_error = models.TextField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
+    last_error = Text(null=True, blank=True)
+    created_at = Time(default=timezone.now, db_default=Now())
     leased_until = models.DateTimeField(null=True, blank=True)
-    dedup_key = models.TextField(null=True, blank=True, validators=NO_NUL)
+    dedup_key = Text(null=True, blank=True, validators=NO_NUL)
 
     objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
@@ -82,11 +95,13 @@ class NotificationEvent(models.Model):
                 name="idx_notification_events_leased",
                 condition=Q(leased_until__isnull=False),
             ),
-            Index(fields=["-created_at", "-id"], name="idx_notification_events_newest"),
+            # No id in an index of ours: one that just fits its primary key would be too long there, and the
+            # row could not be written.
+            Index(fields=["-created_at"], name="idx_notification_events_latest"),
             # The dead-letter page in its order, and the dead by channel without reading the rows.
             Index(
-                fields=["-created_at", "-id", "channel"],
-                name="idx_notification_events_dead",
+                fields=["-created_at", "channel"],
+                name="idx_notification_events_dead_letters",
                 condition=Q(status="dead"),
             ),
             Index(
@@ -108,7 +123,7 @@ class NotificationEvent(models.Model):
 
     def clean(self) -> None:
         """Refuse what no database can hold: halves of characters, as a shell's odd bytes become, and
-        texts too long for their column's index."""
+        texts too long for their column's index or for anybody to read."""
         for name in ("type", "certificate_id", "channel", "recipient", "message", "dedup_key"):
             try:
                 size = len(str(getattr(self, name)).encode())
@@ -116,6 +131,8 @@ class NotificationEvent(models.Model):
                 raise ValidationError({name: "This text is not valid Unicode."}) from None
             if name in ("certificate_id", "dedup_key") and size > MOST_INDEXED:
                 raise ValidationError({name: f"This text is longer than {MOST_INDEXED} bytes."})
+            if name == "message" and size > LONGEST_MESSAGE:
+                raise ValidationError({name: f"This text is longer than {LONGEST_MESSAGE // 1024} KiB."})
 
     @property
     def attempt_number(self) -> int:

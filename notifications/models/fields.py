@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Col
 
 from .. import database
+from ..database import values
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 MOST_ATTEMPTS = 2**31 - 1
@@ -34,6 +38,57 @@ class Manager(models.Manager[Any]):
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return super().get_queryset().using(database.alias())
+
+
+class Tolerant:
+    """A field of notification_events, which other programs may fill with anything that the database takes.
+
+    Migrations know it as Django's field that it is.
+    """
+
+    read: Callable[[Any], Any]
+
+    def deconstruct(self) -> Any:
+        name, _, *rest = super().deconstruct()  # type: ignore[misc]
+        return name, f"django.db.models.{self.get_internal_type()}", *rest  # type: ignore[attr-defined]
+
+    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
+        """PostgreSQL keeps to its types."""
+        return [] if connection.vendor == "postgresql" else [lambda value, *_: self.read(value)]
+
+
+if TYPE_CHECKING:
+    Set = TypeVar("Set")
+    Get = TypeVar("Get")
+
+    class Text(models.TextField[Set, Get]): ...
+
+    class Line(models.CharField[Set, Get]): ...
+
+    class Whole(models.IntegerField[Set, Get]): ...
+
+    class Time(models.DateTimeField[Set, Get]): ...
+
+else:
+
+    class Text(Tolerant, models.TextField):
+        read = staticmethod(values.text)
+
+    class Line(Tolerant, models.CharField):
+        read = staticmethod(values.text)
+
+    class Whole(Tolerant, models.IntegerField):
+        read = staticmethod(values.integer)
+
+    class Time(Tolerant, models.DateTimeField):
+        """Of a column that is not null: what SQLite's adapter reads as nothing is an empty text or blob."""
+
+        def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
+            return [] if connection.vendor == "postgresql" else [never]
+
+
+def never(value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+    return values.NEVER if value is None and isinstance(expression, Col) else value
 
 
 class Index(models.Index):

@@ -78,7 +78,7 @@ class History(models.Model):
         on_delete=models.CASCADE,
         db_constraint=False,
         related_name="%(class)ss",
-        db_index=False,  # each table's own index starts with it
+        db_index=False,  # each table has an index of its own, on it alone: the longest id fits
     )
 
     class Meta:
@@ -134,18 +134,21 @@ class DeliveryAttempt(History):
     class Meta:
         db_table = "notification_attempts"
         ordering = ("started_at", "id")
-        indexes = (Index(fields=["notification", "started_at"], name="idx_notification_attempts_event"),)
+        indexes = (Index(fields=["notification"], name="idx_notification_attempts_notification"),)
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"
 
     @classmethod
-    def interrupted(cls, event: Interrupted) -> DeliveryAttempt:
-        """The attempt that ended with its worker: all that is known is when its lease did."""
+    def interrupted(cls, event: Interrupted, *, channel: str) -> DeliveryAttempt:
+        """The attempt that ended with its worker: all that is known is when its lease did.
+
+        channel  as the settings spell it, where it is configured
+        """
         return cls(
             notification_id=event.pk,
             number=event.attempt_number,
-            channel=event.channel,
+            channel=channel,
             started_at=event.leased_until or event.created_at,
             duration_ms=0,
             outcome=AttemptOutcome.INTERRUPTED,
@@ -174,7 +177,7 @@ class Requeue(History):
     class Meta:
         db_table = "notification_requeues"
         ordering = ("at", "id")
-        indexes = (Index(fields=["notification", "at"], name="idx_notification_requeues_event"),)
+        indexes = (Index(fields=["notification"], name="idx_notification_requeues_notification"),)
 
     def __str__(self) -> str:
         return f"requeued by {self.by} via {self.via}"
@@ -201,7 +204,7 @@ class Reading(History):
     class Meta:
         db_table = "notification_readings"
         ordering = ("at", "id")
-        indexes = (Index(fields=["notification", "at"], name="idx_notification_readings_event"),)
+        indexes = (Index(fields=["notification"], name="idx_notification_readings_notification"),)
 
     def __str__(self) -> str:
         return f"marked read by {self.by} via {self.via}"
@@ -249,3 +252,25 @@ class Escalation(History):
             return self.raised
         except ObjectDoesNotExist:
             return None
+
+
+class Refusal(History):
+    """The database took no end of this notification's attempt, not even that it is dead: it stays as it
+    was, and no worker touches it again until an operator has requeued it.
+
+    verb  what was to be done
+    """
+
+    verb = models.CharField(max_length=20)
+    at = models.DateTimeField()
+    error = models.TextField()
+
+    objects: ClassVar = Manager()
+
+    class Meta:
+        db_table = "notification_refusals"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification"], name="idx_notification_refusals_notification"),)
+
+    def __str__(self) -> str:
+        return f"refused to {self.verb}: {self.error}"

@@ -19,8 +19,9 @@ from django.db.models import Q
 from .. import database
 from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
+from . import tallies
 from .fields import READABLE, REQUEUEABLE, Status
-from .history import BulkOperation, DeliveryAttempt, Reading, Requeue
+from .history import BulkOperation, Reading, Refusal, Requeue
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -87,6 +88,10 @@ class EventQuerySet(models.QuerySet[Row]):
 
     def _due(self, now: datetime) -> Self:
         return self.failed().filter(free(now), next_retry_at__isnull=False, next_retry_at__lte=now)
+
+    def refused(self) -> Self:
+        """Those of which the database takes no change: no worker touches them again until a requeue."""
+        return self.filter(models.Exists(Refusal.objects.filter(notification=models.OuterRef("pk"))))
 
     def on_channel(self, channel: str) -> Self:
         """Old rows say `email`, new ones `Email`: case does not matter."""
@@ -185,9 +190,9 @@ class EventQuerySet(models.QuerySet[Row]):
             changed = self.filter(free(now), pk__in=[row.pk for row in rows], status__in=REQUEUEABLE).update(
                 status=Status.PENDING, retry_count=0, next_retry_at=None, last_error=None, leased_until=None
             )
-            lost = [DeliveryAttempt.interrupted(row) for row in rows if row.leased_until]
-            DeliveryAttempt.objects.bulk_create(lost)
+            tallies.interrupted((row for row in rows if row.leased_until), now=now)
             Requeue.objects.bulk_create(Requeue.of(row, at=now, **record) for row in rows)
+            Refusal.objects.filter(notification__in=[row.pk for row in rows]).delete()
             wake_workers()
         return changed
 

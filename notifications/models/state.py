@@ -71,6 +71,8 @@ class Tally(models.Model):
 
     It answers "how many, how long" without reading the history. took_n counts the attempts that took
     at most DURATIONS[n] seconds and more than the bound before; age_n the deliveries by AGES alike.
+
+    slot  workers that count at the same time count in different ones: none waits for another. Add them up
     """
 
     hour = models.DateTimeField()
@@ -94,6 +96,7 @@ class Tally(models.Model):
     age_7 = models.BigIntegerField()
     age_8 = models.BigIntegerField()
     age_9 = models.BigIntegerField()
+    slot = models.IntegerField(default=0, db_default=0)
 
     objects: ClassVar = Manager()
 
@@ -103,7 +106,7 @@ class Tally(models.Model):
         verbose_name_plural = "tallies"
         constraints = (
             models.UniqueConstraint(
-                fields=["hour", "channel", "outcome"], name="uniq_notification_tallies_hour"
+                fields=["hour", "channel", "outcome", "slot"], name="uniq_notification_tallies_slot"
             ),
         )
 
@@ -116,12 +119,14 @@ class Death(models.Model):
 
     since  when the digest's interval began that they died in
     error  its fingerprint
+    slot   as of a Tally
     """
 
     since = models.DateTimeField()
     channel = models.CharField(max_length=255)
     error = models.CharField(max_length=255)
     notifications = models.BigIntegerField()
+    slot = models.IntegerField(default=0, db_default=0)
 
     objects: ClassVar = Manager()
 
@@ -130,7 +135,7 @@ class Death(models.Model):
         ordering = ("since", "channel", "error")
         constraints = (
             models.UniqueConstraint(
-                fields=["since", "channel", "error"], name="uniq_notification_deaths_alike"
+                fields=["since", "channel", "error", "slot"], name="uniq_notification_deaths_slot"
             ),
         )
 

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 
 from .. import database
 from ..models import NotificationEvent, NotificationQuerySet, SweepRun, Tally
-from ..queue.tallies import EPOCH
+from ..models.tallies import EPOCH
 from .walk import Walk
 
 BATCH = 5_000

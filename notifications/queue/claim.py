@@ -6,14 +6,23 @@ records compares it, so a worker that comes back after its lease was taken away 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from django.db.models import Func, IntegerField, Model, QuerySet
+from django.db.models.functions import Left
 
 from .. import database
 from ..database import carried, dump
+from ..database.values import UnknownTime, known
 from ..models import NotificationEvent, NotificationQuerySet, attempt_number
+from ..models.events import LONGEST_MESSAGE
 from ..models.fields import UNDELIVERED
+from .mend import mend
+
+MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
+Row = TypeVar("Row", bound=Model)
 
 
 class Claimed(NamedTuple):
@@ -38,31 +47,66 @@ class Claimed(NamedTuple):
         return attempt_number(self.retry_count)
 
 
-def claim(due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta) -> list[Claimed]:
+class Claim(list[Claimed]):
+    """What was claimed. full: more may be due, which this many bytes of messages left no room for."""
+
+    full: bool = False
+
+
+def claim(due: NotificationQuerySet, count: int, *, now: datetime, lease: timedelta) -> Claim:
     """Take up to `count` of the notifications in `due`, in its order, for oneself until now + lease.
 
     Rows that another worker is claiming at this moment are passed over. Between looking and taking
     the rows are locked. A failed row's next_retry_at moves to the end of the lease, which hides it
-    from a certctl that knows nothing of leases.
+    from a certctl that knows nothing of leases. At most MOST_BYTES of messages are taken, or one.
     """
     with database.atomic(durable=True):
+        mend(now=now)
         chosen = skip_locked(due.filter(leased_until__isnull=True))
-        ids = list(chosen.values_list("pk", flat=True)[:count])
+        sized = list(chosen.values_list("pk", size_of_message())[:count])
+        ids = within_bytes(sized, MOST_BYTES)
         taken = {row.id: row for row in _take(ids, now + lease)} if ids else {}
-    return [taken[pk] for pk in ids if pk in taken]
+    claimed = Claim(taken[pk] for pk in ids if pk in taken)
+    claimed.full = len(ids) < len(sized)
+    return claimed
+
+
+def size_of_message() -> Func:
+    """In bytes, as PostgreSQL knows it without reading the message."""
+    if database.is_postgresql():
+        return Func("message", function="octet_length", output_field=IntegerField())
+    return Func("message", template="LENGTH(CAST(%(expressions)s AS BLOB))", output_field=IntegerField())
+
+
+def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
+    """The first of them, and as many more as have no more bytes together than that."""
+    ids, total = list[str](), 0
+    for pk, size in sized:
+        total += min(size, LONGEST_MESSAGE)
+        if ids and total > most:
+            break
+        ids.append(pk)
+    return ids
 
 
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names = [name for name in Claimed._fields if name != "leased_until"]
+    names: list[Any] = [name for name in Claimed._fields if name != "leased_until"]
+    names[names.index("message")] = Left("message", LONGEST_MESSAGE)
     return [Claimed._make((*row, lease)) for row in rows.order_by("created_at").values_list(*names)]
 
 
 # A time as a number, where the database has a quick one: reading its text takes as long as all else.
 HELD = [
-    f"id, type, certificate_id, channel, recipient, message, status, retry_count, {created_at}"
-    for created_at in ("CAST(created_at AS text)", "CAST(EXTRACT(EPOCH FROM created_at) AS double precision)")
+    f"id, type, certificate_id, channel, recipient, {message}, status, retry_count, {created_at}"
+    for message, created_at in (
+        (f"substr(message, 1, {LONGEST_MESSAGE})", "CAST(created_at AS text)"),
+        (
+            f"left(message, {LONGEST_MESSAGE})",
+            "CAST(EXTRACT(EPOCH FROM created_at) AS double precision)",
+        ),
+    )
 ]
 
 
@@ -86,16 +130,15 @@ def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
 
 
 def moment(at: float | str) -> datetime:
-    """A time that Python's calendar does not reach (PostgreSQL's infinity) becomes its end: such a row
-    must not keep the others from going out."""
+    """The time that `HELD` reads so."""
     try:
         if isinstance(at, str):
-            return datetime.fromisoformat(at).replace(tzinfo=UTC)
-        return datetime.fromtimestamp(at, UTC)
+            return known(datetime.fromisoformat(at).replace(tzinfo=UTC))
+        return known(datetime.fromtimestamp(at, UTC))
     except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
+        return UnknownTime.of(str(at))
 
 
-def skip_locked(rows: NotificationQuerySet) -> NotificationQuerySet:
+def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
     skip = database.connection().features.has_select_for_update_skip_locked
     return rows.select_for_update(skip_locked=True) if skip else rows

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from .. import conf, database
 from ..deaths.follow import DIGEST_TYPE, interval_start
 from ..models import Death, NotificationEvent
+from .claim import skip_locked
 from .messages import dead_letters
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,7 @@ def raise_due(settings: conf.Conf, *, now: datetime) -> None:
 
 def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
     """Of several workers one raises it and takes the counts away; what comes late is for the next one."""
-    over = Death.objects.filter(since__lt=start).order_by("pk")
-    if database.connection().features.has_select_for_update:
-        over = over.select_for_update()
+    over = skip_locked(Death.objects.filter(since__lt=start).order_by("pk"))
     with database.atomic():
         deaths = list(over)
         if not deaths:

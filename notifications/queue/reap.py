@@ -1,31 +1,69 @@
-"""What dead workers and other programs left behind: ended leases, spent budgets, stranded rows."""
+"""What dead workers and other programs left behind: ended leases, spent budgets, stranded rows.
+
+Rows that others hold locked are passed over, and those that the database refuses are set aside.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from .. import database
+from ..database import PAUSES, kind_of
 from ..deaths.follow import follow
-from ..models import INTERRUPTED_ERROR, DeliveryAttempt, NotificationEvent, NotificationQuerySet, Status
+from ..models import (
+    INTERRUPTED_ERROR,
+    NotificationEvent,
+    NotificationQuerySet,
+    Refusal,
+    Status,
+    tallies,
+)
 from ..models.fields import UNDELIVERED
-from . import tallies
+from .batch import in_parts, put_on_record, reason_of
 from .claim import skip_locked
-from .tallies import Counted
+from .mend import mend
+
+logger = logging.getLogger(__name__)
+
+SPENT_ERROR = "no attempt left: retry_count had reached the maximum"
+NO_LEASE = datetime(9000, 1, 1, tzinfo=UTC)  # no worker has leased until then: another program wrote it
+PART = 1000  # rows in one transaction
+SEEN = ("status", "retry_count", "channel", "leased_until", "created_at")
 
 
-def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit: int) -> tuple[int, int]:
+def reap(
+    rows: NotificationQuerySet,
+    *,
+    now: datetime,
+    max_attempts: int,
+    limit: int,
+    pauses: Sequence[float] = PAUSES,
+) -> tuple[int, int]:
     """End the leases that ran out: (due again, dead).
 
     The lost attempt counts, so that a notification that kills its worker cannot do so for ever.
     """
+    mend(now=now)
+    _unlease_what_nobody_leased(rows, now=now, pauses=pauses)
+    over = _not_refused(rows).filter(leased_until__lte=now).order_by("leased_until")
+    ended = _changed(over, partial(_reap, now=now, max_attempts=max_attempts), "reap", now, limit, pauses)
+    return ended["again"], ended["dead"]
+
+
+def _reap(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[str]:
+    everything = NotificationEvent.objects
     with database.atomic(durable=True):
-        over = rows.filter(leased_until__lte=now).order_by("leased_until")
-        lost = list(skip_locked(over)[:limit])
+        over = everything.filter(pk__in=ids, leased_until__lte=now).order_by("leased_until")
+        lost = list(skip_locked(over.only(*SEEN)))
         waiting = [event for event in lost if event.status in UNDELIVERED]
         dying = [event.pk for event in waiting if event.retry_count >= max_attempts - 1]
-        everything = NotificationEvent.objects
         mine = everything.filter(pk__in=[event.pk for event in lost], leased_until__lte=now)
         dead = mine.filter(pk__in=dying).update(
             status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=INTERRUPTED_ERROR
@@ -39,30 +77,100 @@ def reap(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit:
         )
         # Another program finished these while we held them; only the lease is left over.
         mine.exclude(status__in=UNDELIVERED).update(leased_until=None)
-        attempts = [DeliveryAttempt.interrupted(event) for event in waiting]
-        DeliveryAttempt.objects.bulk_create(attempts)
-        follow(NotificationEvent.objects.all(), dying, now=now)
-        counted = [Counted(a.channel, a.outcome, a.duration_ms) for a in attempts]
-        tallies.add(counted, now=now)
-    return again, dead
+        follow(everything.all(), dying, now=now)
+        tallies.interrupted(waiting, now=now)
+    return Counter(again=again, dead=dead)
 
 
-def bury(rows: NotificationQuerySet, *, now: datetime, max_attempts: int, limit: int) -> int:
+def bury(
+    rows: NotificationQuerySet,
+    *,
+    now: datetime,
+    max_attempts: int,
+    limit: int,
+    pauses: Sequence[float] = PAUSES,
+) -> int:
     """Dead-letter the due rows that have no attempt left, so that no row waits for ever unseen."""
-    spent = rows.spent(now, max_attempts).order_by("next_retry_at")
+    spent = _not_refused(rows).spent(now, max_attempts).order_by("next_retry_at")
+    return _changed(spent, partial(_bury, now=now, max_attempts=max_attempts), "bury", now, limit, pauses)[
+        "dead"
+    ]
+
+
+def _bury(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[str]:
+    spent = NotificationEvent.objects.spent(now, max_attempts)
     with database.atomic(durable=True):
-        ids = [event.pk for event in skip_locked(spent)[:limit]]
-        mine = NotificationEvent.objects.spent(now, max_attempts).filter(pk__in=ids)
-        mine.filter(last_error__isnull=True).update(
-            last_error="no attempt left: retry_count had reached the maximum"
-        )
+        free = list(skip_locked(spent.filter(pk__in=ids)).values_list("pk", flat=True))
+        mine = spent.filter(pk__in=free)
+        mine.filter(last_error__isnull=True).update(last_error=SPENT_ERROR)
         dead = mine.update(status=Status.DEAD, next_retry_at=None, leased_until=None)
-        follow(NotificationEvent.objects.all(), ids, now=now)
-    return dead
+        follow(NotificationEvent.objects.all(), free, now=now)
+    return Counter(dead=dead)
 
 
-def schedule_stranded(rows: NotificationQuerySet, *, now: datetime, limit: int) -> int:
+def schedule_stranded(
+    rows: NotificationQuerySet, *, now: datetime, limit: int, pauses: Sequence[float] = PAUSES
+) -> int:
     """Make rows that another program left failed and unscheduled due now."""
-    chosen = rows.stranded().filter(leased_until__isnull=True).order_by("created_at")[:limit]
-    everything = NotificationEvent.objects
-    return everything.stranded().filter(pk__in=chosen.values("pk")).update(next_retry_at=now)
+    chosen = _not_refused(rows).stranded().filter(leased_until__isnull=True).order_by("created_at")
+    return _changed(chosen, partial(_schedule, now=now), "schedule", now, limit, pauses)["again"]
+
+
+def _schedule(ids: Sequence[str], *, now: datetime) -> Counter[str]:
+    stranded = NotificationEvent.objects.stranded().filter(leased_until__isnull=True)
+    with database.atomic(durable=True):
+        free = list(skip_locked(stranded.filter(pk__in=ids)).values_list("pk", flat=True))
+        return Counter(again=stranded.filter(pk__in=free).update(next_retry_at=now))
+
+
+def _unlease_what_nobody_leased(
+    rows: NotificationQuerySet, *, now: datetime, pauses: Sequence[float]
+) -> None:
+    """PostgreSQL's infinity, say: it would never end."""
+    odd = _not_refused(rows).filter(leased_until__gte=NO_LEASE).order_by("leased_until")
+    _changed(odd, _unlease, "unlease", now, PART, pauses)
+
+
+def _unlease(ids: Sequence[str]) -> Counter[str]:
+    odd = NotificationEvent.objects.filter(leased_until__gte=NO_LEASE)
+    with database.atomic(durable=True):
+        free = list(skip_locked(odd.filter(pk__in=ids)).values_list("pk", flat=True))
+        return Counter(again=odd.filter(pk__in=free).update(leased_until=None))
+
+
+def _not_refused(rows: NotificationQuerySet) -> NotificationQuerySet:
+    return rows.exclude(Exists(Refusal.objects.filter(notification=OuterRef("pk"))))
+
+
+def _changed(
+    chosen: NotificationQuerySet,
+    change: Callable[[Sequence[str]], Counter[str]],
+    verb: str,
+    now: datetime,
+    limit: int,
+    pauses: Sequence[float],
+) -> Counter[str]:
+    """Change the first of the chosen, at most `limit`; answers what `change` counts."""
+    ids, counted = list(chosen.values_list("pk", flat=True)[:limit]), Counter[str]()
+    refused = partial(_set_aside, verb=verb, now=now)
+    for start in range(0, len(ids), PART):
+        for part in in_parts(ids[start : start + PART], change, refused, verb, pauses):
+            counted += part
+    return counted
+
+
+def _set_aside(pk: str, error: Exception, *, verb: str, now: datetime) -> Counter[str]:
+    """Dead, with a reason that can be written; where not even that is taken, the row stays as it is."""
+    reason = reason_of(error)
+    try:
+        with database.atomic(durable=True):
+            mine: Any = NotificationEvent.objects.filter(pk=pk, status__in=UNDELIVERED)
+            dead = mine.update(status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=reason)
+            follow(NotificationEvent.objects.all(), [pk] if dead else [], now=now)
+    except Exception as fault:
+        if kind_of(fault) != "refused":
+            raise
+        put_on_record(pk, verb, fault, now)
+        return Counter()
+    logger.error("notification %s is dead: %s", pk, reason)
+    return Counter(dead=dead)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import database
-from ..database import carried, dump
+from ..database import PAUSES, carried, dump, kind_of
 from ..deaths.follow import follow
 from ..exceptions import status_code
-from ..models import NotificationEvent, Status
+from ..models import NotificationEvent, Status, tallies
+from ..models.tallies import Counted
 from ..text import tidy
-from . import tallies
+from .batch import in_parts, put_on_record, reason_of
 from .claim import Claimed
-from .tallies import Counted
+
+logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
@@ -43,25 +47,82 @@ class Outcome(NamedTuple):
     spent: bool = True
 
 
-def record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> set[str]:
-    """Write the outcomes of attempts and log them; answers the ids whose lease still stood.
+class Recorded(NamedTuple):
+    """What became of the outcomes, by the notifications' ids. Of all others the lease had ended.
 
-    The others were reaped, requeued, deleted or finished by somebody else in the meantime: their
-    rows keep what happened since.
+    written    the row is what its outcome says
+    locked     another program holds the row: nothing is written, and it can be tried again
+    set_aside  the database refused it: the row is dead, or where not even that can be written, left alone
     """
-    if not outcomes:
-        return set()
+
+    written: set[str]
+    locked: set[str]
+    set_aside: set[str]
+
+
+def record(
+    outcomes: Sequence[Outcome], *, now: datetime, worker: str, pauses: Sequence[float] = PAUSES
+) -> Recorded:
+    """Write the outcomes of attempts, and the attempts into the history.
+
+    Rows that were reaped, requeued or finished by somebody else in the meantime keep what happened since;
+    of them only the attempt is put on record. The same outcome twice is one.
+
+    pauses  seconds before each new try where others are in the way
+    """
+    parts = in_parts(
+        outcomes,
+        partial(_record, now=now, worker=worker),
+        partial(_set_aside, now=now, worker=worker),
+        "recording",
+        pauses,
+    )
+    return Recorded(*(set().union(*sets) for sets in zip(*parts, strict=True))) if parts else NOTHING
+
+
+NOTHING = Recorded(set(), set(), set())
+
+
+def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recorded:
     with database.atomic(durable=True):
-        recorded = _write(outcomes, now, worker)
-        written = [o for o in outcomes if o.event.id in recorded]
+        ids = _settle(outcomes, now, worker)
+        written = [o for o in outcomes if o.event.id in ids]
+        rest = [o for o in outcomes if o.event.id not in ids]
+        locked, late, again = _not_settled(rest, now, worker) if rest else (set(), set(), set())
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
         counted = [
             Counted(o.channel, o.outcome, o.duration, (now - o.event.created_at).total_seconds())
-            for o in written
+            for o in outcomes
+            if o.event.id in ids or o.event.id in late
         ]
         tallies.add(counted, now=now)
-    return recorded
+    return Recorded(ids | again, locked, set())
+
+
+def _set_aside(outcome: Outcome, error: Exception, *, now: datetime, worker: str) -> Recorded:
+    """In plain words, so that it can be written: a delivery stays one, and all else is dead."""
+    pk, reason = outcome.event.id, reason_of(error)
+    plain = outcome._replace(channel=outcome.event.channel, reason="", delay=None, status_code=None)
+    died = plain._replace(status=Status.DEAD, error=reason)
+    tries = [died]
+    if outcome.status == Status.SENT:
+        died = died._replace(error=f"it was delivered, but {reason}")
+        tries = [plain._replace(error=None), died]
+    for which in tries:
+        try:
+            recorded = _record([which], now=now, worker=worker)
+        except Exception as fault:
+            if kind_of(fault) != "refused":
+                raise
+            error = fault
+            continue
+        if which is not died:
+            return recorded
+        logger.error("notification %s is dead: %s", pk, died.error)
+        return Recorded(set(), recorded.locked, recorded.written)
+    put_on_record(pk, "record", error, now)
+    return Recorded(set(), set(), {pk})
 
 
 # What a row leaves out is NULL.
@@ -138,24 +199,64 @@ LOG = """
       FROM {}
 """
 
+# What others hold locked is passed over. The UPDATE compares the leases again: the lock is as of now, what it
+# reads as of its beginning.
 SETTLE_AND_LOG = f"""
     WITH o AS MATERIALIZED (SELECT * FROM {{}}),
-         settled AS ({SETTLE.format("o")}),
+         free AS MATERIALIZED (
+           SELECT held.id FROM notification_events AS held JOIN o ON held.id = o.id
+            WHERE (held.leased_until = o.lease) IS TRUE AND held.status IN ('pending', 'failed')
+              FOR NO KEY UPDATE OF held SKIP LOCKED),
+         settled AS ({SETTLE.format("o JOIN free USING (id)")}),
          logged AS ({LOG.format("o JOIN settled USING (id)")})
     SELECT id FROM settled
 """  # noqa: S608  (constants and placeholders only)
 
+# Which rows stand as they were claimed although they were not settled: others hold them. The rest changed.
+STANDING = """
+    SELECT held.id, (held.leased_until = o.lease) IS TRUE AND held.status IN ('pending', 'failed')
+      FROM {} JOIN notification_events AS held ON held.id = o.id
+"""
 
-def _write(outcomes: Sequence[Outcome], now: datetime, worker: str) -> set[str]:
+LOG_LATE = f"""
+    {LOG.format("{}")}
+     WHERE NOT EXISTS (SELECT 1 FROM notification_attempts AS known
+                        WHERE known.notification_id = o.id AND known.started_at = o.started_at
+                          AND known.worker = %s)
+    RETURNING notification_id
+"""  # noqa: S608  (constants and placeholders only)
+
+
+def _settle(outcomes: Sequence[Outcome], now: datetime, worker: str) -> set[str]:
     """The row's new state where its lease stands, and the attempt's row; answers the ids."""
     connection, table = database.connection(), carried(*RECORDED)
     batch, at = _carry(outcomes, now), connection.ops.adapt_datetimefield_value(now)
+    if connection.vendor == "postgresql":  # which takes the batch apart only once then
+        return {pk for (pk,) in _rows(SETTLE_AND_LOG.format(table), [batch, at, worker])}
+    recorded = {pk for (pk,) in _rows(SETTLE.format(table), [at, batch])}
+    written = [o for o in outcomes if o.event.id in recorded]
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":  # which takes the batch apart only once then
-            cursor.execute(SETTLE_AND_LOG.format(table), [batch, at, worker])
-            return {pk for (pk,) in cursor.fetchall()}
-        cursor.execute(SETTLE.format(table), [at, batch])
-        recorded = {pk for (pk,) in cursor.fetchall()}
-        written = [o for o in outcomes if o.event.id in recorded]
         cursor.execute(LOG.format(table), [worker, _carry(written, now)])
-        return recorded
+    return recorded
+
+
+def _not_settled(
+    outcomes: Sequence[Outcome], now: datetime, worker: str
+) -> tuple[set[str], set[str], set[str]]:
+    """(those that others hold locked, those whose attempt is on record now although their lease had ended,
+    those that this worker had recorded before)."""
+    table = carried(*RECORDED)
+    standing = dict(_rows(STANDING.format(table), [_carry(outcomes, now)]))
+    locked = {pk for pk, stands in standing.items() if stands}
+    changed = [o for o in outcomes if o.event.id in standing.keys() - locked]
+    if not changed:
+        return locked, set(), set()
+    late = {pk for (pk,) in _rows(LOG_LATE.format(table), [worker, _carry(changed, now), worker])}
+    return locked, late, {o.event.id for o in changed} - late
+
+
+def _rows(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    with database.connection().cursor() as cursor:
+        cursor.execute(statement, parameters)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found

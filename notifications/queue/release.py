@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
+
+from django.db.models import Case, F, Value, When
 
 from .. import database
+from ..database import PAUSES
 from ..models import NotificationEvent, Status
 from ..models.fields import UNDELIVERED
+from .batch import in_parts, reason_of
 from .claim import Claimed, skip_locked
 
+logger = logging.getLogger(__name__)
 
-def release(events: Iterable[Claimed], *, due_at: datetime) -> int:
-    """Give claimed rows back unattempted: due again at `due_at`, with nothing spent."""
-    leases: dict[datetime | None, list[str]] = {}
+
+def release(events: Iterable[Claimed], *, due_at: datetime, pauses: Sequence[float] = PAUSES) -> int:
+    """Give claimed rows back unattempted: due again at `due_at`, with nothing spent.
+
+    What others hold locked is left, and so is what the database refuses: their leases run out.
+    """
+    leases: dict[datetime, list[str]] = {}
     for event in events:
         leases.setdefault(event.leased_until, []).append(event.id)
-    rows = NotificationEvent.objects.filter(status__in=UNDELIVERED)
+    return sum(
+        sum(in_parts(ids, partial(_release, lease=lease, due_at=due_at), _left, "releasing", pauses))
+        for lease, ids in leases.items()
+    )
+
+
+def _release(ids: Sequence[str], *, lease: datetime, due_at: datetime) -> int:
+    mine = NotificationEvent.objects.filter(leased_until=lease, status__in=UNDELIVERED)
+    due = Case(When(status=Status.FAILED, then=Value(due_at)), default=F("next_retry_at"))
     with database.atomic(durable=True):
-        return sum(
-            rows.filter(pk__in=ids, leased_until=lease, status=Status.PENDING).update(leased_until=None)
-            + rows.filter(pk__in=ids, leased_until=lease, status=Status.FAILED).update(
-                leased_until=None, next_retry_at=due_at
-            )
-            for lease, ids in leases.items()
-        )
+        free = list(skip_locked(mine.filter(pk__in=ids)).values_list("pk", flat=True))
+        changed: int = mine.filter(pk__in=free).update(leased_until=None, next_retry_at=due)
+        return changed
+
+
+def _left(pk: str, error: Exception) -> int:
+    logger.error("notification %s was not released: %s", pk, reason_of(error))
+    return 0
 
 
 def renew(events: Iterable[Claimed], until: datetime) -> set[str]:

@@ -24,7 +24,7 @@ from ..models import (
     Tally,
 )
 from ..models.fields import UNDELIVERED
-from ..queue.tallies import AGE, EPOCH, TOOK
+from ..models.tallies import AGE, EPOCH, TOOK
 from . import held
 from .channels import Channels
 from .figures import EXACT_UP_TO, LATEST, MOST_HOLDS, WINDOWS, AttemptTotals, Latest, Traffic, quantile

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from ..database.values import UNKNOWN, UnknownTime
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 
@@ -44,11 +45,13 @@ def exact_duration(seconds: float) -> str:
 
 
 def age(at: datetime, now: datetime) -> str:
+    if isinstance(at, UnknownTime):
+        return UNKNOWN
     return duration(max(0, int((now - at).total_seconds())))
 
 
 def ago(at: datetime, now: datetime) -> str:
-    return f"{age(at, now)} ago"
+    return UNKNOWN if isinstance(at, UnknownTime) else f"{age(at, now)} ago"
 
 
 def count(number: int, *, estimated: bool = False, most: int | None = None) -> str:

@@ -13,7 +13,7 @@ import pytest
 from django.utils import timezone
 
 from notifications.models import BulkOperation, NotificationEvent, Requeue, SweepRun, Tally, Worker
-from notifications.queue.tallies import COUNTS
+from notifications.models.tallies import COUNTS
 from tests.admin.browser import Open, assert_accessible, assert_fits
 from tests.admin.support import LIST, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent

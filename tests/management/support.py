@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from django.core.management import CommandError, load_command_class
 
 
@@ -36,7 +37,26 @@ class Stdin(io.StringIO):
 Run = Callable[..., Ran]
 
 
-def execute(arguments: Sequence[str], out: io.StringIO, err: io.StringIO) -> tuple[int, str]:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`certctl notifications ARGUMENTS`, with exit codes as a process would have them.
+
+    given     on standard input
+    terminal  whether that is a person's
+    """
+
+    def ran(*arguments: str, given: str = "", terminal: bool = False) -> Ran:
+        monkeypatch.setattr("sys.stdin", Stdin(given, terminal))
+        out, err = io.StringIO(), io.StringIO()
+        capsys.readouterr()
+        code, said = _execute(arguments, out, err)
+        usage = capsys.readouterr().err
+        return Ran(code, out.getvalue(), err.getvalue() + usage + said)
+
+    return ran
+
+
+def _execute(arguments: Sequence[str], out: io.StringIO, err: io.StringIO) -> tuple[int, str]:
     """What BaseCommand.run_from_argv does, but for closing the test's connection."""
     command = load_command_class("notifications", "notifications")
     try:

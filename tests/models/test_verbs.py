@@ -118,6 +118,7 @@ IMPOSSIBLE = [
     ("dedup_key", "half a character \udc80"),
     ("dedup_key", LONG),
     ("certificate_id", LONG),
+    ("message", "é" * (128 * 1024 + 1)),
 ]
 
 
@@ -130,7 +131,7 @@ def test_notify_refuses_what_the_table_cannot_hold_and_names_the_field(field: st
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 1_000_000, "日本語 🔐", "line\r\nbreak", "'; DROP TABLE x; --", "%s{0}"]
+    "text", ["x" * 256 * 1024, "日本語 🔐", "line\r\nbreak", "'; DROP TABLE x; --", "%s{0}"]
 )
 def test_notify_keeps_every_text_as_it_is(text: str) -> None:
     event, _ = EVENTS.notify(**{**ALERT, "message": text}, dedup_key=text[:1000])

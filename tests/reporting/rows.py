@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from notifications.models import Hold, SweepRun, Tally
-from notifications.queue.tallies import COUNTS, EPOCH
+from notifications.models.tallies import COUNTS, EPOCH
 from notifications.reporting.contract import SWEEP_COUNTS
 from tests.factories import ago, ahead
 

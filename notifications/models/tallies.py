@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from .. import database
-from ..models import AGES, DURATIONS, AttemptOutcome
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import conf, database
+from ..database import free_slot
+from .history import AttemptOutcome, DeliveryAttempt, Interrupted
+from .state import AGES, DURATIONS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the hour under which all time is counted
 TOOK = [f"took_{n}" for n in range(len(DURATIONS))]
@@ -17,11 +21,11 @@ AGE = [f"age_{n}" for n in range(len(AGES))]
 COUNTS = ["attempts", "milliseconds", *TOOK, *AGE]
 
 STATEMENT = f"""
-    INSERT INTO notification_tallies (hour, channel, outcome, {", ".join(COUNTS)}) VALUES %s
-    ON CONFLICT (hour, channel, outcome) DO UPDATE
+    INSERT INTO notification_tallies (hour, channel, outcome, {", ".join(COUNTS)}, slot) VALUES %s
+    ON CONFLICT (hour, channel, outcome, slot) DO UPDATE
         SET {", ".join(f"{c} = notification_tallies.{c} + excluded.{c}" for c in COUNTS)}
 """  # noqa: S608  (constants only)
-ROW = f"({', '.join(['%s'] * (3 + len(COUNTS)))})"
+ROW = f"({', '.join(['%s'] * (3 + len(COUNTS)))}, %%s)"
 
 
 class Counted(NamedTuple):
@@ -36,23 +40,38 @@ class Counted(NamedTuple):
 def add(attempts: Sequence[Counted], *, now: datetime) -> None:
     """Count attempts into this hour and all time.
 
-    Call it last in the transaction: the rows of a tally are where all workers meet.
+    No worker waits for another here, also not for one that stopped within its transaction.
     """
     if not attempts:
         return
     counted = _count(attempts)
     connection = database.connection()
     hours = (EPOCH, now.replace(minute=0, second=0, microsecond=0))
-    # In one order everywhere, so that two workers cannot wait for each other.
     rows = [
         (connection.ops.adapt_datetimefield_value(hour), channel, outcome, *counts)
         for hour in hours
         for (channel, outcome), counts in sorted(counted.items())
     ]
+    values = ", ".join([ROW.replace("%%s", free_slot())] * len(rows))
     with connection.cursor() as cursor:
-        cursor.execute(
-            STATEMENT.replace("%s", ", ".join([ROW] * len(rows)), 1), [v for row in rows for v in row]
-        )
+        cursor.execute(STATEMENT.replace("%s", values, 1), [v for row in rows for v in row])
+
+
+def interrupted(events: Iterable[Interrupted], *, now: datetime) -> None:
+    """The attempts that ended with their workers: into the history, and counted like all others."""
+    spelled = _spelling()
+    lost = [DeliveryAttempt.interrupted(event, channel=spelled(event.channel)) for event in events]
+    DeliveryAttempt.objects.bulk_create(lost)
+    add([Counted(a.channel, a.outcome, a.duration_ms) for a in lost], now=now)
+
+
+def _spelling() -> Callable[[str], str]:
+    """How the settings spell a channel."""
+    try:
+        settings = conf.current()
+    except ImproperlyConfigured:
+        return lambda channel: channel
+    return lambda channel: settings.channel(channel) or channel
 
 
 def _count(attempts: Sequence[Counted]) -> dict[tuple[str, str], list[int]]:

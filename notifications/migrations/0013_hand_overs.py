@@ -8,7 +8,7 @@ from ._adopt import AddColumn, CreateTable
 
 
 class Migration(migrations.Migration):
-    dependencies = [("notifications", "0011_escalation")]
+    dependencies = [("notifications", "0012_apart")]
 
     operations = [
         CreateTable(

@@ -1,0 +1,267 @@
+"""What the database refuses of one row, what others lock, and a worker that stops in the middle: none of it
+keeps another row from being recorded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from notifications import conf, database
+from notifications.database import AWAY, bound_session, kind_of
+from notifications.deaths.follow import follow
+from notifications.engine import outcome as verdict
+from notifications.exceptions import PermanentError, TransientError
+from notifications.models import Death, DeliveryAttempt, NotificationEvent, Refusal, Status, Tally, tallies
+from notifications.notifiers.base import Delivered
+from notifications.queue.claim import Claimed, claim
+from notifications.queue.reap import bury, reap, schedule_stranded
+from notifications.queue.record import Recorded, record
+from notifications.queue.release import release
+from tests import factories
+from tests.fixtures import Configure
+from tests.processes import PATIENCE, eventually
+
+EVENTS = NotificationEvent.objects
+LEASE = timedelta(minutes=2)
+NO_PAUSE: tuple[float, ...] = ()
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def claimed(count: int) -> list[Claimed]:
+    for n in range(count):
+        factories.pending(id=f"row-{n}")
+    return claim(EVENTS.pending().order_by("created_at"), count, now=timezone.now(), lease=LEASE)
+
+
+def recorded(events: list[Claimed], answer: Any = None, now: datetime | None = None) -> Recorded:
+    now = now or timezone.now()
+    outcomes = [verdict.decide(e, answer or Delivered(200), conf.Conf(), now, 5) for e in events]
+    return record(outcomes, now=now, worker="w:1", pauses=NO_PAUSE)
+
+
+def refuse(condition: str, verb: str = "UPDATE") -> None:
+    """A trigger of the site's own that refuses some rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE OR REPLACE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'not this one — 日本'; END $$"
+        )
+        cursor.execute(
+            f"CREATE TRIGGER refuse_some BEFORE {verb} ON notification_events"
+            f" FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse_some()"
+        )
+
+
+@pytest.fixture(autouse=True)
+def _no_trigger() -> Iterator[None]:
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER IF EXISTS refuse_some ON notification_events")
+        cursor.execute("DROP FUNCTION IF EXISTS refuse_some()")
+
+
+@pytest.fixture
+def other() -> Iterator[psycopg.Connection[Any]]:
+    """Another program's session, in the middle of a transaction."""
+    connection.ensure_connection()
+    with psycopg.connect(connection.connection.info.dsn) as other:
+        yield other
+        other.rollback()
+
+
+def hold(other: psycopg.Connection[Any], pk: str) -> None:
+    other.execute("SELECT 1 FROM notification_events WHERE id = %s FOR UPDATE", [pk])
+
+
+def test_one_refused_row_is_dead_with_a_reason_and_the_others_are_recorded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = claimed(20)
+    refuse("NEW.id = 'row-7' AND NEW.status = 'failed'")
+    caplog.set_level(logging.ERROR)
+    answer = recorded(events, TransientError("down"))
+    assert answer.set_aside == {"row-7"}
+    assert len(answer.written) == 19
+    assert EVENTS.failed().count() == 19
+    row = EVENTS.get(pk="row-7")
+    assert (row.status, row.leased_until) == (Status.DEAD, None)
+    assert row.last_error.isascii()
+    assert "refused" in row.last_error
+    assert row.deliveryattempts.get().error == row.last_error
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+
+
+def test_a_delivery_stays_one_where_only_its_details_are_refused() -> None:
+    events = claimed(3)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE notification_attempts ADD CONSTRAINT odd CHECK (status_code IS DISTINCT FROM 202)"
+        )
+    try:
+        assert recorded(events, Delivered(202)).written == {e.id for e in events}
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE notification_attempts DROP CONSTRAINT odd")
+    assert EVENTS.filter(status="sent").count() == 3
+
+
+def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_again() -> None:
+    events = claimed(3)
+    refuse("OLD.id = 'row-1' AND NEW.leased_until IS NULL")
+    assert recorded(events).set_aside == {"row-1"}
+    assert EVENTS.refused().get().pk == "row-1"
+    later = timezone.now() + 2 * LEASE
+    assert reap(EVENTS.all(), now=later, max_attempts=5, limit=10) == (0, 0)
+    assert claim(EVENTS.pending(), 10, now=later, lease=LEASE) == []
+    assert Refusal.objects.count() == 1
+
+
+def test_an_operators_requeue_begins_anew() -> None:
+    event = factories.lost()
+    Refusal.objects.create(notification=event, verb="reap", at=timezone.now(), error="refused")
+    assert reap(EVENTS.all(), now=timezone.now(), max_attempts=5, limit=10) == (0, 0)
+    assert EVENTS.all().requeue(by="op").changed == 1
+    assert not EVENTS.all().refused().exists()
+
+
+@pytest.mark.parametrize("verb", ["reap", "bury", "schedule", "release"])
+def test_every_verb_passes_over_the_one_that_is_refused(verb: str) -> None:
+    now = timezone.now()
+    match verb:
+        case "reap":
+            rows = [factories.lost().pk for _ in range(5)]
+        case "bury":
+            rows = [factories.failed(retry_count=5).pk for _ in range(5)]
+        case "schedule":
+            rows = [factories.stranded().pk for _ in range(5)]
+        case "release":
+            events = claimed(5)
+            rows = [event.id for event in events]
+    refuse(f"OLD.id = '{rows[2]}' AND NEW.status <> 'dead'" if verb != "bury" else f"OLD.id = '{rows[2]}'")
+    match verb:
+        case "reap":
+            assert reap(EVENTS.all(), now=now, max_attempts=5, limit=10) == (4, 1)
+        case "bury":
+            assert bury(EVENTS.all(), now=now, max_attempts=5, limit=10) == 4
+        case "schedule":
+            assert schedule_stranded(EVENTS.all(), now=now, limit=10) == 4
+        case "release":
+            assert release(events, due_at=now) == 4
+
+
+def test_what_another_program_locks_is_passed_over_and_tried_again(other: psycopg.Connection[Any]) -> None:
+    events = claimed(20)
+    hold(other, "row-3")
+    answer = recorded(events)
+    assert (len(answer.written), answer.locked) == (19, {"row-3"})
+    other.rollback()
+    assert recorded([e for e in events if e.id == "row-3"]).written == {"row-3"}
+
+
+def test_release_leaves_what_another_program_locks(other: psycopg.Connection[Any]) -> None:
+    events = claimed(3)
+    hold(other, "row-1")
+    assert release(events, due_at=timezone.now()) == 2
+
+
+@pytest.fixture
+def frozen(configure: Configure) -> Iterator[threading.Event]:
+    """A worker that has counted deaths and tallies, and stops before its COMMIT."""
+    configure(DIGEST={"TO": "Webhook:ops", "INTERVAL": timedelta(hours=1)})
+    counted, go_on = threading.Event(), threading.Event()
+
+    def stop_in_the_middle() -> None:
+        try:
+            with database.atomic():
+                follow(EVENTS.all(), ["dead"], now=timezone.now())
+                tallies.add([tallies.Counted("Webhook", "transient", 5)], now=timezone.now())
+                counted.set()
+                go_on.wait(PATIENCE)
+        finally:
+            database.connection().close()
+
+    factories.dead(id="dead")
+    thread = threading.Thread(target=stop_in_the_middle)
+    thread.start()
+    assert counted.wait(PATIENCE)
+    yield go_on
+    go_on.set()
+    thread.join()
+
+
+def test_a_worker_that_stops_before_its_commit_stops_no_other(frozen: threading.Event) -> None:
+    events = claimed(100)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+    assert len(recorded(events, PermanentError("no")).written) == 100
+    frozen.set()
+    eventually(lambda: tallied("transient") == [1], "the count of the one that was stopped")
+    assert tallied("permanent") == [100]
+    assert sorted(Death.objects.values_list("notifications", flat=True)) == [1, 100]
+
+
+def tallied(outcome: str) -> list[int]:
+    rows = Tally.objects.filter(hour=tallies.EPOCH, outcome=outcome)
+    return list(rows.values_list("attempts", flat=True))
+
+
+def test_a_bound_session_ends_what_is_left_open(other: psycopg.Connection[Any]) -> None:
+    events = claimed(1)
+    other.execute("SELECT 1 FROM notification_events WHERE id = %s FOR UPDATE", [events[0].id])
+    bound_session(connection, 1.0)
+    with pytest.raises(OperationalError) as waited:
+        EVENTS.update(message="waits for the lock")
+    assert kind_of(waited.value) == "contended"
+    with pytest.raises(OperationalError) as slow, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(30)")
+    assert kind_of(slow.value) == "contended"
+    with pytest.raises(AWAY) as idle:
+        stay_idle_until(lambda: ended(other))
+    assert kind_of(idle.value) == "away"
+    connection.close()
+
+
+def stay_idle_until(ended: Callable[[], bool]) -> None:
+    with database.atomic():
+        EVENTS.exists()
+        eventually(ended, "the end of the idle session")
+        EVENTS.exists()
+
+
+def ended(other: psycopg.Connection[Any]) -> bool:
+    other.rollback()  # within one transaction it sees the same sessions for ever
+    found = other.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    ).fetchone()
+    return found == (0,)
+
+
+def test_a_requeue_that_ends_a_lease_is_counted_under_the_configured_name(configure: Configure) -> None:
+    configure(CHANNELS={"Webhook": {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}})
+    factories.lost(channel="webhook")
+    assert EVENTS.all().requeue(by="op").changed == 1
+    assert DeliveryAttempt.objects.get().channel == "Webhook"
+    assert Tally.objects.get(hour=tallies.EPOCH).channel == "Webhook"
+    factories.lost(channel="webhook")
+    reap(EVENTS.all(), now=timezone.now(), max_attempts=5, limit=10)
+    assert Tally.objects.get(hour=tallies.EPOCH).attempts == 2
+
+
+def test_a_claim_takes_no_more_bytes_than_it_may_and_says_so() -> None:
+    for _ in range(40):
+        factories.pending(message="é" * 300_000)
+    due = EVENTS.pending().order_by("created_at")
+    first = claim(due, 100, now=timezone.now(), lease=LEASE)
+    assert (len(first), first.full) == (32, True)
+    assert {len(event.message) for event in first} == {256 * 1024}
+    rest = claim(due, 100, now=timezone.now(), lease=LEASE)
+    assert (len(rest), rest.full) == (8, False)
