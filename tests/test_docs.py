@@ -89,6 +89,12 @@ def test_the_tree_is_the_apps() -> None:
     assert {"certctl/", "templates/", "tests/"} <= set(re.findall(r"^(\w+/)", tree, re.MULTILINE))
 
 
+def test_the_tests_folders_are_the_apps() -> None:
+    """But for what is tried on the whole of it, with processes and networks that fail."""
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [path for path in folders if not (ROOT / "notifications" / path).is_dir()] == [Path("reliability")]
+
+
 def test_the_layers_are_those_that_are_enforced() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
