@@ -30,23 +30,18 @@ QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000, soak=50_000, hos
 
 
 def at_once(size: Size) -> Iterator[Figure]:
-    with sinks.running(0) as [url]:
-        ratios = _against_bare(size, url)
-    yield Figure(
-        f"{size.due:,} rows, a receiver that answers at once: the engine's rate over bare aiohttp's",
-        ratios,
-        target=0.8,
-    )
+    yield _over_bare(size, 0, "answers at once", target=0.8)
 
 
 def after_20_ms(size: Size) -> Iterator[Figure]:
-    with sinks.running(20) as [url]:
+    yield _over_bare(size, 20, "takes 20 ms", target=0.7)
+
+
+def _over_bare(size: Size, milliseconds: int, receiver: str, target: float) -> Figure:
+    with sinks.running(milliseconds) as [url]:
         ratios = _against_bare(size, url)
-    yield Figure(
-        f"{size.due:,} rows, a receiver that takes 20 ms: the engine's rate over bare aiohttp's",
-        ratios,
-        target=0.7,
-    )
+    name = f"{size.due:,} rows, a receiver that {receiver}: the engine's rate over bare aiohttp's"
+    return Figure(name, ratios, target=target)
 
 
 def _against_bare(size: Size, url: str) -> list[float]:

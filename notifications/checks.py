@@ -27,6 +27,8 @@ from django.utils import timezone
 
 from . import conf
 from .database import alias, encoding_fault
+from .models import NotificationEvent
+from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, notifier_class
 
 CHANNELS_HINT = "See docs/channels.md."
@@ -75,9 +77,6 @@ def check_escalation(**_: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_queue(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Rows that would be finished without being delivered. Only with `--database`, as Django asks."""
-    from .models import NotificationEvent
-    from .models.fields import UNDELIVERED
-
     if alias() not in (databases or ()) or conf.faults(getattr(settings, "NOTIFICATIONS", {})):
         return []
     known = conf.current()

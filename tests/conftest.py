@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import pytest
 from django.db import connections
@@ -18,6 +16,7 @@ from django.db import connections
 from certctl.environment import database
 from tests import postgres
 from tests.fixtures import configure, mail_receiver, receiver, script, webhook
+from tests.processes import ROOT, current_database_url
 from tests.settings import PLACEHOLDERS, TEST_DATABASE
 
 __all__ = ["configure", "mail_receiver", "receiver", "script", "webhook"]
@@ -32,7 +31,6 @@ ON_POSTGRESQL = [
     "reporting/test_on_postgresql.py",
 ]
 collect_ignore = [] if TEST_DATABASE == "postgresql" else ON_POSTGRESQL
-ROOT = Path(__file__).resolve().parent.parent
 SERVER = pytest.StashKey[postgres.Server]()
 
 
@@ -105,14 +103,3 @@ def process_environment(transactional_db: None) -> dict[str, str]:
 def certctl_command() -> list[str]:
     """How a test starts the project's command line in another process."""
     return [sys.executable, str(ROOT / "manage.py")]
-
-
-def current_database_url() -> str:
-    """The URL of the database that this test's connection uses (its test database)."""
-    used = connections["default"].settings_dict
-    name = quote(str(used["NAME"]))
-    if TEST_DATABASE == "sqlite":
-        return f"sqlite:///{name}"
-    server = {"host": used["HOST"], "port": used["PORT"]} | dict(used.get("OPTIONS", {}))
-    login = f"{quote(used['USER'], safe='')}:{quote(used['PASSWORD'], safe='')}"
-    return f"postgresql://{login}@/{name}?{urlencode({k: v for k, v in server.items() if v})}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.utils import timezone
 
 from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
@@ -117,3 +118,9 @@ def attempt(
         notification=event, outcome=outcome, **{**defaults, **failure, **fields}
     )
     return made
+
+
+def wipe() -> None:
+    """No row in any of the app's tables."""
+    for model in apps.get_app_config("notifications").get_models():
+        model._base_manager.all().delete()

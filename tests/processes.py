@@ -10,6 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
+
+from django.db import connections
+
+from tests.settings import TEST_DATABASE
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds for what takes a moment: the machine may be busy with other things
@@ -24,6 +29,17 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENC
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
     return answer
+
+
+def current_database_url() -> str:
+    """The URL of the database that this test's connection uses (its test database)."""
+    used = connections["default"].settings_dict
+    name = quote(str(used["NAME"]))
+    if TEST_DATABASE == "sqlite":
+        return f"sqlite:///{name}"
+    server = {"host": used["HOST"], "port": used["PORT"]} | dict(used.get("OPTIONS", {}))
+    login = f"{quote(used['USER'], safe='')}:{quote(used['PASSWORD'], safe='')}"
+    return f"postgresql://{login}@/{name}?{urlencode({k: v for k, v in server.items() if v})}"
 
 
 class Process:

@@ -29,11 +29,11 @@ from notifications.engine.source import DueRows, Schedule
 from notifications.engine.sweep import Options
 from notifications.models import NotificationEvent, SweepKind
 from tests import factories
+from tests.factories import wipe
 from tests.fixtures import Configure
-from tests.management.conftest import Run, run
+from tests.management.support import Run, run
 from tests.receiver import HttpReceiver
 from tests.settings import TEST_DATABASE
-from tests.test_state_machine import wipe
 
 __all__ = ["run"]
 

@@ -1,15 +1,28 @@
-"""What README and docs tell an operator to type is what the program takes."""
+"""What README and docs tell to type is what the program takes, and what they draw and name is there."""
 
 from __future__ import annotations
 
 import json
+import pydoc
 import re
 import shlex
+import tomllib
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import get_commands, load_command_class
+
+from notifications import conf
+from notifications.endpoints import breaker
+from notifications.endpoints.breaker import State
+from notifications.engine import loop
+from notifications.models import NotificationEvent
+from notifications.notifiers.shipped import SHIPPED
+from tests.engine.support import hand_over
+from tests.fixtures import Configure
+from tests.scripted import Script
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,3 +70,90 @@ def test_the_assistants_configuration_starts_the_server() -> None:
     (block,) = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (server,) = json.loads(block)["mcpServers"].values()
     assert (server["command"], server["args"]) == ("certctl", ["mcp_server"])
+
+
+# docs/architecture.md: what it draws is what stands in the code
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_tree_is_the_apps() -> None:
+    (tree,) = (block for block in blocks("architecture.md") if block.startswith("notifications/"))
+    shown = set(re.findall(r"^    ([a-z_]+(?:/|\.\w+)) ", tree, re.MULTILINE))
+    app = ROOT / "notifications"
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in app.iterdir()}
+    assert shown == there - {"__init__.py", "__pycache__/"}
+    assert {"certctl/", "templates/", "tests/"} <= set(re.findall(r"^(\w+/)", tree, re.MULTILINE))
+
+
+def test_the_tests_folders_are_the_apps() -> None:
+    """But for what is tried on the whole of it, with processes and networks that fail."""
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [path for path in folders if not (ROOT / "notifications" / path).is_dir()] == [Path("reliability")]
+
+
+def test_the_layers_are_those_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert "\n".join([*layers, ""]) in blocks("architecture.md")
+
+
+def test_the_chart_is_the_breakers() -> None:
+    (chart,) = (block for block in blocks("architecture.md") if "OPEN  " in block)
+    assert set(re.findall(r"^([A-Z_]{2,}) {2,}", chart, re.MULTILINE)) >= {state.name for state in State}
+    assert set(re.findall(r"\b[A-Z_]{4,}\b", chart)) - {"HOLD_LIMIT"} == {state.name for state in State}
+    assert without_indent(chart) in without_indent(breaker.__doc__)
+
+
+def test_the_picture_is_the_engines() -> None:
+    assert any(without_indent(block) in without_indent(loop.__doc__) for block in blocks("architecture.md"))
+
+
+def without_indent(text: str | None) -> str:
+    return "\n".join(line.strip() for line in (text or "").strip().splitlines())
+
+
+# docs/python.md
+
+
+def public_names() -> list[str]:
+    """The dotted names in its tables; `.name` stands for another one of the same parent."""
+    found: list[str] = []
+    for cell in re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE):
+        for name in re.findall(r"`([\w.]+)`", cell):
+            found.append(found[-1].rpartition(".")[0] + name if name.startswith(".") else name)
+    return found
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_there(name: str, settings: Any, configure: Configure) -> None:
+    hand_over(settings, configure)  # the task is made for an engine that has its queue
+    assert pydoc.locate(name) is not None
+
+
+def test_the_public_names_are_found() -> None:
+    assert {
+        "notifications.models.NotificationEvent.objects.notify",
+        "notifications.models.NotificationQuerySet.mark_read",
+        "notifications.notifiers.options.list_of",
+        "notifications.reporting.health.alive",
+    } < set(public_names())
+    shipped = {f"{notifier.__module__}.{notifier.__qualname__}" for notifier in SHIPPED}
+    assert shipped < set(public_names())
+
+
+@pytest.mark.django_db
+def test_what_python_is_shown_runs(script: Script) -> None:
+    settings, router, alerts, sweeps = blocks("python.md", "python")
+    names: dict[str, Any] = {}
+    for block in (settings, router, alerts):
+        exec(block, names)
+    assert conf.faults(names["NOTIFICATIONS"]) == []
+    assert names["Router"]().db_for_write(NotificationEvent) == "alerts"
+    assert names["created"]
+    assert (names["changed"], names["skipped"]) == (0, 0)
+    exec(sweeps, names)
+    assert names["result"].finished == 1

@@ -104,6 +104,7 @@ def test_carries_every_file_of_the_app(wheel: Path) -> None:
         if "__pycache__" not in path.parts
     }
     assert written - packed == set()
+    assert "notifications/py.typed" in packed
 
 
 def test_the_app_comes_from_the_wheel(site: Site) -> None:

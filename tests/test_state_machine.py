@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.test import override_settings
 from django.utils import timezone
@@ -175,7 +174,7 @@ class Held:
 class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        wipe()
+        factories.wipe()
         self.now = timezone.now()
         self.rows: dict[str, Row] = {}
         self.keys: dict[str, str] = {}
@@ -185,7 +184,7 @@ class Life(RuleBasedStateMachine):
         self.gone: Counter[tuple[str, str]] = Counter()  # counted, of notifications that were deleted
 
     def teardown(self) -> None:
-        wipe()
+        factories.wipe()
 
     # Producers
 
@@ -538,7 +537,7 @@ def held_channels() -> set[str]:
 
 
 def channels_to_probe(now: datetime) -> set[str]:
-    """Those whose hold is over, but for the worn ones, whose rows spend their attempts."""
+    """Those whose hold is over, but for those past their limit, whose rows spend their attempts."""
     held = Hold.objects.filter(reopened_at=None, until__lte=now, since__gte=now - conf.Conf().hold_limit)
     return {name.casefold() for name in held.values_list("channel", flat=True)}
 
@@ -547,11 +546,6 @@ def configured(script: Script, missing: str) -> Any:
     channels = {"Alpha": channel(script), "Beta": channel(script)}
     changes = {"CHANNELS": channels, "MISSING_NOTIFIER": missing}
     return override_settings(NOTIFICATIONS={**django_settings.NOTIFICATIONS, **changes})
-
-
-def wipe() -> None:
-    for model in apps.get_app_config("notifications").get_models():
-        model._base_manager.all().delete()
 
 
 @pytest.mark.django_db(transaction=True)

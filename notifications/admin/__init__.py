@@ -6,7 +6,7 @@ It holds no rules: what may be done with a notification is the QuerySet's to say
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
@@ -31,24 +31,17 @@ from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import READERS
 from ..operations.verbs import MARK_READ, REQUEUE, VERBS, Verb
 from . import cells, confirm, dashboard, endpoints, operation
-from .list import READ, TABS, NotificationChangeList, Tab
+from .console import TEMPLATES, Console
+from .list import READ, NotificationChangeList
 from .list_filters import FILTERS
 from .page import facts, related, timeline
 from .preview import previews
 
-if TYPE_CHECKING:
-    NotificationModelAdmin = admin.ModelAdmin[NotificationEvent]
-else:
-    NotificationModelAdmin = admin.ModelAdmin
-
-TEMPLATES = "admin/notifications/notificationevent"
 REFRESH_HEADER = "X-Notifications-Refresh"
-# Beside the tabs: the names of our pages.
-PLACES = {"Dashboard": "dashboard", "Endpoints": "endpoints", "Operations": "operations"}
 
 
 @admin.register(NotificationEvent)
-class NotificationAdmin(NotificationModelAdmin):
+class NotificationAdmin(Console):
     """Two lists and a page of evidence: everything here is read-only but for the verbs."""
 
     list_display = ("badge", "kind", "channel", "recipient", "certificate", "age", "retry", "problem")
@@ -127,7 +120,7 @@ class NotificationAdmin(NotificationModelAdmin):
             query["alike"] = query.pop("error")[-1]
             return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
         offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
-        context = {**self._common(request), "verbs": offered, **(extra_context or {})}
+        context = {**self.common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
             response.template_name = f"{TEMPLATES}/live.html"
@@ -159,7 +152,7 @@ class NotificationAdmin(NotificationModelAdmin):
 
     @admin.display(description="")
     def requeue_button(self, event: NotificationEvent) -> SafeString:
-        """Submits the one form beside the list, because the list is inside a form of its own."""
+        """Submits a form outside the list, because the list is inside a form of its own."""
         if event.status != Status.DEAD and not event.not_delivered:
             return SafeString("")
         return format_html(
@@ -197,7 +190,7 @@ class NotificationAdmin(NotificationModelAdmin):
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
         name = "dashboard_live" if REFRESH_HEADER in request.headers else "dashboard"
-        return dashboard.page(self, request, f"{TEMPLATES}/{name}.html")
+        return dashboard.page(self, request, f"{name}.html")
 
     def endpoints_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
@@ -214,31 +207,6 @@ class NotificationAdmin(NotificationModelAdmin):
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
-
-    def respond(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
-        """A page of our own with all that the admin's pages have."""
-        request.current_app = self.admin_site.name
-        common = {
-            **self.admin_site.each_context(request),
-            **self._common(request),
-            "opts": self.opts,
-            "media": self.media,
-            "endpoints_url": self.url("endpoints"),
-            "operations_url": self.url("operations"),
-        }
-        return TemplateResponse(request, template, {**common, **context})
-
-    def _common(self, request: HttpRequest) -> dict[str, Any]:
-        """The tabs, without their numbers, and what stands beside them."""
-        here, beside = self.url("changelist"), {label: self.url(view) for label, view in PLACES.items()}
-        return {
-            "is_nav_sidebar_enabled": False,
-            "list_url": here,
-            "tabs": [
-                Tab(label, f"{here}?status={status}" if status else here) for label, status in TABS.items()
-            ],
-            "places": [Tab(label, url, selected=url == request.path) for label, url in beside.items()],
-        }
 
     @method_decorator(require_POST)
     def requeue_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -294,10 +262,6 @@ class NotificationAdmin(NotificationModelAdmin):
         filters = QueryDict(request.POST.get("filters", "")).urlencode()
         return HttpResponseRedirect(self.url("changelist") + (f"?{filters}" if filters else ""))
 
-    def url(self, view: str, *args: object) -> str:
-        name = f"admin:notifications_notificationevent_{view}"
-        return reverse(name, args=args, current_app=self.admin_site.name)
-
     def _verb_url(self, verb: Verb, event: NotificationEvent) -> str:
         """Where a button posts to: the list's actions ask first, because reading cannot be undone."""
         return self.url("requeue", quote(event.pk) or "_") if verb is REQUEUE else self.url("changelist")
@@ -316,7 +280,7 @@ class NotificationAdmin(NotificationModelAdmin):
         now = timezone.now()
         offered = [v for v in VERBS if v.may_take(event) and v.allowed_to(request.user)]
         context |= {
-            **self._common(request),
+            **self.common(request),
             "title": event.type,
             "subtitle": None,
             "badge": cells.badge_of(event),

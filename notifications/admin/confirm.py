@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core import signing
@@ -32,19 +32,16 @@ from ..operations.survey import Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
+from .console import Console
 from .list import DETAILED, looks_at_a_part
 from .operation import because, begin, rule
 
-if TYPE_CHECKING:
-    from . import NotificationAdmin
-
-CONFIRM_TEMPLATE = "admin/notifications/notificationevent/confirm.html"
 GROUPS_SHOWN = 20
 MOST_COUNTED = 100_000  # of all that match; the details are those of the newest DETAILED
 
 
 def run(
-    console: NotificationAdmin, request: HttpRequest, rows: NotificationQuerySet, verb: Verb
+    console: Console, request: HttpRequest, rows: NotificationQuerySet, verb: Verb
 ) -> HttpResponse | None:
     """The action itself: a page that asks, or (confirmed) its first step and where to go on.
 
@@ -165,7 +162,7 @@ def counting(choice: Choice) -> HttpResponse:
 
 
 def confirmation(
-    console: NotificationAdmin,
+    console: Console,
     request: HttpRequest,
     choice: Choice,
     tried: send_now.Report | None = None,
@@ -197,4 +194,4 @@ def confirmation(
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
     }
-    return console.respond(request, CONFIRM_TEMPLATE, context)
+    return console.respond(request, "confirm.html", context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -18,9 +18,7 @@ from ..reporting.figures import Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
 from . import cells
-
-if TYPE_CHECKING:
-    from . import NotificationAdmin
+from .console import Console
 
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
 WINDOWS = {"24h": "Last 24 hours", "7d": "Last 7 days"}
@@ -66,7 +64,7 @@ class ChannelHealth:
     dead: int | None
 
 
-def page(console: NotificationAdmin, request: HttpRequest, template: str) -> HttpResponse:
+def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
     snapshot = read_snapshot()
     now = snapshot.at or timezone.now()
     context = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -23,13 +23,10 @@ from ..operations import redrive
 from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.held import HoldWords
+from .console import Console
 from .operation import begin
 from .operation import log_text as log
 
-if TYPE_CHECKING:
-    from . import NotificationAdmin
-
-TEMPLATE = "admin/notifications/notificationevent/endpoints.html"
 HOLDS_SHOWN, OUTAGES_SHOWN = 50, 10
 
 
@@ -54,7 +51,7 @@ class Offer:
     query: str
 
 
-def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
+def page(console: Console, request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _decide(console, request)
     settings = conf.current()
@@ -73,7 +70,7 @@ def page(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
         "channels": list(settings.channels),
         "may": REQUEUE.allowed_to(request.user),
     }
-    return console.respond(request, TEMPLATE, context)
+    return console.respond(request, "endpoints.html", context)
 
 
 def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
@@ -98,22 +95,22 @@ def _offers() -> list[Offer]:
 # Decisions
 
 
-def _decide(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
+def _decide(console: Console, request: HttpRequest) -> HttpResponse:
     if not REQUEUE.allowed_to(request.user):
         raise PermissionDenied
-    verbs: dict[str, Callable[[NotificationAdmin, HttpRequest], HttpResponse | None]] = {
+    decisions: dict[str, Callable[[Console, HttpRequest], HttpResponse | None]] = {
         "pause": _pause,
         "lift": _lift,
         "redrive": _redrive,
     }
-    verb = next((verbs[name] for name in verbs if name in request.POST), None)
-    if verb is None:
+    decide = next((decisions[name] for name in decisions if name in request.POST), None)
+    if decide is None:
         console.message_user(request, "Nothing was chosen.", messages.WARNING)
-    answer = verb(console, request) if verb else None
+    answer = decide(console, request) if decide else None
     return answer or HttpResponseRedirect(console.url("endpoints"))
 
 
-def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
+def _pause(console: Console, request: HttpRequest) -> None:
     settings, said = conf.current(), {n: _text(request, n) for n in ("channel", "recipient", "length", "why")}
     channel = settings.channel(said["channel"])
     if channel is None:
@@ -135,7 +132,7 @@ def _pause(console: NotificationAdmin, request: HttpRequest) -> None:
     console.message_user(request, text, messages.SUCCESS)
 
 
-def _lift(console: NotificationAdmin, request: HttpRequest) -> None:
+def _lift(console: Console, request: HttpRequest) -> None:
     hold = _chosen(Hold, request, "lift")
     if hold is None or not holds.lift(hold, by=request.user.get_username()):
         return console.message_user(request, "It had ended already.", messages.WARNING)
@@ -144,7 +141,7 @@ def _lift(console: NotificationAdmin, request: HttpRequest) -> None:
     console.message_user(request, text, messages.SUCCESS)
 
 
-def _redrive(console: NotificationAdmin, request: HttpRequest) -> HttpResponse | None:
+def _redrive(console: Console, request: HttpRequest) -> HttpResponse | None:
     outage = _chosen(Outage, request, "redrive")
     if outage is None:
         console.message_user(request, "That outage is not on record any more.", messages.WARNING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -16,15 +16,12 @@ from ..operations import bulk
 from ..operations.bulk import MEANWHILE, RUNNING
 from ..operations.survey import many
 from ..operations.verbs import Verb, verb_of
+from .console import Console
 
-if TYPE_CHECKING:
-    from . import NotificationAdmin
-
-TEMPLATES = "admin/notifications/notificationevent"
 LISTED = 100
 
 
-def page(console: NotificationAdmin, request: HttpRequest, operation_id: int) -> HttpResponse:
+def page(console: Console, request: HttpRequest, operation_id: int) -> HttpResponse:
     """GET shows how far it is. POST does the next step, as whoever may do such things."""
     operation = get_object_or_404(BulkOperation, pk=operation_id)
     verb = verb_of(operation.kind)
@@ -43,10 +40,10 @@ def page(console: NotificationAdmin, request: HttpRequest, operation_id: int) ->
         "progress": progress(operation),
         "back": console.url("changelist") + (f"?{operation.filters}" if operation.filters else ""),
     }
-    return console.respond(request, f"{TEMPLATES}/operation.html", context)
+    return console.respond(request, "operation.html", context)
 
 
-def begin(console: NotificationAdmin, request: HttpRequest, operation: BulkOperation) -> HttpResponse | None:
+def begin(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse | None:
     """Its first step, and the page where it goes on; None, and a message, where that was all."""
     operation = bulk.step(operation.pk)
     if operation.ended_at is None:
@@ -57,7 +54,7 @@ def begin(console: NotificationAdmin, request: HttpRequest, operation: BulkOpera
     return None
 
 
-def _go_on(console: NotificationAdmin, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+def _go_on(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
     running = operation.ended_at is None
     if "stop" in request.POST:
         bulk.stop(operation.pk, by=request.user.get_username())
@@ -73,7 +70,7 @@ def _go_on(console: NotificationAdmin, request: HttpRequest, operation: BulkOper
     return HttpResponseRedirect(console.url("operation", operation.pk))
 
 
-def listing(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
+def listing(console: Console, request: HttpRequest) -> HttpResponse:
     """The newest operations, whoever began them."""
     newest = list(BulkOperation.objects.defer("ids")[:LISTED])
     rows = [
@@ -86,7 +83,7 @@ def listing(console: NotificationAdmin, request: HttpRequest) -> HttpResponse:
         for operation in newest
     ]
     context = {"title": "Operations", "rows": rows, "listed": LISTED}
-    return console.respond(request, f"{TEMPLATES}/operations.html", context)
+    return console.respond(request, "operations.html", context)
 
 
 def log(request: HttpRequest, operation: BulkOperation) -> None:

@@ -114,13 +114,13 @@ def _circle(channel: str, settings: Conf) -> set[str]:
 
 def _row(raised: str, event: DeadLetter, to: Addressee, settings: Conf) -> dict[str, str]:
     failed = settings.channel(event.channel) or event.channel
-    told = f"Not delivered on {failed} to {bare(event.recipient)} (notification {event.pk})"
+    heading = f"Not delivered on {failed} to {bare(event.recipient)} (notification {event.pk})"
     return {
         "id": event.pk,
         "raised": raised,
         "channel": settings.channel(to.channel) or to.channel,
         "recipient": to.recipient,
-        "head": f"{told}: {cause(event, settings)}\n\n",
+        "head": f"{heading}: {cause(event, settings)}\n\n",
     }
 
 

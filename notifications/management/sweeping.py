@@ -14,7 +14,8 @@ from notifications.database import database_now
 from notifications.models import NotificationEvent, NotificationQuerySet, SweepKind
 from notifications.reporting import words
 
-from .cli import Progress, count, one_line_errors, stop_on_signals, terminal
+from ..reporting.command_line import one_line_errors
+from .cli import Progress, count, stop_on_signals, terminal
 
 
 class SweepCommand(BaseCommand):

@@ -23,5 +23,5 @@ def ago(at: datetime) -> SafeString:
 
 @register.filter
 def since(at: datetime) -> str:
-    """The same beside the exact time."""
+    """The same, where the exact time is shown too."""
     return words.ago(at, timezone.now())

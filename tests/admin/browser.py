@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwrig
 from pytest_django.live_server_helper import LiveServer
 
 from notifications.models import NotificationEvent
+from tests.admin.support import person
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -86,8 +87,6 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
     def go(
         address: str, who: str = "superuser", *, width: int = 1280, theme: str = "light", policy: bool = True
     ) -> Page:
-        from tests.admin.conftest import person  # which takes the fixtures from here
-
         client = Client()
         client.force_login(person(who))
         context = browser.new_context(

@@ -1,42 +1,12 @@
-"""The people who meet the operator's page."""
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
-from django.urls import reverse
 
-from notifications.models import NotificationEvent
 from tests.admin.browser import browser, live_server, visit
+from tests.admin.support import As, person
 
 __all__ = ["browser", "live_server", "visit"]
-
-PERMISSIONS: dict[str, tuple[str, ...]] = {
-    "nobody": (),
-    "viewer": ("view",),
-    "reader": ("view", "change"),
-    "requeuer": ("view", "requeue"),
-}
-LIST = "/admin/notifications/notificationevent/"
-As = Callable[[str], Client]
-
-
-def url(view: str, event: NotificationEvent) -> str:
-    return reverse(f"admin:notifications_notificationevent_{view}", args=[event.pk])
-
-
-def person(name: str) -> User:
-    """A staff user with the permissions of PERMISSIONS, or the superuser."""
-    if name == "superuser":
-        return User.objects.create_superuser(name)
-    user = User.objects.create_user(name, is_staff=True)
-    wanted = [f"{verb}_notificationevent" for verb in PERMISSIONS[name]]
-    user.user_permissions.set(Permission.objects.filter(codename__in=wanted))
-    return user
 
 
 @pytest.fixture
@@ -50,21 +20,3 @@ def signed_in(db: None) -> As:
         return client
 
     return sign_in
-
-
-def act(
-    client: Client,
-    action: str,
-    *events: NotificationEvent,
-    query: str = "",
-    follow: bool = False,
-    **data: Any,
-) -> Any:
-    """Run a list action on a selection, as the list's form and the page that asks do."""
-    ticked = {"action": action, "_selected_action": [event.pk for event in events], **data}
-    return client.post(LIST + query, ticked, follow=follow)
-
-
-def said(response: Any) -> list[str]:
-    """What the next page tells the user."""
-    return [str(message) for message in response.context["messages"]]

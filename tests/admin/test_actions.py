@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import NotificationEvent, NotificationQuerySet, Requeue
-from tests.admin.conftest import LIST, As, act, said
+from tests.admin.support import LIST, As, act, said
 from tests.factories import dead, failed, leased, not_delivered, one_of_each, sent
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from notifications.models import NotificationEvent, Requeue
 from tests.admin.browser import POLICY, REFRESH, Open, box, expect_rows, wait_for_refresh
-from tests.admin.conftest import LIST, url
+from tests.admin.support import LIST, url
 from tests.factories import attempt, dead, sent
 
 

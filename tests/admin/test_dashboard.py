@@ -11,11 +11,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from notifications.models import Hold, Worker
-from tests.admin.conftest import LIST, As
-from tests.factories import ago, ahead, attempt, dead, failed, pending, sent, stranded
+from notifications.models import Worker
+from tests.admin.support import LIST, As
+from tests.factories import ago, attempt, dead, failed, pending, sent, stranded
 from tests.fixtures import Configure
-from tests.reporting.rows import swept, tally
+from tests.reporting.rows import held, swept, tally
 
 pytestmark = pytest.mark.django_db
 DASHBOARD = LIST + "dashboard/"
@@ -83,14 +83,7 @@ def test_each_channels_health(client: Client) -> None:
     attempt(event, "sent", started_at=ago(hours=2))
     attempt(event, error="HTTP 404: <gone>", started_at=ago(minutes=9))
     dead(channel="Fax")
-    Hold.objects.create(
-        endpoint="slack hooks.example.com",
-        channel="slack",
-        reason="gone",
-        error="HTTP 404: no_service",
-        since=ago(minutes=9),
-        until=ahead(minutes=6),
-    )
+    held("slack hooks.example.com", channel="slack", reason="gone", error="HTTP 404: no_service")
     slack, webhook, fax = context(client)["health"]
     assert (slack.channel, [hold.reason for hold, _ in slack.holds]) == ("Slack", ["gone"])
     assert timezone.now() - slack.delivered > timedelta(minutes=119)
@@ -108,9 +101,7 @@ def test_each_channels_health(client: Client) -> None:
     ("reason", "said"), [("gone", "Slack ✕ Held , its probe is due: slack, gone"), ("paused", "Slack ✓ Open")]
 )
 def test_a_hold_waits_for_its_probe_and_a_pause_just_ends(client: Client, reason: str, said: str) -> None:
-    Hold.objects.create(
-        endpoint="slack", channel="Slack", reason=reason, error="", since=ago(minutes=9), until=ago(seconds=1)
-    )
+    held("slack", channel="Slack", reason=reason, error="", until=ago(seconds=1))
     assert said in words(client)
 
 

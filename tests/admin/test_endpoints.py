@@ -9,8 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
 from notifications.models import BulkOperation, DeliveryAttempt, Hold, NotificationEvent, Requeue
-from tests.admin.conftest import LIST, As, said
 from tests.admin.outages import hold, outage
+from tests.admin.support import LIST, As, said
 from tests.factories import ago, attempt, dead, failed, pending
 from tests.scripted import Script
 

@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from notifications.models import NotificationEvent, Outage
 from tests.admin.browser import Open, assert_accessible, assert_fits
-from tests.admin.conftest import LIST
 from tests.admin.outages import hold, outage
+from tests.admin.support import LIST
 from tests.factories import ago, ahead, pending
 from tests.scripted import Script
 

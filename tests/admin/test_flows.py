@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Requeue
 from tests.admin.browser import Open, box, expect_rows, wait_for_refresh
-from tests.admin.conftest import LIST, url
+from tests.admin.support import LIST, url
 from tests.factories import ago, dead, failed, sent
 from tests.fixtures import Configure
 from tests.receiver import HttpReceiver

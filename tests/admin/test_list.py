@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import BulkOperation
-from tests.admin.conftest import LIST, As, url
+from tests.admin.support import LIST, As, url
 from tests.factories import (
     ago,
     ahead,

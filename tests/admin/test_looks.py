@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from notifications.models import BulkOperation, Hold, NotificationEvent, Requeue, SweepRun, Tally, Worker
+from notifications.models import BulkOperation, NotificationEvent, Requeue, SweepRun, Tally, Worker
 from notifications.models.tallies import COUNTS
 from tests.admin.browser import Open, assert_accessible, assert_fits
-from tests.admin.conftest import LIST, url
+from tests.admin.support import LIST, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
 from tests.fixtures import Configure
+from tests.reporting.rows import held
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 PICTURES = {
@@ -120,14 +121,8 @@ def a_week_of_work() -> None:
                 Tally.objects.create(
                     hour=at, channel=channel, outcome="transient", **{**zeros, "attempts": lost}
                 )
-    Hold.objects.create(
-        endpoint="slack hooks.example.com",
-        channel="Slack",
-        reason="gone",
-        error="HTTP 404: no_service: the webhook was deleted",
-        since=ago(minutes=9),
-        until=ahead(minutes=6),
-    )
+    error = "HTTP 404: no_service: the webhook was deleted"
+    held("slack hooks.example.com", channel="Slack", reason="gone", error=error, since=ago(minutes=9))
     counts = {"sent": 12, "rescheduled": 2, "dead": 1, "no_notifier": 0, "released": 0}
     for kind in ("pending", "retry"):
         SweepRun.objects.create(

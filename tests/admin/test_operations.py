@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Reading, Requeue, Status
 from notifications.operations import bulk, walk
-from tests.admin.conftest import LIST, As, act
+from tests.admin.support import LIST, As, act
 from tests.factories import ago, attempt, dead, failed, leased, pending, sent, stranded
 from tests.fixtures import Configure
 

@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from notifications.models import Escalation, NotificationEvent, Requeue
-from tests.admin.conftest import LIST, As, said, url
+from tests.admin.support import LIST, As, said, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, notification, pending, read, sent
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from notifications.models import BulkOperation, NotificationEvent, OperationKind
-from tests.admin.conftest import LIST, As, act, url
+from tests.admin.support import LIST, As, act, url
 from tests.factories import dead
 from tests.receiver import HttpReceiver
 

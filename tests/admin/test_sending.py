@@ -7,9 +7,10 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from notifications.models import Hold, NotificationEvent, Requeue
-from tests.admin.conftest import LIST, As, act, said, url
+from tests.admin.support import LIST, As, act, said, url
 from tests.factories import ago, ahead, dead, failed, leased, pending, sent
 from tests.receiver import Answer, HttpReceiver
+from tests.reporting.rows import held
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,8 +21,8 @@ def client(signed_in: As) -> Client:
 
 
 def send(client: Client, event: NotificationEvent) -> str:
-    (told,) = said(client.post(url("send", event), follow=True))
-    return told
+    (answer,) = said(client.post(url("send", event), follow=True))
+    return answer
 
 
 @pytest.mark.parametrize("make", [dead, failed, pending])
@@ -39,10 +40,10 @@ def test_it_is_sent_and_told(client: Client, webhook: HttpReceiver, make: type[N
 def test_a_failure_is_told_with_the_providers_words(client: Client, webhook: HttpReceiver) -> None:
     webhook.script(Answer(503, "upstream is down"))
     event = dead()
-    told = send(client, event)
-    assert told.startswith("Not delivered in ")
-    assert "provider status 503" in told
-    assert told.endswith("it is retried later.")
+    answer = send(client, event)
+    assert answer.startswith("Not delivered in ")
+    assert "provider status 503" in answer
+    assert answer.endswith("it is retried later.")
     event.refresh_from_db()
     assert (event.status, event.retry_count) == ("failed", 1), "its budget is a fresh one"
 
@@ -53,14 +54,7 @@ def test_a_permanent_failure_is_dead_again(client: Client, webhook: HttpReceiver
 
 
 def test_a_held_endpoint_is_tried_and_opened(client: Client, webhook: HttpReceiver) -> None:
-    Hold.objects.create(
-        endpoint="webhook x",
-        channel="Webhook",
-        reason="server",
-        error="HTTP 503",
-        since=ago(minutes=9),
-        until=ahead(minutes=6),
-    )
+    held("webhook x")
     assert send(client, dead()).startswith("Sent in ")
     assert not Hold.objects.filter(until__gt=ahead()).exists()
 

@@ -14,7 +14,7 @@ from notifications.api.access import Throttle
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from tests import factories
-from tests.api.conftest import PERMISSIONS, client_of, client_with, make_user
+from tests.api.support import PERMISSIONS, client_of, client_with, make_user
 
 ALERT = {"type": "ExpirationWarning", "channel": "Slack", "recipient": "#pki", "message": "7 days"}
 # call: (method, path, body, the role that may, its success)

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from notifications.models import Escalation, NotificationEvent, Requeue
 from tests import factories
-from tests.api.conftest import client_of, make_user
+from tests.api.support import client_of, make_user
 from tests.fixtures import Configure
 from tests.reporting.rows import WEBHOOK
 

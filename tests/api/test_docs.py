@@ -10,7 +10,7 @@ from pathlib import Path
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from tests import factories
-from tests.api.conftest import make_user
+from tests.api.support import make_user
 
 PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -20,7 +20,7 @@ from notifications.api.models import ApiToken
 from notifications.models import Hold
 from tests import factories
 from tests.admin.browser import FLAGS, chromium
-from tests.api.conftest import PERMISSIONS, make_user
+from tests.api.support import PERMISSIONS, make_user
 from tests.reporting.rows import swept, tally
 
 OPERATIONS = {

@@ -14,7 +14,7 @@ import pytest
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent, Requeue
 from tests import factories
-from tests.api.conftest import make_user
+from tests.api.support import make_user
 
 CALLERS = 8
 

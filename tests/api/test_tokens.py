@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from notifications.api.models import ApiToken
-from tests.api.conftest import client_of, client_with, make_user
+from tests.api.support import client_of, client_with, make_user
 
 pytestmark = pytest.mark.django_db
 LIST = "/api/v1/notifications"

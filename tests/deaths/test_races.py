@@ -19,7 +19,7 @@ from notifications.models import Death, Escalation, NotificationEvent, Status
 from notifications.queue.reap import bury
 from tests import factories
 from tests.breakage import execute, refused_rows
-from tests.engine.test_two_processes import at_once
+from tests.engine.support import at_once
 from tests.fixtures import Configure
 from tests.processes import ROOT, eventually
 from tests.receiver import HttpReceiver

@@ -32,6 +32,14 @@ def on_record() -> list[OnRecord]:
     return list(holds.read(now=database_now(), probe_for=timedelta(minutes=2), limit=LONG).held)
 
 
+def fail_in_a_row(script: Script, of: int) -> None:
+    """A sweep of so many rows, which holds their endpoint."""
+    script.otherwise = DOWN
+    for _ in range(of):
+        factories.pending()
+    delivery.send_pending(concurrency=1)
+
+
 def expire() -> None:
     Hold.objects.update(until=ago(seconds=1))
 
@@ -49,10 +57,7 @@ def test_failures_in_a_row_hold_the_endpoint_for_the_next_sweep_too(script: Scri
 
 
 def test_one_probe_opens_the_endpoint_again(script: Script) -> None:
-    script.otherwise = DOWN
-    for _ in range(30):
-        factories.pending()
-    delivery.send_pending(concurrency=1)
+    fail_in_a_row(script, of=30)
     script.otherwise = Script().otherwise
     expire()
     assert delivery.send_pending().sent == 25
@@ -61,10 +66,7 @@ def test_one_probe_opens_the_endpoint_again(script: Script) -> None:
 
 
 def test_a_probe_that_fails_costs_no_attempt_and_doubles_the_hold(script: Script) -> None:
-    script.otherwise = DOWN
-    for _ in range(30):
-        factories.pending()
-    delivery.send_pending(concurrency=1)
+    fail_in_a_row(script, of=30)
     expire()
     assert delivery.send_pending().rescheduled == 1
     hold = Hold.objects.get()
@@ -77,30 +79,21 @@ def test_a_probe_that_fails_costs_no_attempt_and_doubles_the_hold(script: Script
 
 
 def test_of_two_workers_one_does_the_probe(script: Script) -> None:
-    script.otherwise = DOWN
-    for _ in range(10):
-        factories.pending()
-    delivery.send_pending(concurrency=1)
+    fail_in_a_row(script, of=10)
     expire()
     assert [hold.ours for hold in on_record()] == [True]
     assert [hold.ours for hold in on_record()] == [False]
 
 
 def test_an_unused_probe_is_given_back(script: Script) -> None:
-    script.otherwise = DOWN
-    for _ in range(5):
-        factories.pending()
-    delivery.send_pending(concurrency=1)
+    fail_in_a_row(script, of=5)
     expire()
     assert delivery.send_pending().claimed == 0  # the five are failed now: nothing is pending
     assert [hold.ours for hold in on_record()] == [True]
 
 
 def test_rows_do_not_wait_for_ever(script: Script) -> None:
-    script.otherwise = DOWN
-    for _ in range(20):
-        factories.pending()
-    delivery.send_pending(concurrency=1)
+    fail_in_a_row(script, of=20)
     Hold.objects.update(since=ago(hours=5), until=ahead(minutes=5))
     assert [hold.state for hold in on_record()] == [State.PAST_LIMIT]
     assert delivery.send_pending().rescheduled == 15

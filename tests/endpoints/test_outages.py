@@ -20,7 +20,7 @@ from notifications.notifiers.base import Endpoint
 from notifications.operations.filters import died_of
 from notifications.queue.claim import claim
 from tests import factories
-from tests.engine.test_tasks import TASKS
+from tests.engine.support import hand_over
 from tests.factories import ago
 from tests.fixtures import Configure
 from tests.receiver import Answer, HttpReceiver
@@ -297,9 +297,7 @@ def test_one_recipient_that_was_closed_is_probed_and_opened(webhook: HttpReceive
 
 @pytest.mark.usefixtures("time")
 def test_a_task_engines_worker_does_the_probe(script: Script, settings: Any, configure: Configure) -> None:
-    backend = f"{TASKS}.backends.immediate.ImmediateBackend"
-    settings.TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
-    configure(DISPATCH="tasks", TASK_BATCH=10)
+    hand_over(settings, configure)
     script.otherwise = DOWN
     for _ in range(30):
         factories.pending()

@@ -5,31 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import django
 import pytest
 
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.engine.loop import deliver
-from notifications.models import Hold, NotificationEvent, Status, SweepRun
+from notifications.models import NotificationEvent, Status, SweepRun
 from notifications.queue.claim import claim
 from notifications.queue.reap import reap
 from tests import factories
+from tests.engine.support import hand_over
 from tests.factories import ago
 from tests.fixtures import Configure
+from tests.reporting.rows import held
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
 
-TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-
 
 @pytest.fixture
 def engine(settings: Any, configure: Configure) -> None:
-    """Tasks run at once, in this process."""
-    backend = f"{TASKS}.backends.immediate.ImmediateBackend"
-    settings.TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
-    configure(DISPATCH="tasks", TASK_BATCH=10)
+    hand_over(settings, configure)
 
 
 @pytest.mark.usefixtures("engine")
@@ -93,14 +89,7 @@ def test_a_batch_that_waits_for_one_probe_comes_to_its_end(script: Script) -> No
     """One slot takes in few rows: the others wait where the batch is, and are counted once."""
     for _ in range(10):
         factories.pending()
-    Hold.objects.create(
-        endpoint="webhook",
-        channel="Webhook",
-        reason="server",
-        error="e",
-        since=ago(minutes=1),
-        until=ago(seconds=1),
-    )
+    held("webhook", until=ago(seconds=1))
     claimed = claim(NotificationEvent.objects.pending(), 10, now=database_now(), lease=timedelta(minutes=2))
     result = deliver("batch", claimed, conf.current())
     assert (result.claimed, result.sent) == (10, 10)

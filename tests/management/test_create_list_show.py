@@ -11,7 +11,7 @@ import pytest
 from notifications.models import Escalation, NotificationEvent
 from tests import factories
 from tests.factories import ago, ahead
-from tests.management.conftest import Run
+from tests.management.support import Run
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from notifications import delivery
 from notifications.models import Hold
 from tests import factories
 from tests.factories import ago
-from tests.management.conftest import Run
+from tests.management.support import Run
 from tests.reporting.rows import held
 from tests.scripted import Script
 

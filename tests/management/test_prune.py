@@ -10,7 +10,7 @@ import pytest
 from notifications.models import DeliveryAttempt, NotificationEvent, Reading, Requeue, SweepRun, Tally
 from tests import factories
 from tests.factories import ago
-from tests.management.conftest import Run
+from tests.management.support import Run
 from tests.reporting.rows import swept, tally, this_hour
 
 pytestmark = pytest.mark.django_db

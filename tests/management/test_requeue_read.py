@@ -10,7 +10,7 @@ import pytest
 from notifications.models import NotificationEvent, Reading, Requeue
 from tests import factories
 from tests.factories import ago
-from tests.management.conftest import Run
+from tests.management.support import Run
 
 pytestmark = pytest.mark.django_db
 

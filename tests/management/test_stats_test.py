@@ -16,7 +16,7 @@ from notifications.reporting.figures import Snapshot
 from tests import factories
 from tests.factories import ago, ahead
 from tests.fixtures import Configure
-from tests.management.conftest import Run
+from tests.management.support import Run
 from tests.receiver import Answer, HttpReceiver
 from tests.reporting.rows import held, swept, tally, this_hour
 from tests.scripted import Script

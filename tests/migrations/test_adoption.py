@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from django.db.migrations.recorder import MigrationRecorder
 
 from notifications.models import DeliveryAttempt, Escalation, NotificationEvent, Requeue, Status
-from tests.conftest import current_database_url
+from tests.processes import current_database_url
 
 from . import catalog, certctl_tables
 from .catalog import Column, Row

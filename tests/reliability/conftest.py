@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import postgres
-from tests.conftest import ROOT
-from tests.processes import Launcher
+from tests.processes import ROOT, Launcher
 from tests.reliability.support import SETTINGS, Account, Nursery, Report, Site
 from tests.settings import TEST_DATABASE
 

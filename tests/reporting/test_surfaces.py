@@ -165,8 +165,8 @@ def storied(staff: Client) -> NotificationEvent:
 def test_the_page_and_the_shell_tell_the_same_story(staff: Client, storied: NotificationEvent) -> None:
     page, shell = in_words(staff, f"{storied.pk}/change/"), typed("show", storied.pk)
     now = timezone.now()
-    told = timeline(storied, now)
-    assert [str(entry.kind) for entry in told] == [
+    entries = timeline(storied, now)
+    assert [str(entry.kind) for entry in entries] == [
         "raised",
         "attempt",
         "requeue",
@@ -175,7 +175,7 @@ def test_the_page_and_the_shell_tell_the_same_story(staff: Client, storied: Noti
         "escalation",
         "next",
     ]
-    for entry in told:
+    for entry in entries:
         for text in (page, shell):
             assert entry.sentence in text
             assert entry.detail in text

@@ -21,7 +21,6 @@ from notifications.management.cli import (
     Progress,
     configured,
     count,
-    one_line_errors,
     stop_on_signals,
     terminal,
 )
@@ -30,6 +29,7 @@ from notifications.operations import filters, prune
 from notifications.operations.verbs import MARK_READ, REQUEUE
 from notifications.operations.walk import NEWEST
 from notifications.reporting import snapshot as stats
+from notifications.reporting.command_line import one_line_errors
 from notifications.reporting.contract import EVENT, fields
 
 PRUNABLE = (Status.SENT, Status.READ)

@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from notifications.delivery import run_worker
-from notifications.management.cli import count, one_line_errors, stop_on_signals
+from notifications.management.cli import count, stop_on_signals
+from notifications.reporting.command_line import one_line_errors
 
 
 class Command(BaseCommand):

@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+import idna
+
 from ...exceptions import DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
 from ...text import cut, hidden, one_line, redact
 from .connection import Connection, Disconnected, NotHttp
@@ -247,8 +249,6 @@ def ascii_host(host: str) -> str:
     """Raises ValueError for a name that IDNA 2008 does not know (with UTS 46's mapping, as browsers do)."""
     if host.isascii():
         return host
-    import idna
-
     return idna.encode(host, uts46=True).decode("ascii")
 
 

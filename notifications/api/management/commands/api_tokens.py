@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from notifications.api.models import ApiToken
-from notifications.management.cli import one_line_errors
+from notifications.reporting.command_line import one_line_errors
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 LONGEST = timedelta(days=3660)

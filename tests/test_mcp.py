@@ -28,7 +28,7 @@ from notifications.management.commands.mcp_server import address
 from notifications.models import NotificationEvent, Requeue
 from notifications.reporting.contract import EVENT as EVENT_FIELDS
 from tests import factories
-from tests.api.conftest import make_user
+from tests.api.support import make_user
 
 LISTING, DETAIL, STATS = (
     "certctl_list_notifications",

@@ -1,0 +1,55 @@
+"""What every page of the console stands in: its address, the tabs, and what the admin puts around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from ..models import NotificationEvent
+from .list import TABS, Tab
+
+if TYPE_CHECKING:
+    NotificationModelAdmin = admin.ModelAdmin[NotificationEvent]
+else:
+    NotificationModelAdmin = admin.ModelAdmin
+
+TEMPLATES = "admin/notifications/notificationevent"
+# After the tabs: the names of our pages.
+PAGES = {"Dashboard": "dashboard", "Endpoints": "endpoints", "Operations": "operations"}
+
+
+class Console(NotificationModelAdmin):
+    """What the pages of other modules know of the notifications' admin."""
+
+    def respond(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+        """A page of our own, by its template's name, with all that the admin's pages have."""
+        request.current_app = self.admin_site.name
+        common = {
+            **self.admin_site.each_context(request),
+            **self.common(request),
+            "opts": self.opts,
+            "media": self.media,
+            "endpoints_url": self.url("endpoints"),
+            "operations_url": self.url("operations"),
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", {**common, **context})
+
+    def common(self, request: HttpRequest) -> dict[str, Any]:
+        """The tabs, without their numbers, and the links to our other pages."""
+        here, pages = self.url("changelist"), {label: self.url(view) for label, view in PAGES.items()}
+        return {
+            "is_nav_sidebar_enabled": False,
+            "list_url": here,
+            "tabs": [
+                Tab(label, f"{here}?status={status}" if status else here) for label, status in TABS.items()
+            ],
+            "pages": [Tab(label, url, selected=url == request.path) for label, url in pages.items()],
+        }
+
+    def url(self, view: str, *args: object) -> str:
+        name = f"admin:notifications_notificationevent_{view}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
