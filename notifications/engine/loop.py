@@ -185,20 +185,34 @@ class Engine:
     async def _begin_sweeps(self) -> None:
         nudged, self._nudged = self._nudged, False
         for schedule in self.schedules:
-            if nudged and schedule.source.kind == SweepKind.PENDING:
-                schedule.next_tick = schedule.look_again = 0.0
-            if time.monotonic() < schedule.next_tick or self._stopping():
+            called = nudged and schedule.source.kind == SweepKind.PENDING
+            due = time.monotonic() >= schedule.next_tick
+            if self._stopping() or not (called or due):
                 continue
-            if schedule.sweep:  # the last one still runs: it looks again instead of a second one
-                schedule.sweep.exhausted = None
-                schedule.sweep.limit = schedule.sweep.begun + self.options.limit  # as a second one might
-                schedule.next_tick = time.monotonic() + schedule.interval
+            if schedule.sweep:
+                await self._look_again(schedule, schedule.sweep, due)
             else:
                 await self._begin(schedule)
 
     async def _begin(self, schedule: Schedule) -> None:
-        """Record first: what is in our own hands is not for us to reap, and what we learned of endpoints is
-        written before they are read."""
+        dead, now = await self._put_right(schedule), self.clock()
+        schedule.sweep = Sweep(SweepResult(str(schedule.source.kind), dead=dead), self.options.limit, now)
+        schedule.next_tick = time.monotonic() + schedule.interval
+
+    async def _look_again(self, schedule: Schedule, sweep: Sweep, due: bool) -> None:
+        """The last sweep still runs, perhaps for rows that hang: it does what a second one would."""
+        if due:
+            sweep.result.dead += await self._put_right(schedule)
+            sweep.limit = sweep.begun + self.options.limit
+            schedule.next_tick = time.monotonic() + schedule.interval
+        sweep.exhausted, schedule.look_again = None, 0.0
+
+    async def _put_right(self, schedule: Schedule) -> int:
+        """Before anything is claimed; answers how many notifications died of it.
+
+        Record first: what is in our own hands is not for us to reap, and what we learned of endpoints is
+        written before they are read.
+        """
         await _arrived(self._recording)
         await self.recorder.write()
         await self.database.call(self.clock.ask)
@@ -206,9 +220,7 @@ class Engine:
         await self.database.call(schedule.source.revive, now)
         self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
         ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
-        sweep = Sweep(SweepResult(str(schedule.source.kind)), self.options.limit, now)
-        sweep.result.dead = await self.database.call(schedule.source.prepare, now, ours)
-        schedule.sweep, schedule.next_tick = sweep, time.monotonic() + schedule.interval
+        return await self.database.call(schedule.source.prepare, now, ours)
 
     async def _end_sweeps(self) -> None:
         claiming = _runs(self._claiming)
