@@ -22,7 +22,7 @@ from notifications.models import NotificationEvent
 from notifications.notifiers.shipped import SHIPPED
 from tests.engine.support import hand_over
 from tests.fixtures import Configure
-from tests.scripted import Script
+from tests.scripted import Script, channel
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -146,7 +146,8 @@ def test_the_public_names_are_found() -> None:
 
 
 @pytest.mark.django_db
-def test_what_python_is_shown_runs(script: Script) -> None:
+def test_what_python_is_shown_runs(script: Script, configure: Configure) -> None:
+    configure(CHANNELS={"Slack": channel(script)})
     settings, router, alerts, sweeps = blocks("python.md", "python")
     names: dict[str, Any] = {}
     for block in (settings, router, alerts):
