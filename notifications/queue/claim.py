@@ -100,7 +100,7 @@ def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
     names: list[Any] = [name for name in Claimed._fields if name != "leased_until"]
-    names[names.index("message")] = Left("message", LONGEST_MESSAGE)
+    names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
     return [Claimed._make((*row, lease)) for row in rows.order_by(DUE).values_list(*names)]
@@ -109,9 +109,10 @@ def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
 # How often its worker died while it was attempted.
 DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} again:%%' THEN 2
                   WHEN last_error LIKE '{INTERRUPTED}:%%' THEN 1 ELSE 0 END"""
+# One character more than is delivered, so that it shows that the rest is cut.
 # A time as a number, where the database has a quick one: reading its text takes as long as all else.
 HELD = [
-    f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE}), status,
+    f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE + 1}), status,
         retry_count, {DEATHS}, {time.format("created_at")},
         {time.format("COALESCE(requeued_at, created_at)")}"""
     for time in ("CAST({} AS text)", "CAST(EXTRACT(EPOCH FROM {}) AS double precision)")
