@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ),
             ),
             "idx_notification_events_due",
-            "((COALESCE(requeued_at, created_at))) WHERE status = 'pending' AND leased_until IS NULL",
+            "((COALESCE(requeued_at, created_at))) WHERE leased_until IS NULL AND status = 'pending'",
         ),
         AbandonIndex(
             migrations.RemoveIndex(EVENT, "idx_notification_events_pending"),
