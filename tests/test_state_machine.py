@@ -121,7 +121,7 @@ class Row:
             wait = timedelta(minutes=2**retry_count)
             self.fail(now + min(CAP, max(wait, timedelta(minutes=30)) if answer == "later" else wait))
 
-    def spare(self, answer: str, next_retry_at: datetime) -> None:
+    def unspent(self, answer: str, next_retry_at: datetime) -> None:
         """A held endpoint's probe failed: it costs nothing."""
         self.log(OUTCOMES.get(answer, answer), self.retry_count)
         self.fail(next_retry_at)
@@ -263,7 +263,7 @@ class Life(RuleBasedStateMachine):
             if row.channel == "Gone":
                 row.conclude_without_notifier(missing, self.now)
             elif pk in probes and said[pk] in BLAMES_ENDPOINT:
-                row.spare(said[pk], self.now)
+                row.unspent(said[pk], self.now)
                 self.allow_wait(pk)
             elif pk in script.ids:
                 row.conclude(said[pk], row.retry_count, self.now, budget)

@@ -40,7 +40,7 @@ class Limits:
 
     @property
     def silent(self) -> int:
-        """Attempts in flight at endpoints not heard from: the others always have the rest for themselves."""
+        """Attempts in flight at silent endpoints: the others always have the rest for themselves."""
         return max(1, self.at_once * 3 // 4)
 
 
@@ -201,7 +201,7 @@ class Lanes(Generic[Row]):
             lane.not_before = max(lane.not_before, now - 0.1) + 1 / pace
 
     def _has_slot_for(self, lane: Lane[Row]) -> bool:
-        """Of the attempts for endpoints not heard from, half is kept so that each of them can have one."""
+        """Of the attempts for silent endpoints, half is kept so that each of them can have one."""
         share = self.limits.silent
         return lane.answers or self.silent < (share // 2 if lane.running else share)
 

@@ -6,7 +6,7 @@ FIRST = 20  # rows; the size grows from here while endpoints keep up
 GROWTH = 4
 MOST = 10  # rows claimed at once for each attempt that may be in flight
 MOST_SILENT = 3  # rows in hand, likewise, for endpoints that do not answer: they may never start
-DATABASE_SECONDS = 0.1  # that a trip to the database takes, on a busy day
+DATABASE_SECONDS = 0.1  # that a call of the database takes, on a busy day
 
 
 class ClaimSize:

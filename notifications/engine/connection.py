@@ -47,7 +47,7 @@ class Database:
 
     @contextmanager
     def two_connections(self) -> Iterator[None]:
-        """For as long as this lasts `call_beside` has a thread and a connection of its own, where the
+        """For as long as this lasts `call_second` has a thread and a connection of its own, where the
         database and the caller's transaction allow it."""
         if not database.is_postgresql() or database.connection().in_atomic_block:
             yield
@@ -63,7 +63,7 @@ class Database:
         """What the function answers in the caller's thread. Raises Away while the database is."""
         return await self._bounded(None, function, *args)
 
-    async def call_beside(self, function: Callable[..., Value], *args: Any) -> Value:
+    async def call_second(self, function: Callable[..., Value], *args: Any) -> Value:
         """The same beside what the caller's thread does."""
         return await self._bounded(self._thread, function, *args)
 

@@ -16,7 +16,7 @@ BEAT_SECONDS = 10.0
 FORGOTTEN = timedelta(days=1)  # and for so long: nobody waits for it any more
 
 
-LATE = timedelta(seconds=6 * BEAT_SECONDS)  # a worker that has not been heard of for so long is gone
+LATE = timedelta(seconds=6 * BEAT_SECONDS)  # a worker that was not seen for so long is gone
 
 
 def beat(in_flight: int) -> None:
@@ -39,6 +39,6 @@ def farewell() -> None:
 
 
 def heartbeats(now: datetime | None = None) -> list[Worker]:
-    """The workers that were heard of lately, newest first."""
+    """The workers that were seen lately, newest first."""
     since = (now or database_now()) - LATE
     return list(Worker.objects.filter(seen_at__gte=since).order_by("-seen_at")[:100])

@@ -55,14 +55,14 @@ def _listen(nudge: Callable[[], None], ended: threading.Event) -> None:
             with psycopg.connect(**connection_parameters(), autocommit=True) as connection:
                 _ask(connection, f"LISTEN {CHANNEL}", patience)
                 nudge()  # what was created while nobody listened
-                pause, heard = POLL_SECONDS, time.monotonic()
+                pause, answered_at = POLL_SECONDS, time.monotonic()
                 while not ended.is_set():
                     for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                         nudge()
-                        heard = time.monotonic()
-                    if time.monotonic() > heard + patience:
+                        answered_at = time.monotonic()
+                    if time.monotonic() > answered_at + patience:
                         _ask(connection, "SELECT 1", patience)
-                        heard = time.monotonic()
+                        answered_at = time.monotonic()
         except psycopg.Error as error:
             logger.warning("not listening for new rows, next try in %g s: %s", pause, one_line(str(error)))
             ended.wait(pause)

@@ -68,7 +68,7 @@ def decide(
     return failure(status=Status.FAILED, delay=wait)
 
 
-def spare(outcome: Outcome, seconds: float) -> Outcome:
+def unspent(outcome: Outcome, seconds: float) -> Outcome:
     """A probe of a held endpoint failed: its row waits on with the others, and nothing is spent."""
     return outcome._replace(status=Status.FAILED, delay=timedelta(seconds=seconds), spent=False)
 

@@ -76,7 +76,7 @@ class Recorder:
         return late or idle or len(self.ended) >= self._batch()
 
     def _batch(self) -> int:
-        """Outcomes worth a trip; fewer towards the end, where nothing else is to do meanwhile."""
+        """Outcomes worth a call; fewer towards the end, where nothing else is to do meanwhile."""
         return FLUSH_ROWS if self.lanes.waiting else LAST_FLUSH_ROWS
 
     async def write(self) -> int:
@@ -85,7 +85,7 @@ class Recorder:
         try:
             count = await self._write_outcomes()
             if changes := self.lanes.changes[:]:
-                await self.database.call_beside(self._write_changes, changes)
+                await self.database.call_second(self._write_changes, changes)
                 self.lanes.written(changes)
         finally:
             self.writing = False
@@ -97,7 +97,7 @@ class Recorder:
         ended = [*held, *new]
         if not ended:
             return 0
-        recorded = await self.database.call_beside(self._record, [current(*one) for one in ended])
+        recorded = await self.database.call_second(self._record, [current(*one) for one in ended])
         del self.ended[: len(new)]
         again = [one for one in ended if self._goes_on_trying(one[0], recorded)]
         if held or again:

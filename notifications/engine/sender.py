@@ -24,7 +24,7 @@ from ..notifiers.http.deadlines import Deadlines
 from ..queue.claim import Claimed
 from ..queue.messages import Linker, linker, message_of
 from .claim_size import FIRST, MOST_SILENT, ClaimSize
-from .outcome import as_delivery_error, decide, spare
+from .outcome import as_delivery_error, decide, unspent
 from .recorder import Recorder
 from .source import Scope
 from .sweep import Clock, InHand, Sweep
@@ -90,7 +90,7 @@ class Sender:
 
     def scopes(self) -> Iterator[Scope]:
         """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
-        those not heard of, and when still more wait, those that answer only. Before all, now and then those
+        those that nothing is known of, and when still more wait, those that answer only. Before all, now and then those
         that answer, while what comes is mostly for others: it can be a long way to their rows."""
         closed, silent = self.closed(), self.lanes.waiting - self.lanes.ready
         if silent > 2 * self._crowd:
@@ -247,7 +247,7 @@ class Sender:
         door = (row.notifier.name, event.recipient) if row.notifier and lane.serves_many else None
         blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
         if failure and probing and blamed is lane.breaker and lane.held:
-            outcome = spare(outcome, blamed.seconds)
+            outcome = unspent(outcome, blamed.seconds)
         elif failure and blamed and outcome.status == Status.DEAD:
             blamed.killed(failure)
         self.recorder.add(row, outcome)

@@ -135,11 +135,11 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
     *values, created_at, due_at = row
-    raised = moment(created_at)
-    return Claimed._make((*values, raised, raised if due_at == created_at else moment(due_at), until))
+    raised = time_of(created_at)
+    return Claimed._make((*values, raised, raised if due_at == created_at else time_of(due_at), until))
 
 
-def moment(at: float | str) -> datetime:
+def time_of(at: float | str) -> datetime:
     """The time that `HELD` reads so."""
     try:
         if isinstance(at, str):

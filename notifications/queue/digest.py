@@ -82,7 +82,9 @@ Ranked = Sequence[tuple[str, Counter[str]]]
 def _headline(ranked: Ranked, first: datetime, start: datetime, interval: timedelta) -> str:
     number = sum(errors.total() for _, errors in ranked)
     when = (
-        f"in the last {span(interval)}" if start - first == interval else f"since {first:%Y-%m-%d %H:%M} UTC"
+        f"in the last {in_words(interval)}"
+        if start - first == interval
+        else f"since {first:%Y-%m-%d %H:%M} UTC"
     )
     channel, errors = ranked[0]
     here = "" if number == 1 else "all of them " if len(ranked) == 1 else f"{errors.total():,} of them "
@@ -100,7 +102,7 @@ def _by_channel(ranked: Ranked) -> Iterator[str]:
         yield f"{rest:,} on {len(ranked) - MOST_CHANNELS} other channels"
 
 
-def span(interval: timedelta) -> str:
+def in_words(interval: timedelta) -> str:
     """`hour`, `15 minutes`: what follows "in the last"."""
     seconds = interval.total_seconds()
     unit, size = next(((unit, size) for unit, size in UNITS if not seconds % size), UNITS[-1])
