@@ -274,7 +274,7 @@ def test_two_workers_at_the_same_moment_raise_one(script: Script, transactional_
     ],
 )
 def test_an_interval_in_words(interval: timedelta, words: str) -> None:
-    assert digest.span(interval) == words
+    assert digest.in_words(interval) == words
 
 
 def test_many_channels_are_cut() -> None:
