@@ -89,9 +89,9 @@ class Sender:
         return self.lanes.closed()
 
     def scopes(self) -> Iterator[Scope]:
-        """All but the closed endpoints, until many rows wait for such as hang: then those that answer and those
-        that nothing is known of, and when still more wait, those that answer only. Before all, now and then
-        those that answer, while what comes is mostly for others: it can be a long way to their rows."""
+        """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
+        those that nothing is known of, and when still more wait, those that answer only. Before all, now and
+        then those that answer, while what comes is mostly for others: it can be a long way to their rows."""
         closed, silent = self.closed(), self.lanes.waiting - self.lanes.ready
         if silent > 2 * self._crowd:
             yield Scope(closed, self.lanes.answering(), narrow=True)
