@@ -31,7 +31,7 @@ from .sweep import Clock, InHand, Sweep
 
 logger = logging.getLogger(__name__)
 
-MOST_INTERRUPTED = {1: 50, 2: 1}  # rows in hand, by how often their workers died
+MOST_INTERRUPTED = {1: 100, 2: 10, 3: 1}  # rows in hand, by how often their workers died
 INTERRUPTED_WAIT = 0.2  # seconds that the others of them wait
 STALE = 5.0  # seconds: nothing is sent when the database said nothing for so long
 

@@ -161,6 +161,7 @@ class DeliveryAttempt(History):
 INTERRUPTED = "interrupted"  # how these errors begin: such rows are claimed a few at a time
 INTERRUPTED_ERROR = f"{INTERRUPTED}: the worker did not live to record this attempt, so it may have arrived"
 INTERRUPTED_AGAIN = f"{INTERRUPTED} again: no worker lived to record this attempt, so it may have arrived"
+INTERRUPTED_OFTEN = f"{INTERRUPTED} time and again: no worker lived to record an attempt; it may have arrived"
 
 
 class Requeue(History):

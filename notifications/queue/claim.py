@@ -32,7 +32,7 @@ class Claimed(NamedTuple):
 
     Not a model: making one and reading its times took as long as all else in a claim.
 
-    interrupted  how often its worker died while it was attempted: 2 for twice or more often in a row
+    interrupted  how often its worker died while it was attempted: 3 for three times in a row, or more often
     due_at       since when it is due: when it was raised, or requeued
     """
 
@@ -107,7 +107,8 @@ def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
 
 
 # How often its worker died while it was attempted.
-DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} again:%%' THEN 2
+DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} time and again:%%' THEN 3
+                  WHEN last_error LIKE '{INTERRUPTED} again:%%' THEN 2
                   WHEN last_error LIKE '{INTERRUPTED}:%%' THEN 1 ELSE 0 END"""
 # One character more than is delivered, so that it shows that the rest is cut.
 # A time as a number, where the database has a quick one: reading its text takes as long as all else.

@@ -21,6 +21,7 @@ from ..models import (
     INTERRUPTED,
     INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
+    INTERRUPTED_OFTEN,
     HandOver,
     NotificationEvent,
     NotificationQuerySet,
@@ -73,7 +74,8 @@ def _reap(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[st
         dying = [event.pk for event in waiting if event.retry_count >= max_attempts - 1]
         mine = everything.filter(pk__in=[event.pk for event in lost], leased_until__lte=now)
         interrupted = Case(
-            When(last_error__startswith=INTERRUPTED, then=Value(INTERRUPTED_AGAIN)),
+            When(last_error=INTERRUPTED_ERROR, then=Value(INTERRUPTED_AGAIN)),
+            When(last_error__startswith=INTERRUPTED, then=Value(INTERRUPTED_OFTEN)),
             default=Value(INTERRUPTED_ERROR),
         )
         dead = mine.filter(pk__in=dying).update(

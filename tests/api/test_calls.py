@@ -416,7 +416,7 @@ def test_an_empty_filter_requeues_nothing(api: APIClient, body: dict[str, Any]) 
 def test_all_of_them_when_it_is_said(api: APIClient, django_assert_max_num_queries: Any) -> None:
     for _ in range(30):
         factories.dead()
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(24):
         assert post(api, BULK, {"all": True}).json() == {"requeued": 30, "skipped": 0}
 
 

@@ -262,6 +262,8 @@ def test_a_claim_takes_no_more_bytes_than_it_may_and_says_so() -> None:
     due = EVENTS.pending().order_by("created_at")
     first = claim(due, 100, now=timezone.now(), lease=LEASE)
     assert (len(first), first.full) == (32, True)
-    assert {len(event.message) for event in first} == {256 * 1024}
+    assert {len(event.message) for event in first} == {256 * 1024 + 1}, (
+        "one more than is delivered, to be told from one that fits"
+    )
     rest = claim(due, 100, now=timezone.now(), lease=LEASE)
     assert (len(rest), rest.full) == (8, False)
