@@ -1,4 +1,4 @@
-"""A worker that comes back after its lease was taken away: what it releases or renews is not its own any more."""
+"""A worker that comes back after its lease was taken away: what it releases or renews is not its own."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def worker() -> Iterator[psycopg.Connection[Any]]:
 
 
 def called(worker: psycopg.Connection[Any], act: Callable[[], object]) -> bool:
-    """Whether the act calls whoever listens: asked of the server once the act is committed, not of a clock."""
+    """Whether the act calls whoever listens: asked of the server after the commit, not of a clock."""
     worker.execute(f"LISTEN {CHANNEL}")
     act()
     worker.execute("SELECT 1")
