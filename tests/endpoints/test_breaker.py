@@ -140,3 +140,55 @@ def test_what_all_sweeps_know_of_its_failures_only_adds_up(breaker: Breaker) -> 
     breaker.read_failures(NOW, 1)
     assert (breaker.since, breaker.streak, breaker.recorded) == (NOW - timedelta(hours=1), 7, 7)
     assert not breaker.idle
+
+
+def test_failures_are_counted_anew_after_a_hold_and_after_a_recovery(breaker: Breaker) -> None:
+    fail(breaker, RULES.failures)
+    assert breaker.failures == 0
+    breaker.move(State.RECOVERING)
+    assert (breaker.failures, breaker.times, breaker.seconds) == (0, 0, 0.0)
+
+
+def test_what_fails_at_the_end_of_a_sweep_is_reported_once(breaker: Breaker) -> None:
+    fail(breaker, 1)
+    for _ in range(2):
+        breaker.report_failures()
+    [change] = breaker.changes
+    assert (change.what, change.error, change.failures) == (Learned.FAILS, DOWN, 1)
+    assert (breaker.recorded, breaker.unwritten) == (1, 1)
+    breaker.killed(DOWN)
+    assert (breaker.changes[-1].error, breaker.unwritten) == (DOWN, 2)
+
+
+def test_few_failures_are_enough_exactly_where_they_last(breaker: Breaker) -> None:
+    for minutes in range(RULES.few):
+        assert breaker.state == State.OPEN
+        breaker.failed(DOWN, NOW + minutes * RULES.over)
+    assert breaker.state == State.HELD
+
+
+def test_a_delivery_forgets_which_recipients_failed(breaker: Breaker) -> None:
+    for recipient in ("a", "b"):
+        breaker.failed(DOWN, NOW, recipient)
+    breaker.delivered()
+    for recipient in ["c"] * 10:
+        breaker.failed(DOWN, NOW, recipient)
+    assert breaker.state == State.OPEN
+
+
+def test_it_may_be_forgotten_only_while_nothing_is_known_of_it(breaker: Breaker) -> None:
+    assert breaker.idle
+    assert not breaker.closed
+    breaker.unwritten = 1
+    assert not breaker.idle
+    breaker.move(State.HELD)
+    assert breaker.closed
+
+
+def test_a_failure_more_than_is_on_record_is_reported(breaker: Breaker) -> None:
+    breaker.read_failures(NOW, 1)
+    breaker.report_failures()
+    assert breaker.changes == []
+    fail(breaker, 1)
+    breaker.report_failures()
+    assert [change.failures for change in breaker.changes] == [2]
