@@ -8,6 +8,8 @@ SOURCES = certctl notifications
 STAMP = $(VENV)/.installed
 BENCH_VENV = .venv-bench
 BENCH_STAMP = $(BENCH_VENV)/.installed
+MUTANTS_VENV = .venv-mutants
+MUTANTS_STAMP = $(MUTANTS_VENV)/.installed
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 EXTRAS = --extra apprise --extra mcp --extra server --extra tasks
 
@@ -17,7 +19,7 @@ DEPLOYED = CERTCTL_ALLOWED_HOSTS=certctl.example.com CERTCTL_BASE_URL=https://ce
 	CERTCTL_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint format migrations deployable lock bench clean
+.PHONY: help venv demo test check lint format migrations deployable lock bench mutants clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +66,7 @@ format: venv ## Format the code and mend what ruff can
 lock: venv ## Write the requirements anew from pyproject.toml
 	$(COMPILE) --group dev $(EXTRAS) pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --group bench pyproject.toml -o requirements/bench.txt
+	$(COMPILE) --group mutants pyproject.toml -o requirements/mutants.txt
 
 bench: $(BENCH_STAMP) ## Run the benchmarks in an environment of their own (ARGS='at-once --quick')
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
@@ -73,6 +76,14 @@ $(BENCH_STAMP): requirements/bench.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
+mutants: venv $(MUTANTS_STAMP) ## Break the rules one at a time: does a test notice? (ARGS='--sample 50 --minutes 5')
+	$(BIN)/python -m tests.mutants --maker $(MUTANTS_VENV)/bin/python $(ARGS)
+
+$(MUTANTS_STAMP): requirements/mutants.txt
+	$(PYTHON) -m venv $(MUTANTS_VENV)
+	$(MUTANTS_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/mutants.txt
+	@touch $@
+
 clean: ## Remove what builds and tests left behind, but no virtual environment
-	rm -rf build dist staticfiles .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist staticfiles .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ ON_POSTGRESQL = [
     "migrations/test_adoption.py",
     "queue/test_query_plan.py",
     "queue/test_refusals.py",
+    "queue/test_wake.py",
     "reporting/test_on_postgresql.py",
 ]
 collect_ignore = [] if TEST_DATABASE == "postgresql" else ON_POSTGRESQL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -178,3 +179,44 @@ def test_without_a_new_alert_one_of_the_dead_finds_out(
         time.sweep()
     assert Outage.objects.get().ended_at is not None
     assert EVENTS.filter(pk__in=[v.pk for v in victims], status=Status.SENT).count() == 5
+
+
+def outage(**fields: Any) -> Outage:
+    """Of the webhook, in which two died."""
+    defaults = {"endpoint": "webhook", "channel": "Webhook", "died": 2, "error": "e", "reason": "server"}
+    made: Outage = Outage.objects.create(**{**defaults, "since": ago(hours=2), **fields})
+    return made
+
+
+def died_in_it(*, redriven_before: bool) -> NotificationEvent:
+    """In the outage; perhaps it had died in an earlier one, and was requeued by itself."""
+    event = factories.dead(created_at=ago(hours=5))
+    if redriven_before:
+        EVENTS.filter(pk=event.pk).requeue(by="system", via="redrive", now=ago(hours=4))
+        EVENTS.filter(pk=event.pk).update(status=Status.DEAD, retry_count=4)
+    factories.attempt(event, started_at=ago(hours=1))
+    return event
+
+
+def test_a_second_outage_redrives_only_what_was_never_redriven() -> None:
+    outage(ended_at=ago(minutes=1))
+    again, first = died_in_it(redriven_before=True), died_in_it(redriven_before=False)
+    assert redrive.redrive(now=database_now()) == 1
+    assert dict(EVENTS.values_list("pk", "status")) == {again.pk: Status.DEAD, first.pk: Status.PENDING}
+    assert BulkOperation.objects.get().changed == 1
+
+
+def test_an_operator_redrives_what_was_redriven_before_too() -> None:
+    over = outage(ended_at=ago(minutes=1))
+    died_in_it(redriven_before=True)
+    operation = redrive.take_over(over, by="ada", via="admin", now=database_now())
+    assert bulk.finish(operation).changed == 1
+
+
+def test_no_probe_is_made_of_what_was_redriven_before() -> None:
+    outage()
+    again = died_in_it(redriven_before=True)
+    assert redrive.requeue_probes(now=database_now()) == 0
+    first = died_in_it(redriven_before=False)
+    assert redrive.requeue_probes(now=database_now()) == 1
+    assert dict(EVENTS.values_list("pk", "status")) == {again.pk: Status.DEAD, first.pk: Status.PENDING}

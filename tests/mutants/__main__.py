@@ -1,0 +1,135 @@
+"""Break the rules one at a time, and see whether a test notices: `make mutants`.
+
+    python -m tests.mutants --maker .venv-mutants/bin/python [MODULE ...] [--sample N] [--minutes M]
+
+Every survivor is killed by a better test or explained in survivors.toml; one that is neither is exit code 1.
+What was killed is remembered in .mutants/ as long as its function stays as it is: a run that was interrupted,
+or that its minutes ended, goes on there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+RESULTS = ROOT / ".mutants"
+KILLED, ALIVE = ("killed", "timeout"), ("survived", "no test")
+WORDS = ("killed", "timeout", "survived", "no test", "not tried")
+IDENTITY = ("function", "version", "before", "after")
+
+Mutant = dict[str, str]
+
+
+def main() -> int:
+    modules = tomllib.loads((HERE / "modules.toml").read_text())
+    asked = arguments(modules)
+    explained = explanations()
+    RESULTS.mkdir(exist_ok=True)
+    bad = 0
+    for name in asked.modules or modules:
+        mutants = made(name, asked.maker)
+        known = verdicts(name)
+        left = sampled([m for m in mutants if known.get(key(m)) not in KILLED], asked.sample, asked.seed)
+        if left and not asked.report:
+            bad += run(name, modules[name], left, asked.minutes)
+        bad += report(name, mutants, verdicts(name), explained)
+    return 1 if bad else 0
+
+
+def arguments(modules: dict[str, Any]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.mutants", description="Break the rules and see who notices.")
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", choices=[*modules, []], help="all, unless named"
+    )
+    parser.add_argument("--maker", default=sys.executable, help="the Python that has mutmut")
+    parser.add_argument("--sample", type=int, default=0, help="at most so many of each module; 0 is all")
+    parser.add_argument("--seed", type=int, default=11, help="of the sample")
+    parser.add_argument("--minutes", type=float, default=60, help="at most so long for each module")
+    parser.add_argument("--report", action="store_true", help="run nothing, say what is known")
+    return parser.parse_args()
+
+
+def explanations() -> set[tuple[str, ...]]:
+    """(module, function, before, after) of the survivors that may live; each must say why."""
+    listed = tomllib.loads((HERE / "survivors.toml").read_text()).get("survivor", [])
+    return {
+        (entry["module"], entry["function"], entry["before"], after)
+        for entry in listed
+        for after in entry["after"]
+        if entry["why"].strip()
+    }
+
+
+def made(name: str, maker: str) -> list[Mutant]:
+    path = ROOT / (name.replace(".", "/") + ".py")
+    done = subprocess.run([maker, HERE / "make.py", path], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def key(mutant: Mutant) -> tuple[str, ...]:
+    return tuple(mutant[part] for part in IDENTITY)
+
+
+def sampled(mutants: list[Mutant], most: int, seed: int) -> list[Mutant]:
+    """In random order, so that a run which its minutes end has looked evenly."""
+    shuffled = random.Random(seed).sample(mutants, len(mutants))
+    return shuffled[:most] if most else shuffled
+
+
+def verdicts(name: str) -> dict[tuple[str, ...], str]:
+    path = results_of(name)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {key(found): found["verdict"] for found in map(json.loads, lines)}
+
+
+def results_of(name: str) -> Path:
+    return RESULTS / f"{name}.jsonl"
+
+
+def run(name: str, module: dict[str, Any], mutants: list[Mutant], minutes: float) -> int:
+    """Try the mutants, in the order given; the exit code of the tests, which must pass unchanged."""
+    order = RESULTS / f"{name}.order.json"
+    until = time.time() + minutes * 60
+    wanted = {"module": name, "mutants": mutants, "results": str(results_of(name)), "until": until}
+    order.write_text(json.dumps(wanted))
+    environment = {**os.environ, "TEST_DATABASE": module["database"], "MUTANTS_ORDER": str(order)}
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin"]
+    skipped = [f"--deselect={test}" for test in module.get("but", ())]
+    command = [sys.executable, "-m", "pytest", *options, *skipped, *module["tests"]]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    order.unlink()
+    if done.returncode not in (0, 5):  # 5: pytest counts no test, because it ran none by itself
+        print(f"{name}: {done.stdout[-4000:]}{done.stderr[-2000:]}")
+        return done.returncode
+    return 0
+
+
+def report(
+    name: str, mutants: list[Mutant], known: dict[tuple[str, ...], str], explained: set[tuple[str, ...]]
+) -> int:
+    """Print what became of the module's mutants; how many live without an explanation."""
+    count = Counter(known.get(key(mutant), "left") for mutant in mutants)
+    numbers = ", ".join(f"{count[word]} {word}" for word in (*WORDS, "left") if count[word])
+    print(f"{name}: {len(mutants)} mutants: {numbers}")
+    alive = [mutant for mutant in mutants if known.get(key(mutant)) in ALIVE]
+    bad = [m for m in alive if (name, m["function"], m["before"], m["after"]) not in explained]
+    for mutant in bad:
+        print(f"  {mutant['function']} ({known[key(mutant)]})")
+        print(f"    - {mutant['before']}\n    + {mutant['after']}")
+    sys.stdout.flush()
+    return len(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
