@@ -33,7 +33,7 @@ from ..queue.release import release, renew
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
 from .recorder import FLUSH_SECONDS, Recorder
-from .sender import STALE, Sender
+from .sender import INTERRUPTED_WAIT, STALE, Sender
 from .source import GivenRows, Schedule, Scope, Source
 from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
 
@@ -186,6 +186,8 @@ class Engine:
         nudged, self._nudged = self._nudged, False
         for schedule in self.schedules:
             called = nudged and schedule.source.kind == SweepKind.PENDING
+            if called and not schedule.sweep:
+                schedule.next_tick = 0.0  # until it has begun, also when the database is away at the moment
             due = time.monotonic() >= schedule.next_tick
             if self._stopping() or not (called or due):
                 continue
@@ -245,6 +247,8 @@ class Engine:
         schedule.sweep, schedule.result = None, sweep.result
         if sweep.begun >= self.options.limit and schedule.interval < math.inf:
             schedule.next_tick = 0.0  # there is more: the next sweep begins at once
+        elif sweep.postponed and schedule.interval < math.inf:
+            schedule.next_tick = min(schedule.next_tick, time.monotonic() + INTERRUPTED_WAIT)
 
     def _write_sweep(self, sweep: Sweep) -> None:
         result, ended_at = sweep.result, self.clock()

@@ -121,6 +121,7 @@ class Sender:
                 room[event.interrupted] -= 1
                 if room[event.interrupted] < 0:
                     self.recorder.give_back(row, INTERRUPTED_WAIT)
+                    sweep.postponed = True
                     continue
             lane = self._lane_of(row)
             silent += not lane.answers

@@ -83,6 +83,7 @@ class Sweep:
     begun      attempts: the limit is of these, so that rows which wait for an endpoint take nobody's place
     in_hand    rows that were claimed and not recorded or given back yet
     exhausted  the endpoints that were closed when nothing more was found outside them; None: maybe more is
+    postponed  rows were put off for a moment: the next sweep is to begin soon
     """
 
     result: SweepResult
@@ -91,6 +92,7 @@ class Sweep:
     begun: int = 0
     in_hand: int = 0
     exhausted: frozenset[Endpoint] | None = None
+    postponed: bool = False
 
     def took(self, rows: int) -> None:
         self.in_hand += rows
@@ -102,8 +104,10 @@ class Sweep:
         self.result.claimed -= rows
 
     def gave_back(self, rows: int = 1) -> None:
+        """They may be due again at once, so there is more to claim."""
         self.in_hand -= rows
         self.result.released += rows
+        self.exhausted = None
 
     def recorded(self, outcome: Outcome) -> None:
         self.in_hand -= 1
