@@ -183,31 +183,37 @@ class Engine:
     # Sweeps
 
     async def _begin_sweeps(self) -> None:
-        nudged, self._nudged = self._nudged, False
+        self._answer_nudge()
         for schedule in self.schedules:
-            called = nudged and schedule.source.kind == SweepKind.PENDING
-            if called and not schedule.sweep:
-                schedule.next_tick = 0.0  # until it has begun, also when the database is away at the moment
-            due = time.monotonic() >= schedule.next_tick
-            if self._stopping() or not (called or due):
+            if self._stopping() or time.monotonic() < schedule.next_tick:
                 continue
             if schedule.sweep:
-                await self._look_again(schedule, schedule.sweep, due)
+                await self._look_again(schedule, schedule.sweep)
             else:
                 await self._begin(schedule)
+
+    def _answer_nudge(self) -> None:
+        """Before anything that a database which is away could keep from being done: a call is not lost."""
+        nudged, self._nudged = self._nudged, False
+        for schedule in self.schedules:
+            if not nudged or schedule.source.kind != SweepKind.PENDING:
+                continue
+            schedule.look_again = 0.0
+            if schedule.sweep:
+                schedule.sweep.exhausted = None
+            else:
+                schedule.next_tick = 0.0
 
     async def _begin(self, schedule: Schedule) -> None:
         dead, now = await self._put_right(schedule), self.clock()
         schedule.sweep = Sweep(SweepResult(str(schedule.source.kind), dead=dead), self.options.limit, now)
         schedule.next_tick = time.monotonic() + schedule.interval
 
-    async def _look_again(self, schedule: Schedule, sweep: Sweep, due: bool) -> None:
+    async def _look_again(self, schedule: Schedule, sweep: Sweep) -> None:
         """The last sweep still runs, perhaps for rows that hang: it does what a second one would."""
-        if due:
-            sweep.result.dead += await self._put_right(schedule)
-            sweep.limit = sweep.begun + self.options.limit
-            schedule.next_tick = time.monotonic() + schedule.interval
-        sweep.exhausted, schedule.look_again = None, 0.0
+        sweep.result.dead += await self._put_right(schedule)
+        sweep.limit, sweep.exhausted = sweep.begun + self.options.limit, None
+        schedule.next_tick, schedule.look_again = time.monotonic() + schedule.interval, 0.0
 
     async def _put_right(self, schedule: Schedule) -> int:
         """Before anything is claimed; answers how many notifications died of it.
