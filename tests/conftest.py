@@ -27,6 +27,10 @@ ON_POSTGRESQL = [
     "deaths/test_races.py",
     "operations/test_on_postgresql.py",
     "migrations/test_adoption.py",
+    "migrations/test_indexes.py",
+    "migrations/test_live.py",
+    "migrations/test_roles.py",
+    "migrations/test_way_back.py",
     "queue/test_query_plan.py",
     "reporting/test_on_postgresql.py",
 ]

@@ -92,6 +92,7 @@ def _who_uses(editor: Editor, table: str | None) -> str:
             """
             SELECT pid, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
              WHERE relation = to_regclass(%s) AND granted AND pid <> pg_backend_pid()
+               AND datname = current_database()
              ORDER BY xact_start NULLS LAST LIMIT 1
             """,
             [table],
