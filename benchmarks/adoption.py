@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,23 +67,24 @@ def write(connection: psycopg.Connection[Any], number: int) -> None:
 
 
 def read(connection: psycopg.Connection[Any], number: int) -> None:
-    connection.execute("SELECT * FROM notification_events WHERE id = %s", [f"notif-{1 + number}"])
+    connection.execute(
+        "SELECT status, message FROM notification_events WHERE id = %s", [f"notif-{1 + number}"]
+    )
 
 
 @contextmanager
 def others(url: str) -> Iterator[tuple[Stalls, Stalls]]:
     """A writer and a reader, at work."""
     both = (Stalls(write, url), Stalls(read, url))
-    threads = [threading.Thread(target=each.run) for each in both]
-    for thread in threads:
-        thread.start()
-    try:
-        yield both
-    finally:
-        for each in both:
-            each.stop.set()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor() as threads:
+        at_work = [threads.submit(each.run) for each in both]
+        try:
+            yield both
+        finally:
+            for each in both:
+                each.stop.set()
+        for work in at_work:
+            work.result()
 
 
 def stalls(shape: str, rows: int) -> tuple[float, float]:
