@@ -71,8 +71,9 @@ def migrate(*target: str) -> None:
 
 
 def is_the_contracts() -> None:
-    assert catalog.columns() == CONTRACT_COLUMNS
-    indexes = catalog.indexes()
+    columns, indexes = catalog.columns(), catalog.indexes()
+    assert {name: columns.get(name) for name in CONTRACT_COLUMNS} == CONTRACT_COLUMNS
+    assert columns.keys() == {field.column for field in NotificationEvent._meta.concrete_fields}
     assert {name: indexes.get(name) for name in CONTRACT_INDEXES} == CONTRACT_INDEXES
     assert indexes.keys() == CONTRACT_INDEXES.keys() | OWN_INDEXES
 

@@ -63,7 +63,7 @@ def test_the_models_need_no_further_migration(empty_database: BaseDatabaseWrappe
     ("name", "condition"),
     [
         ("idx_notification_events_retry_sweep", ("failed", "next_retry_at")),
-        ("idx_notification_events_pending", ("pending", "leased_until")),
+        ("idx_notification_events_stranded", ("failed", "next_retry_at")),
         ("idx_notification_events_leased", ("leased_until",)),
         ("uniq_notification_events_dedup_key", ("dedup_key",)),
     ],
