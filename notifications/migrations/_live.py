@@ -22,6 +22,7 @@ from django.db import DatabaseError, Error, IntegrityError, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor as Editor
 
 from notifications.rights import REFUSED, sqlstate, who_must
+from notifications.text import one_line
 
 PATIENCE = "200ms"  # others wait as long
 PAUSES = (0.1, 0.2, 0.5, 1, 2, 2)  # seconds between two tries
@@ -69,7 +70,7 @@ def shortly(editor: Editor, table: str | None, *steps: str | Callable[[], object
 def _have_to_itself(editor: Editor, table: str | None) -> None:
     if table is None or editor.connection.vendor != "postgresql":
         return
-    editor.execute(f"SET LOCAL lock_timeout = '{MAINTENANCE}'")
+    editor.execute(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{MAINTENANCE}'")
     editor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
     editor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
 
@@ -110,7 +111,7 @@ def _explained(editor: Editor, table: str | None) -> Iterator[None]:
     except DatabaseError as error:
         if sqlstate(error) not in REFUSED:
             raise
-        raise CommandError(f"{who_must(editor.connection, table)}: {error}".strip()) from error
+        raise CommandError(one_line(f"{who_must(editor.connection, table)}: {error}")) from error
 
 
 # What takes long
@@ -124,8 +125,9 @@ def at_length(editor: Editor, table: str, what: str, statement: str) -> None:
 
 def alone(editor: Editor, table: str) -> bool:
     """Whether a plain statement is better than one that makes nobody wait: in an empty table it is quicker,
-    and in a transaction there is no other."""
-    return editor.connection.in_atomic_block or not has_rows(editor, table)
+    in a transaction and on other databases there is no other."""
+    connection = editor.connection
+    return connection.vendor != "postgresql" or connection.in_atomic_block or not has_rows(editor, table)
 
 
 def create_index(editor: Editor, table: str, name: str, definition: str, *, unique: bool = False) -> None:
@@ -154,8 +156,9 @@ def drop_index(editor: Editor, table: str, name: str) -> None:
 def undisturbed(editor: Editor, table: str) -> None:
     """Return when nobody builds an index there: the server goes on with one whose client was killed."""
     if not editor.connection.in_atomic_block:
-        with _explained(editor, table), _without_limits(editor), transaction.atomic(editor.connection.alias):
-            editor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        with transaction.atomic(editor.connection.alias):
+            lock = f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"
+            at_length(editor, table, f"waiting for who maintains {table}", lock)
 
 
 def refuse_null(editor: Editor, table: str, column: str, default: str) -> None:
@@ -189,7 +192,7 @@ def fill(editor: Editor, table: str, column: str, default: str) -> None:
     for pause in (*PAUSES, None):
         if not scalar(editor, missing):
             return
-        with _explained(editor, table), _Line() as line:
+        with _explained(editor, table), _without_limits(editor), _Line() as line:
             _fill_once(editor, table, column, default, line)
         time.sleep(pause or 0)
     if scalar(editor, missing):
@@ -218,14 +221,13 @@ def analyze(editor: Editor, table: str) -> None:
 @contextmanager
 def _without_limits(editor: Editor) -> Iterator[None]:
     """An index waits for the transactions that began before it, however long the site lets others wait."""
-    limits = () if editor.connection.in_atomic_block else ("lock_timeout", "statement_timeout")
-    for limit in limits:
-        editor.execute(f"SET {limit} = 0")
+    here = "LOCAL " if editor.connection.in_atomic_block else ""
+    editor.execute(f"SET {here}lock_timeout = 0; SET {here}statement_timeout = 0")
     try:
         yield
     finally:
-        for limit in limits:
-            editor.execute(f"RESET {limit}")
+        if not here:
+            editor.execute("RESET lock_timeout; RESET statement_timeout")
 
 
 # Progress
@@ -272,7 +274,8 @@ def _watched(editor: Editor, what: str) -> Iterator[None]:
         thread.join()
 
 
-def _watch(connection: Any, process: int, what: str, done: threading.Event) -> None:
+def _watch(watched: Any, process: int, what: str, done: threading.Event) -> None:
+    connection = watched.copy()  # made in the thread that uses it, as Django wants
     with suppress(Error), _Line() as line:
         try:
             while not done.wait(1):

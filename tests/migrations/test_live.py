@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,13 @@ import psycopg
 import pytest
 
 from tests.conftest import current_database_url
-from tests.processes import MANAGE, Process, eventually
+from tests.processes import MANAGE, PATIENCE, Process, eventually
 
 from . import catalog
 from .certctl_tables import CREATED_AT, REFERENCING, ROWS, STATES
 from .test_adoption import assert_kept, is_the_contracts, migrate
 
+WAITS = "waiting for the transaction of process"
 NULLABLE = (
     REFERENCING
     + CREATED_AT
@@ -35,19 +39,19 @@ def other(empty_database: object) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+def environment() -> dict[str, str]:
+    own = {"DJANGO_SETTINGS_MODULE": "certctl.settings", "DATABASE_URL": current_database_url()}
+    return os.environ | own | {"PGAPPNAME": "migrating"}
+
+
 @pytest.fixture
 def start(empty_database: object, tmp_path: Path) -> Iterator[Callable[[], Process]]:
     """Start `certctl migrate notifications` in a process of its own."""
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "certctl.settings",
-        "DATABASE_URL": current_database_url(),
-        "PGAPPNAME": "migrating",
-    }
     begun: list[Process] = []
 
     def go() -> Process:
         command = [*MANAGE, "migrate", "notifications"]
-        begun.append(Process(command, environment, tmp_path / f"migrate-{len(begun)}"))
+        begun.append(Process(command, environment(), tmp_path / f"migrate-{len(begun)}"))
         return begun[-1]
 
     yield go
@@ -112,6 +116,29 @@ def test_an_index_waits_for_a_dump_without_holding_up_anybody(
         other.commit()
         assert migrating.code() is None
     finished(migrating)
+    is_the_contracts()
+
+
+def test_a_terminal_shows_what_it_waits_for(empty_database: object) -> None:
+    catalog.execute(STATES["000016"])
+    migrate("0002")
+    screen, terminal = os.openpty()
+    with psycopg.connect(current_database_url()) as dump:
+        dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        dump.execute("SELECT 1")
+        command = [*MANAGE, "migrate", "notifications", "--verbosity", "0"]
+        migrating = subprocess.Popen(command, env=environment(), stderr=terminal)
+        os.close(terminal)
+        waited = f"building idx_notification_events_pending: {WAITS} {dump.info.backend_pid}"
+        shown = ""
+        while waited not in shown and select.select([screen], [], [], PATIENCE)[0]:
+            shown += os.read(screen, 1000).decode()
+        assert waited in shown
+    with suppress(OSError):  # the end of what is written there
+        while os.read(screen, 1000):
+            pass
+    os.close(screen)
+    assert migrating.wait() == 0
     is_the_contracts()
 
 
@@ -213,7 +240,7 @@ def test_killed_on_the_way_back(empty_database: object) -> None:
     migrate()
     for lost in ("idx_notification_events_leased", "idx_notification_events_stranded"):
         catalog.execute(f"DROP INDEX {lost}")
-    catalog.execute("ALTER TABLE notification_events DROP COLUMN dedup_key; DROP TABLE notification_attempts")
+    catalog.execute("ALTER TABLE notification_events DROP COLUMN dedup_key")
     migrate("zero")
     left = catalog.everything()
     assert left.keys() - {"django_migrations"} == schema.keys()
