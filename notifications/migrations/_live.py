@@ -155,10 +155,12 @@ def drop_index(editor: Editor, table: str, name: str) -> None:
 
 def undisturbed(editor: Editor, table: str) -> None:
     """Return when nobody builds an index there: the server goes on with one whose client was killed."""
-    if not editor.connection.in_atomic_block:
-        with transaction.atomic(editor.connection.alias):
-            lock = f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"
-            at_length(editor, table, f"waiting for who maintains {table}", lock)
+    if editor.connection.in_atomic_block:
+        return
+    waiting = _watched(editor, f"waiting for who maintains {table}")
+    whole = transaction.atomic(editor.connection.alias)
+    with _explained(editor, table), _without_limits(editor), waiting, whole:
+        editor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 def refuse_null(editor: Editor, table: str, column: str, default: str) -> None:
