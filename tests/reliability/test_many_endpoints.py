@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
+import psycopg
 import pytest
 
 from tests.processes import eventually
@@ -47,6 +49,15 @@ def are_sent(site: Site, ids: list[str]) -> bool:
     return bool(site.value(OF_THESE, ids) == len(ids))
 
 
+def all_over(site: Site) -> None:
+    """Every hold has run out. The worker writes the same rows in its own order: who meets it tries again."""
+    for _ in range(20):
+        with suppress(psycopg.errors.DeadlockDetected):
+            site.query(PAST)
+            return
+    raise AssertionError("the holds could not be ended")
+
+
 def test_thousands_that_refuse_burn_no_budgets_and_delay_nobody(
     site: Site, nursery: Nursery, hosts: ManyHosts
 ) -> None:
@@ -61,7 +72,7 @@ def test_thousands_that_refuse_burn_no_budgets_and_delay_nobody(
         eventually(lambda alert=alert: are_sent(site, alert), f"an alert while {before} hosts are held", 10)
         eventually(lambda before=before: site.value(HELD) > before, "more hosts that are held")
     for _ in range(3):
-        site.query(PAST)
+        all_over(site)
         alert = raised(site, [good])
         eventually(lambda alert=alert: are_sent(site, alert), "an alert while hosts are probed", 10)
     assert site.value(SPENT) <= 8
@@ -108,12 +119,12 @@ def test_one_endpoint_of_a_thousand_recipients_has_one_hold_and_one_outage(
             times = "SELECT COALESCE(max(failures), 0) FROM notification_holds"
             eventually(lambda held=held: site.value(times) >= held, f"held {held} times")  # noqa: B023
             assert site.value("SELECT count(*) FROM notification_holds") == 1
-            site.query(PAST)
+            all_over(site)
         dead = site.value(DEAD)
         assert 0 < dead <= 20
         assert site.query(OUTAGES) == [(True, dead)]
         receiver.always(200)
-        site.query(PAST)
+        all_over(site)
         site.query("UPDATE notification_events SET next_retry_at = now() WHERE status = 'failed'")
         eventually(lambda: site.value(OF_THESE, ids) == RECIPIENTS - dead, "all that did not die")
         assert site.query(OUTAGES) == [(False, dead)]
