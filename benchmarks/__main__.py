@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME…] [--quick] [--deliveries N] [--write]"""
+"""python -m benchmarks [NAME…] [--quick] [--deliveries N] [--rows N] [--write]"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
         from . import measures
 
         size = measures.QUICK if options.quick else measures.Size()
-        size = replace(size, soak=options.deliveries or size.soak)
+        size = replace(size, soak=options.deliveries or size.soak, adopted=options.rows or size.adopted)
         for name in options.names or measures.MEASURES:
             if name not in measures.MEASURES:
                 raise SystemExit(f"no measure {name!r}; there are {', '.join(measures.MEASURES)}")
@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="measures to run (default: all of them)")
     parser.add_argument("--quick", action="store_true", help="fewer rows and rounds, less history")
     parser.add_argument("--deliveries", type=int, metavar="N", help="in the soak (default: a million)")
+    parser.add_argument("--rows", type=int, metavar="N", help="of the table to adopt (default: a million)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     return parser.parse_args()
 

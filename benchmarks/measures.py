@@ -8,7 +8,7 @@ from statistics import median, quantiles
 
 from tests.reliability.hosts import ManyHosts
 
-from . import console, engines, history, processes, rivals, sinks, statements, world
+from . import adoption, console, engines, history, processes, rivals, sinks, statements, world
 from .figures import Figure, alternate, note, over
 
 PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
@@ -23,10 +23,11 @@ class Size:
     past: int = 10_000_000
     queue: int = 100_000
     soak: int = 1_000_000
+    adopted: int = 1_000_000
     hosts: int = 3_000
 
 
-QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000, soak=50_000, hosts=600)
+QUICK = Size(due=2_000, rounds=3, past=1_000_000, queue=20_000, soak=50_000, adopted=100_000, hosts=600)
 
 
 def at_once(size: Size) -> Iterator[Figure]:
@@ -237,6 +238,19 @@ def pages(size: Size) -> Iterator[Figure]:
     )
 
 
+def adopting(size: Size) -> Iterator[Figure]:
+    for shape in adoption.SHAPES:
+        waits = adoption.stalls(shape, size.adopted)
+        for who, seconds in zip(("writer", "reader"), waits, strict=True):
+            yield Figure(
+                f"`migrate` on {shape} with {size.adopted:,} rows: the longest wait of a {who} that comes"
+                " every 20 ms, over a second",
+                [seconds],
+                wants="<=",
+                target=1,
+            )
+
+
 MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "at-once": at_once,
     "20-ms": after_20_ms,
@@ -250,4 +264,5 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "queues": queues,
     "history": past,
     "console": pages,
+    "adoption": adopting,
 }

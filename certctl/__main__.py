@@ -34,16 +34,22 @@ def main() -> None:
 def explain(error: Exception) -> str | None:
     """What an operator should know about `error`, in one line without secrets; None for a bug."""
     # Imported late: django.db reads the settings, and those may be what is broken.
-    from django.db import InterfaceError, OperationalError, ProgrammingError
+    from django.db import Error, InterfaceError, OperationalError, connection
+
+    from notifications.rights import REFUSED, sqlstate, who_must
 
     if isinstance(error, ImproperlyConfigured):
         return f"bad configuration: {error}"
-    if not isinstance(error, OperationalError | InterfaceError | ProgrammingError):
+    if not isinstance(error, Error):
         return None
     said = without_passwords(str(error))
-    if "no such table" in said or getattr(error.__cause__, "sqlstate", None) == "42P01":
+    if "no such table" in said or sqlstate(error) == "42P01":
         return f"the database has not been migrated (run `certctl migrate`): {said}"
-    return None if isinstance(error, ProgrammingError) else f"the database cannot be used: {said}"
+    if sqlstate(error) in REFUSED:
+        return f"{who_must(connection)}: {said}"
+    if isinstance(error, OperationalError | InterfaceError):
+        return f"the database cannot be used: {said}"
+    return f"the database did not do it: {said}"
 
 
 def without_passwords(text: str) -> str:

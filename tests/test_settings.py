@@ -10,11 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django.db
 import pytest
+from django.core.management.base import CommandError
 from environs import ValidationError
 
 from certctl import environment
+from certctl.__main__ import explain
 from notifications.notifiers.shipped import SHIPPED
+from notifications.reporting.command_line import one_line_errors
 
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +116,15 @@ def test_an_unreachable_database_is_one_line_without_its_password(command: list[
     said = refusal(run([*command, "showmigrations"], **KEY, DATABASE_URL=away))
     assert "the database cannot be used" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("kind", ["", "Data", "Integrity", "Internal", "NotSupported", "Programming"])
+def test_whatever_the_database_says_is_one_line(kind: str) -> None:
+    error = getattr(django.db, f"{kind}Error")("the server said:\nno")
+    assert explain(error) == "the database did not do it: the server said:\nno"
+    with pytest.raises(CommandError) as said, one_line_errors():
+        raise error
+    assert str(said.value) == "the database did not do it: the server said: no"
 
 
 def test_traceback_shows_everything() -> None:

@@ -32,6 +32,7 @@ def index(column: str) -> AdoptIndex:
 
 class Migration(migrations.Migration):
     initial = True
+    atomic = False
     dependencies = []
 
     operations = [

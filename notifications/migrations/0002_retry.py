@@ -19,6 +19,7 @@ def column(name: str, field: models.Field[Any, Any], kind: str, default: str | N
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0001_initial")]
 
     operations = [

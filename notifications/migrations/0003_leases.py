@@ -10,7 +10,7 @@ from django.db.models import Q
 
 import notifications.models
 
-from ._adopt import AdoptColumn, AdoptIndex
+from ._adopt import AdoptColumn, AdoptIndex, Analyze
 
 
 def column(name: str, field: models.Field[Any, Any], kind: str) -> AdoptColumn:
@@ -25,6 +25,7 @@ def index(name: str, fields: list[str], definition: str, condition: Q | None = N
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0002_retry")]
 
     operations = [
@@ -60,4 +61,5 @@ class Migration(migrations.Migration):
             "(dedup_key) WHERE dedup_key IS NOT NULL",
             unique=True,
         ),
+        Analyze(),
     ]

@@ -9,6 +9,7 @@ from ._adopt import CreateTable, cascade
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0003_leases")]
 
     operations = [

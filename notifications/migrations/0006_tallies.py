@@ -6,6 +6,7 @@ from ._adopt import CreateTable
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [
         ("notifications", "0005_holds"),
     ]

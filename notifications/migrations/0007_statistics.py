@@ -18,6 +18,7 @@ def index(name: str, fields: list[str], definition: str, condition: Q) -> AdoptI
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0006_tallies")]
 
     operations = [

@@ -1,12 +1,8 @@
 """The heartbeats of workers, and on PostgreSQL a call to them when a row is created by any program."""
 
-from collections.abc import Callable
-from typing import Any
-
 from django.db import migrations, models
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from ._adopt import CreateTable
+from ._adopt import CreateTable, on_postgresql
 
 FUNCTION = """
 CREATE OR REPLACE FUNCTION notification_events_wake() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -23,15 +19,8 @@ DROP FUNCTION IF EXISTS notification_events_wake();
 """
 
 
-def on_postgresql(sql: str) -> Callable[[Any, BaseDatabaseSchemaEditor], None]:
-    def run(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
-        if editor.connection.vendor == "postgresql":
-            editor.execute(sql)
-
-    return run
-
-
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0007_statistics")]
 
     operations = [
@@ -45,5 +34,5 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "notification_workers", "ordering": ("name",)},
         ),
-        migrations.RunPython(on_postgresql(FUNCTION), on_postgresql(REVERSE)),
+        on_postgresql(FUNCTION, REVERSE),
     ]

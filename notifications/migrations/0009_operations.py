@@ -33,6 +33,7 @@ def key() -> models.BigAutoField[int, int]:
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0008_wake")]
 
     operations = [

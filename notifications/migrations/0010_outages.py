@@ -9,6 +9,7 @@ from ._adopt import AddColumn, CreateTable
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0009_operations")]
 
     operations = [

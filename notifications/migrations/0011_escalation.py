@@ -15,6 +15,7 @@ def key() -> models.BigAutoField[int, int]:
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0010_outages")]
 
     operations = [

@@ -52,7 +52,7 @@ def in_slots(model: str, table: str, key: tuple[str, ...], old: str) -> list[Any
         AddColumn(model, "slot", models.IntegerField(db_default=0, default=0)),
         UnconstrainOnce(model, f"uniq_notification_{table}_{old}"),
         ConstrainOnce(model, constraint),
-        migrations.RunPython(migrations.RunPython.noop, together(model, key)),
+        migrations.RunPython(migrations.RunPython.noop, together(model, key), atomic=True),
     ]
 
 
@@ -79,6 +79,7 @@ def together(model: str, key: tuple[str, ...]) -> Any:
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0011_escalation")]
 
     operations = [

@@ -8,6 +8,7 @@ from ._adopt import AddColumn, CreateTable
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0012_apart")]
 
     operations = [

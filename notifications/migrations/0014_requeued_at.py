@@ -8,13 +8,14 @@ from django.db.models.functions import Coalesce
 
 import notifications.models
 
-from ._adopt import AbandonIndex, AdoptColumn, AdoptIndex
+from ._adopt import AbandonIndex, AdoptColumn, AdoptIndex, Analyze
 
 EVENT = "notificationevent"
 WAITING = Q(leased_until__isnull=True, status="pending")
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0013_hand_overs")]
 
     operations = [
@@ -40,4 +41,5 @@ class Migration(migrations.Migration):
             "idx_notification_events_pending",
             "(created_at) WHERE status = 'pending' AND leased_until IS NULL",
         ),
+        Analyze(),
     ]

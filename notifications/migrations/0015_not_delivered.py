@@ -13,6 +13,7 @@ NAME = "idx_notification_events_not_delivered"
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("notifications", "0014_requeued_at")]
 
     operations = [

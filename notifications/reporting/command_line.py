@@ -10,8 +10,10 @@ from contextlib import contextmanager
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
+from ..database import connection
+from ..rights import REFUSED, sqlstate, who_must
 from ..text import one_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,7 +30,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except ImproperlyConfigured as error:
         raise CommandError(_one_line(error)) from error
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         raise CommandError(f"the database did not do it: {_one_line(error)}{_way_out(error)}") from error
     except BrokenPipeError:
         # Whoever read us has seen enough; nothing must be written at exit either.
@@ -41,8 +43,9 @@ def one_line_errors() -> Iterator[None]:
 
 def _way_out(error: BaseException) -> str:
     absent = ("42P01", "42703")  # a table, a column
-    missing = getattr(error.__cause__, "sqlstate", "") in absent or "no such table" in str(error)
-    return "; run `manage.py migrate` first" if missing else ""
+    if sqlstate(error) in absent or "no such table" in str(error):
+        return "; run `manage.py migrate` first"
+    return f"; {who_must(connection())}" if sqlstate(error) in REFUSED else ""
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 CERTIFICATES = """
     CREATE TABLE managed_certificates (id TEXT PRIMARY KEY, name VARCHAR(255) NOT NULL UNIQUE);
     INSERT INTO managed_certificates SELECT 'mc-' || n, 'cert ' || n FROM generate_series(0, 9) AS n;
@@ -88,7 +90,18 @@ STATES = {
     + "ALTER TABLE notification_events ADD COLUMN retry_count INTEGER, ADD COLUMN created_at TIMESTAMPTZ;"
     + "UPDATE notification_events SET retry_count = 3, created_at = '2024-02-29' WHERE status = 'failed';",
 }
-UPGRADED_BY_HAND = {"columns without defaults", "columns without NOT NULL"}
+
+
+def _unless_there(script: str) -> str:
+    return re.sub("CREATE TABLE|CREATE INDEX|ADD COLUMN", r"\g<0> IF NOT EXISTS", script)
+
+
+# certctl's own migrations; it runs each of them once.
+MIGRATIONS = {
+    "000001": _unless_there(REFERENCING),
+    "000016": _unless_there(RETRY_COLUMNS + RETRY_INDEX),
+    "000017": _unless_there(CREATED_AT),
+}
 
 # The only statements that certctl runs, in its own words.
 INSERT = """

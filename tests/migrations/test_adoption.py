@@ -16,7 +16,7 @@ from tests.processes import current_database_url
 
 from . import catalog, certctl_tables
 from .catalog import Column, Row
-from .certctl_tables import STATES, UPGRADED_BY_HAND
+from .certctl_tables import STATES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -148,24 +148,16 @@ def test_it_goes_on_where_it_was_interrupted(stop: str, state: str) -> None:
     assert_kept(before, catalog.rows())
 
 
+@pytest.mark.parametrize("state", ["nothing", "first schema"], indirect=True)
 def test_back_to_zero_leaves_what_was_there(state: str) -> None:
+    """Nobody else needs what we added: certctl is not there."""
     schema, rows = catalog.everything(), rows_before(state)
     migrate()
     migrate("zero")
     left = catalog.everything()
     left.pop("django_migrations")
-    assert left.keys() == schema.keys()
+    assert left == schema
     assert_kept(rows, rows_before(state))
-    if state not in UPGRADED_BY_HAND:
-        assert left == schema
-
-
-def test_back_to_zero_keeps_the_columns_that_it_only_completed(empty_database: object) -> None:
-    catalog.execute(STATES["columns without NOT NULL"])
-    migrate()
-    migrate("zero")
-    assert catalog.columns()["retry_count"] == CONTRACT_COLUMNS["retry_count"]
-    assert catalog.columns().keys() & {"next_retry_at", "last_error", "leased_until", "dedup_key"} == set()
 
 
 def test_back_to_zero_and_forward_again(state: str) -> None:
@@ -204,8 +196,8 @@ def test_back_to_the_time_before_escalations_and_forward_again_keeps_what_was_ra
 
 
 def test_back_to_the_time_before_retries(empty_database: object) -> None:
-    """Only our own retry columns and index go: certctl's first schema is what remains."""
-    catalog.execute(STATES["first schema with certificates"])
+    """Only our own retry columns and index go: the first schema is what remains."""
+    catalog.execute(STATES["first schema"])
     schema = (catalog.columns(), catalog.indexes(), catalog.constraints())
     migrate()
     migrate("0001")
@@ -302,14 +294,3 @@ def test_certctls_certificates_still_bind_their_notifications(adopted: None) -> 
         catalog.query(
             certctl_tables.INSERT, "x", "t", "unknown", "Slack", "#pki", "m", None, Status.PENDING, None
         )
-
-
-def test_certctls_own_upgrade_finds_its_work_done(empty_database: object) -> None:
-    """certctl upgraded after we did: its migration says IF NOT EXISTS, and everything exists."""
-    catalog.execute(STATES["first schema with certificates"])
-    migrate()
-    schema, rows = catalog.everything(), catalog.rows()
-    catalog.execute(certctl_tables.RETRY_COLUMNS.replace("ADD COLUMN", "ADD COLUMN IF NOT EXISTS"))
-    catalog.execute(certctl_tables.RETRY_INDEX.replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS"))
-    assert catalog.everything() == schema
-    assert catalog.rows() == rows
