@@ -52,7 +52,7 @@ def _record(events: list[Claimed]) -> None:
         for event in events
     ]
     recorded = record(outcomes, now=now, worker="benchmark:1")
-    assert len(recorded) == BATCH
+    assert len(recorded.written) == BATCH
 
 
 class Written(NamedTuple):

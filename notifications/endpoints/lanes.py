@@ -71,7 +71,7 @@ class Lane(Generic[Row]):
 
     @property
     def held(self) -> bool:
-        return self.breaker.state == State.HELD
+        return self.breaker.state is State.HELD
 
     @property
     def serves_many(self) -> bool:
@@ -79,21 +79,21 @@ class Lane(Generic[Row]):
 
     @property
     def slots(self) -> int:
-        return 1 if self.breaker.state == State.PROBING else self.limit
+        return 1 if self.breaker.state is State.PROBING else self.limit
 
     @property
     def pace(self) -> float | None:
         """Attempts a second; None: no limit."""
-        if self.breaker.state != State.RECOVERING:
+        if self.breaker.state is not State.RECOVERING:
             return self.per_second
         return min(self.recovery, self.per_second or self.recovery)
 
     @property
     def capacity(self) -> int:
         """Rows that it keeps in hand: with a pace of its own, those that it starts within some seconds."""
-        pace = self.pace
-        paced = pace and max(1, round(pace * START))
-        return paced or self.slots * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
+        if pace := self.pace:
+            return max(1, round(pace * START))
+        return self.slots * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
 
     @property
     def full(self) -> bool:
@@ -176,9 +176,9 @@ class Lanes(Generic[Row]):
         return self._take(not self.silent_next, now) or self._take(self.silent_next, now)
 
     def _take(self, answering: bool, now: float) -> tuple[Lane[Row], Row] | None:
-        if not answering and self.silent >= self.limits.silent:
-            return None
         turns = self.turns[answering]
+        if not turns or not (answering or self.silent < self.limits.silent):
+            return None
         for _ in range(len(turns)):
             lane = turns.popleft()
             if not (lane.may_start(now) and self._has_slot_for(lane)):
@@ -202,8 +202,10 @@ class Lanes(Generic[Row]):
 
     def _has_slot_for(self, lane: Lane[Row]) -> bool:
         """Of the attempts for silent endpoints, half is kept so that each of them can have one."""
+        if lane.answers:
+            return True
         share = self.limits.silent
-        return lane.answers or self.silent < (share // 2 if lane.running else share)
+        return self.silent < (share // 2 if lane.running else share)
 
     def _hear(self, lane: Lane[Row], answers: bool) -> None:
         if lane.answers == answers:

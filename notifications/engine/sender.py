@@ -206,7 +206,8 @@ class Sender:
         if turn.at + self.conf.send_timeout > event.leased_until or sweep.begun >= sweep.limit:
             self.recorder.give_back(turn.row, 0.0)
             return False
-        apart = self.lanes.doors and self.lanes.doors.get((turn.row.message.channel, event.recipient))
+        notifier = turn.row.notifier
+        apart = notifier and self.lanes.doors and self.lanes.doors.get((notifier.name, event.recipient))
         if apart and apart is not turn.lane and (apart.held or apart.breaker.state == State.PROBING):
             self.recorder.give_back(turn.row, apart.breaker.seconds)
             return False
@@ -245,7 +246,7 @@ class Sender:
         seconds = time.monotonic() - start
         outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
         failure = answer if isinstance(answer, DeliveryError) else None
-        door = (row.notifier.name, event.recipient) if row.notifier and lane.serves_many else None
+        door = (row.notifier.name, event.recipient) if failure and row.notifier and lane.serves_many else None
         blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
         if failure and probing and blamed is lane.breaker and lane.held:
             outcome = unspent(outcome, blamed.seconds)

@@ -135,9 +135,9 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
-    *values, created_at, due_at = row
+    created_at, due_at = row[-2:]
     raised = time_of(created_at)
-    return Claimed._make((*values, raised, raised if due_at == created_at else time_of(due_at), until))
+    return Claimed(*row[:-2], raised, raised if due_at == created_at else time_of(due_at), until)
 
 
 def time_of(at: float | str) -> datetime:
