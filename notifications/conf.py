@@ -92,10 +92,12 @@ def current() -> Conf:
     Raises ImproperlyConfigured with every fault in one message.
     """
     given = getattr(settings, "NOTIFICATIONS", {})
-    found = faults(given)
-    if found:
+    if found := _faults(given):
         raise ImproperlyConfigured("; ".join(found))
-    return made(given)
+    conf = made(given)
+    if found := _contradictions(conf):
+        raise ImproperlyConfigured("; ".join(found))
+    return conf
 
 
 def made(given: Mapping[str, Any]) -> Conf:
@@ -105,6 +107,11 @@ def made(given: Mapping[str, Any]) -> Conf:
 
 def faults(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the dict, a sentence each; empty when nothing is."""
+    return _faults(given) or _contradictions(made(given))
+
+
+def _faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values, each by itself."""
     if not isinstance(given, Mapping):
         return [f"NOTIFICATIONS must be a dict, not {given!r}"]
     found = [
@@ -113,8 +120,6 @@ def faults(given: Mapping[str, Any]) -> list[str]:
         if name not in FIELDS
     ]
     found += [fault for name, value in given.items() if name in FIELDS and (fault := _fault(name, value))]
-    if not found:
-        found += _contradictions(made(given))
     return found
 
 

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
 from .. import conf
 from ..database import said
-from ..endpoints.breaker import Rules
+from ..endpoints.breaker import Records, Rules
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
@@ -223,12 +224,17 @@ class Engine:
         """
         await _arrived(self._recording)
         await self.recorder.write()
-        await self.database.call(self.clock.ask)
+        ours = [(row.event.id, row.event.leased_until) for row in self._rows()]
+        records, dead = await self.database.call(self._look, schedule.source, ours)
+        self.lanes.read(records)
+        return dead
+
+    def _look(self, source: Source, ours: list[tuple[str, datetime]]) -> tuple[Records, int]:
+        self.clock.ask()
         now = self.clock()
-        await self.database.call(schedule.source.revive, now)
-        self.lanes.read(await self.database.call(read_endpoints, self.conf, now))
-        ours = [row.event.id for row in self._rows() if row.event.leased_until <= now]
-        return await self.database.call(schedule.source.prepare, now, ours)
+        source.revive(now)
+        records = read_endpoints(self.conf, now)
+        return records, source.prepare(now, [pk for pk, leased_until in ours if leased_until <= now])
 
     async def _end_sweeps(self) -> None:
         claiming = _runs(self._claiming)

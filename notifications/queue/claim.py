@@ -137,7 +137,8 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
     created_at, due_at = row[-2:]
     raised = time_of(created_at)
-    return Claimed(*row[:-2], raised, raised if due_at == created_at else time_of(due_at), until)
+    due = raised if due_at == created_at else time_of(due_at)
+    return Claimed._make((*row[:-2], raised, due, until))
 
 
 def time_of(at: float | str) -> datetime:
