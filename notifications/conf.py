@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from . import durations
+from .text import fold
 
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
 DISPATCH_CHOICES = ("inline", "tasks")
@@ -61,12 +62,12 @@ class Conf:
         """The configured channel that `name` means, without regard to case; None when there is none."""
         if name in self.channels:
             return name
-        wanted = name.casefold()
-        return next((known for known in self.channels if known.casefold() == wanted), None)
+        wanted = fold(name)
+        return next((known for known in self.channels if fold(known) == wanted), None)
 
     def fallback(self, channel: str) -> Addressee | None:
         """Where what dies on this channel is escalated to."""
-        return self.escalation.get(channel.casefold())
+        return self.escalation.get(fold(channel))
 
 
 FIELDS = {f.name.upper(): f for f in fields(Conf)}
@@ -146,7 +147,7 @@ def _channels_fault(where: str, value: Any) -> str | None:
         return f"{where} must be a dict of channels"
     if odd := [name for name in value if not isinstance(name, str)]:
         return f"{where}: a channel's name is a string, not {odd[0]!r}"
-    folded = [name.casefold() for name in value]
+    folded = [fold(name) for name in value]
     if len(set(folded)) < len(folded):
         return f"{where} names a channel twice; case does not tell channels apart"
     without = [
@@ -164,7 +165,7 @@ def _escalation_fault(where: str, value: Any) -> str | None:
         return f"{where} must be a dict from channels to their fallbacks"
     if odd := [name for name in value if not isinstance(name, str)]:
         return f"{where}: a channel's name is a string, not {odd[0]!r}"
-    if len({name.casefold() for name in value}) < len(value):
+    if len({fold(name) for name in value}) < len(value):
         return f"{where} names a channel twice; case does not tell channels apart"
     faults = (_addressee_fault(f"{where}[{name!r}]", text) for name, text in value.items())
     return next((fault for fault in faults if fault), None)
@@ -208,7 +209,7 @@ def _contradictions(conf: Conf) -> list[str]:
     found += [
         f"NOTIFICATIONS['ESCALATION']: the channel {to.channel!r} falls back to itself"
         for channel, to in conf.escalation.items()
-        if to.channel.casefold() == channel
+        if fold(to.channel) == channel
     ]
     if conf.lease < 2 * conf.send_timeout:
         found.append(
@@ -250,7 +251,7 @@ def _value(name: str, value: Any) -> Any:
     if name in DURATIONS and not isinstance(value, timedelta):
         return timedelta(seconds=value)
     if name == "ESCALATION":
-        return {channel.casefold(): addressee(to) for channel, to in value.items()}
+        return {fold(channel): addressee(to) for channel, to in value.items()}
     if name == "DIGEST":
         return _digest(value)
     return value

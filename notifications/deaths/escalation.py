@@ -12,7 +12,7 @@ from .. import database
 from ..conf import Addressee, Conf
 from ..database import carried, dump
 from ..notifiers.base import secrets_of
-from ..text import cut, one_line, redact
+from ..text import cut, fold, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
 LONGEST_CAUSE = 300
@@ -59,9 +59,9 @@ def escalate(rows: Rows, dead: Collection[DeadLetter], settings: Conf, *, now: d
     fresh = _not_yet_escalated(rows, [event for event, _ in fallen])
     fallen = [(event, to) for event, to in fallen if event.pk in fresh]
     been = _channels_before([event for event, _ in fallen], settings)
-    onward = [(event, to) for event, to in fallen if to.channel.casefold() not in been[event.pk]]
+    onward = [(event, to) for event, to in fallen if fold(to.channel) not in been[event.pk]]
     _insert([_row(rows.model._meta.pk.get_default(), event, to, settings) for event, to in onward], now)
-    return [event.pk for event, to in fallen if to.channel.casefold() in been[event.pk]]
+    return [event.pk for event, to in fallen if fold(to.channel) in been[event.pk]]
 
 
 def _not_yet_escalated(rows: Rows, events: Sequence[DeadLetter]) -> set[str]:
@@ -76,7 +76,7 @@ def _not_yet_escalated(rows: Rows, events: Sequence[DeadLetter]) -> set[str]:
 
 def _channels_before(events: Sequence[DeadLetter], settings: Conf) -> dict[str, set[str]]:
     """The channels, folded, on which each one's alert has died: its own and its origins'."""
-    been = {event.pk: {event.channel.casefold()} for event in events}
+    been = {event.pk: {fold(event.channel)} for event in events}
     oldest = {event.pk: (event.pk, event.channel, event.dedup_key) for event in events}
     for _ in range(LONGEST_CHAIN):
         climbing = {pk for pk, (_, _, key) in oldest.items() if (key or "").startswith(PREFIX)}
@@ -86,7 +86,7 @@ def _channels_before(events: Sequence[DeadLetter], settings: Conf) -> dict[str, 
         origins = {raised: origin for raised, *origin in _selected(ORIGINS, here)}
         for pk, (at, channel, _) in list(oldest.items()):
             if origin := origins.get(at):
-                been[pk].add(origin[1].casefold())
+                been[pk].add(fold(origin[1]))
                 oldest[pk] = (origin[0], origin[1], origin[2])
             else:
                 # Its origin was deleted: it may have been on any channel that leads to this one.
@@ -104,10 +104,10 @@ def _selected(statement: str, ids: Collection[str]) -> list[Any]:
 
 def _circle(channel: str, settings: Conf) -> set[str]:
     """The channels, folded, from which the settings lead back to this one by way of its own fallback."""
-    start, passed = channel.casefold(), list[str]()
+    start, passed = fold(channel), list[str]()
     here = settings.fallback(channel)
-    while here and here.channel.casefold() not in passed:
-        passed.append(here.channel.casefold())
+    while here and fold(here.channel) not in passed:
+        passed.append(fold(here.channel))
         here = settings.fallback(here.channel)
     return set(passed) if start in passed else set()
 

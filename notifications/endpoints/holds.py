@@ -23,7 +23,7 @@ from ..database import carried, database_now, dump, wake_workers
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
-from ..text import one_line, tidy
+from ..text import fold, one_line, tidy
 from . import outages
 from .breaker import Change, Learned, OnRecord, Records, State
 from .outages import endpoint_of
@@ -172,7 +172,7 @@ def pause(
     values = {"reason": PAUSED, "error": tidy(why) or "", "until": now + length, "by": by, "times": 0}
     hold: Hold
     hold, made = rows.update_or_create(
-        endpoint=f"{channel.casefold()} paused{f' {digest}' if recipient else ''}",
+        endpoint=f"{fold(channel)} paused{f' {digest}' if recipient else ''}",
         channel=channel,
         recipient_prefix=recipient,
         defaults=values,

@@ -10,6 +10,7 @@ from ..endpoints.holds import PAUSED
 from ..endpoints.outages import endpoint_of
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
+from ..models.fields import is_channel
 from ..models.queryset import requeueable
 from ..queue.claim import claim
 from .loop import deliver
@@ -69,7 +70,7 @@ def _end_holds_of(event: NotificationEvent) -> None:
 
     A pause is somebody's decision, and stands.
     """
-    held = Hold.objects.filter(channel__iexact=event.channel, reopened_at__isnull=True)
+    held = Hold.objects.filter(is_channel(event.channel), reopened_at__isnull=True)
     for hold in held.exclude(reason=PAUSED):
         if endpoint_of(hold).covers(event.channel, event.recipient):
             Hold.objects.filter(pk=hold.pk).update(until=database_now())

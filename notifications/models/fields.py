@@ -10,9 +10,11 @@ from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Col
+from django.db.models.lookups import Exact
 
 from .. import database
 from ..database import values
+from ..text import fold
 
 NO_NUL = [ProhibitNullCharactersValidator()]
 MOST_ATTEMPTS = 2**31 - 1
@@ -38,6 +40,21 @@ class Manager(models.Manager[Any]):
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return super().get_queryset().using(database.alias())
+
+
+class Folded(models.Func):
+    """A channel's name for comparing, as `text.fold` makes it: the databases' letters, ASCII only."""
+
+    function = "LOWER"
+    output_field = models.TextField()
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> Any:
+        return self.as_sql(compiler, connection, template='LOWER(%(expressions)s COLLATE "C")')
+
+
+def is_channel(name: str) -> Exact:
+    """The condition on a table's channel: old rows say `email`, new ones `Email`."""
+    return Exact(Folded("channel"), fold(name))
 
 
 class Tolerant:

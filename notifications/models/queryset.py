@@ -23,7 +23,7 @@ from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
 from ..text import cut
 from . import tallies
-from .fields import READABLE, REQUEUEABLE, Status, Text
+from .fields import READABLE, REQUEUEABLE, Status, Text, is_channel
 from .history import AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class EventQuerySet(models.QuerySet[Row]):
 
     def on_channel(self, channel: str) -> Self:
         """Old rows say `email`, new ones `Email`: case does not matter."""
-        return self.filter(channel__iexact=channel)
+        return self.filter(is_channel(channel))
 
     def in_page(self, rows: int, start: int = 0) -> list[Row]:
         """So many of them, for a list: long messages are cut, so that a page is bounded whatever it holds."""

@@ -21,7 +21,7 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from ..exceptions import CUT_MARK, DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
-from ..text import MESSAGE_LIMIT, Size, cut, largest, one_line, redact
+from ..text import MESSAGE_LIMIT, Size, cut, fold, largest, one_line, redact
 from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
@@ -145,7 +145,7 @@ class Notifier:
         )
 
     def endpoint(self, message: Message) -> Endpoint:
-        return Endpoint(key=self.name.casefold(), channel=self.name)
+        return Endpoint(key=fold(self.name), channel=self.name)
 
     def option(self, name: str) -> str:
         """Without blanks around it: a key from a file ends its line. Raises PermanentError when not set."""

@@ -19,7 +19,7 @@ from django.core.checks import CheckMessage, Warning
 from standardwebhooks.webhooks import Webhook
 
 from ..exceptions import PermanentError, Reason
-from ..text import cut, fitted
+from ..text import cut, fitted, fold
 from .base import NAME_LIMIT, Delivered, Endpoint, JsonNotifier, Message
 from .endpoint import is_address
 from .http.answers import raise_for
@@ -127,9 +127,9 @@ def target(recipient: str, default: str) -> str:
 @lru_cache(maxsize=1024)
 def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
     try:
-        key = f"{channel.casefold()} {origin(target(recipient, default))}"
+        key = f"{fold(channel)} {origin(target(recipient, default))}"
     except PermanentError:
-        key = f"{channel.casefold()} nowhere"
+        key = f"{fold(channel)} nowhere"
     if not is_address(recipient):
         return Endpoint(key, channel, exact=True)
     if written := re.match(r"https?://[^/?#]+[/?#]", recipient, re.IGNORECASE):

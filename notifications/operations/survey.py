@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Max, Min
-from django.db.models.functions import Lower
 from django.utils.module_loading import import_string
 
 from .. import conf
 from ..deaths.fingerprints import fingerprint
 from ..models import AttemptOutcome, DeliveryAttempt, NotificationQuerySet
+from ..models.fields import Folded
+from ..text import fold
 from .filters import with_problem
 
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
@@ -63,7 +64,7 @@ class Group:
 
 def grouped(rows: NotificationQuerySet) -> list[Group]:
     """The groups, greatest first. Reads every one of `rows`: bound them."""
-    kinds: Any = with_problem(rows).annotate(folded=Lower("channel")).order_by().values("folded", "problem")
+    kinds: Any = with_problem(rows).annotate(folded=Folded("channel")).order_by().values("folded", "problem")
     kinds = kinds.annotate(
         name=Max("channel"), count=Count("pk"), first=Min("created_at"), last=Max("created_at")
     )
@@ -75,7 +76,7 @@ def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> 
     groups: dict[tuple[str, str], Group] = {}
     for channel, text, count, first, last in kinds:
         print_ = fingerprint(text)
-        key = (channel.casefold(), print_)
+        key = (fold(channel), print_)
         if group := groups.get(key):
             group.add(count, first, last)
         else:
@@ -92,8 +93,8 @@ class Survey:
     @cached_property
     def channels(self) -> list[tuple[str, int]]:
         """Old rows say `email`, new ones `Email`: one channel."""
-        names = {row.channel.casefold(): row.channel for row in reversed(self.found)}
-        counts = Counter(row.channel.casefold() for row in self.found)
+        names = {fold(row.channel): row.channel for row in reversed(self.found)}
+        counts = Counter(fold(row.channel) for row in self.found)
         return [(names[folded], count) for folded, count in counts.most_common()]
 
     @cached_property
@@ -107,8 +108,8 @@ class Survey:
     @cached_property
     def arrived(self) -> int:
         """How many may have arrived already, where a repeat would be seen twice."""
-        repeats = {channel.casefold() for channel in repeating()}
-        ids = [row.pk for row in self.found if row.channel.casefold() in repeats]
+        repeats = {fold(channel) for channel in repeating()}
+        ids = [row.pk for row in self.found if fold(row.channel) in repeats]
         attempts = DeliveryAttempt.objects.filter(notification_id__in=ids, outcome__in=UNSURE)
         found = attempts.aggregate(count=Count("notification_id", distinct=True)) if ids else {"count": 0}
         return int(found["count"])

@@ -13,12 +13,14 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
 
-from notifications import delivery
+from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
 from notifications.models import DeliveryAttempt, NotificationEvent, Requeue, Status
+from notifications.notifiers.endpoint import Endpoint, going_to
 from notifications.reporting.snapshot import snapshot
-from tests import factories
+from notifications.text import fold
+from tests import factories, scripted
 from tests.factories import ago, ahead
 
 pytestmark = pytest.mark.django_db
@@ -152,6 +154,22 @@ def test_the_vocabulary_chains_with_the_orms_own() -> None:
     assert slack.failed().get() == on_slack["failed"]
     assert EVENTS.filter(channel="Teams").dead().get() == elsewhere["dead"]
     assert EVENTS.dead().exclude(Q(channel="Teams")).count() == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "EMAIL", "Ämail", "ämail", "\u212aafka", "kafka", "straße", "STRASSE"]
+)
+@pytest.mark.parametrize("other", ["Email", "Ämail", "Kafka", "Strasse"])
+def test_case_of_a_channel_is_that_of_ascii_letters_everywhere(
+    name: str, other: str, configure: Callable[..., None]
+) -> None:
+    configure(CHANNELS={other: scripted.channel([])})
+    alike = fold(name) == fold(other)
+    row = factories.pending(channel=other)
+    assert list(EVENTS.on_channel(name)) == ([row] if alike else [])
+    assert list(EVENTS.filter(going_to([Endpoint("", name)]))) == ([row] if alike else [])
+    assert Endpoint("", name).covers(other, "x") == alike
+    assert (conf.current().channel(name) == other) == alike
 
 
 def test_stranded_is_failed_without_a_next_retry() -> None:
