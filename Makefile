@@ -41,8 +41,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: venv ## Show the main job in one go (DEMO_EXIT=1: play the operator too, then exit)
 	$(BIN)/python demo/run.py
 
-test: venv ## Run all tests on SQLite, then on PostgreSQL
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ARGS)
+test: venv ## Run all tests on PostgreSQL, and those that open a database on SQLite too
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest --only-database $(ARGS)
 	TEST_DATABASE=postgresql $(BIN)/python -m pytest $(ARGS)
 
 check: lint migrations deployable test ## Everything that CI checks, then the tests

@@ -39,6 +39,23 @@ collect_ignore = [] if TEST_DATABASE == "postgresql" else ON_POSTGRESQL
 SERVER = pytest.StashKey[postgres.Server]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "leave out the tests that open no database: they ran with the other one already"
+    parser.addoption("--only-database", action="store_true", help=text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--only-database"):
+        config.hook.pytest_deselected(items=[item for item in items if not opens_database(item)])
+        items[:] = [item for item in items if opens_database(item)]
+
+
+def opens_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db", "process_environment"}
+    marked = item.get_closest_marker("django_db") is not None
+    return marked or not fixtures.isdisjoint(getattr(item, "fixturenames", ()))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, boot one server in the controller: the workers inherit its address."""
     is_worker = hasattr(config, "workerinput")
