@@ -81,7 +81,7 @@ def _read_any_time(connection: Any, zone: tzinfo | None) -> None:
 @lru_cache
 def _adapters(zone: tzinfo | None) -> tuple[Any, Any]:
     """For a PostgreSQL connection in this time zone: psycopg's loader of times, and the way back."""
-    import psycopg
+    import psycopg  # a site on SQLite has none
     from django.db.backends.postgresql.psycopg_any import BaseTzLoader
 
     class Loader(BaseTzLoader):  # type: ignore[misc]

@@ -42,12 +42,7 @@ TAKE_PROBES = """
     RETURNING id
 """
 COLUMNS = (
-    ("endpoint", "text"),
-    ("channel", "text"),
-    ("recipient_prefix", "text"),
-    ("exact", "boolean"),
-    ("reason", "text"),
-    ("error", "text"),
+    *outages.ENDPOINT_AND_ERROR,
     ("until", "timestamptz"),
     ("failures", "integer"),
 )

@@ -25,13 +25,16 @@ KEPT = timedelta(days=90)
 
 
 # One statement for all that fails, as thousands can at once.
-COLUMNS = (
+ENDPOINT_AND_ERROR = (
     ("endpoint", "text"),
     ("channel", "text"),
     ("recipient_prefix", "text"),
     ("exact", "boolean"),
     ("reason", "text"),
     ("error", "text"),
+)
+COLUMNS = (
+    *ENDPOINT_AND_ERROR,
     ("since", "timestamptz"),
     ("failures", "integer"),
     ("died", "integer"),

@@ -47,7 +47,7 @@ def _poll(nudge: Callable[[], None], ended: threading.Event) -> None:
 
 def _listen(nudge: Callable[[], None], ended: threading.Event) -> None:
     """A connection of its own, opened again with a growing pause whenever it breaks or falls silent."""
-    import psycopg
+    import psycopg  # a site on SQLite has none
 
     patience, pause = conf.current().database_timeout.total_seconds(), POLL_SECONDS
     while not ended.is_set():
