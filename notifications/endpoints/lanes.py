@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -51,6 +51,7 @@ class Lane(Generic[Row]):
     answers  it has delivered, and not failed since
     seconds  that an attempt takes of late
     host     where this is the door of one of its recipients
+    at_once  rows that one attempt can take, where its notifier combines them
     """
 
     breaker: Breaker
@@ -64,6 +65,7 @@ class Lane(Generic[Row]):
     not_before: float = 0.0
     seconds: float = 1.0
     host: Lane[Row] | None = None
+    at_once: int = 1
 
     @property
     def key(self) -> str:
@@ -92,7 +94,7 @@ class Lane(Generic[Row]):
     def capacity(self) -> int:
         """Rows that it keeps in hand: with a pace of its own, those that it starts within some seconds."""
         if pace := self.pace:
-            return max(1, round(pace * START))
+            return max(1, round(pace * START)) * self.at_once
         return self.slots * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
 
     @property
@@ -126,7 +128,12 @@ class Lanes(Generic[Row]):
         self.changes: list[Change] = []  # what was learned and is not written yet
 
     def lane(
-        self, endpoint: Endpoint, *, ceiling: int | None = None, per_second: float | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        ceiling: int | None = None,
+        per_second: float | None = None,
+        at_once: int = 1,
     ) -> Lane[Row]:
         """The endpoint's own lane, made where there is none."""
         lane = self.lanes.get(endpoint.key)
@@ -138,6 +145,7 @@ class Lanes(Generic[Row]):
         if ceiling and ceiling < lane.ceiling:  # who made the lane may not have known it
             lane.ceiling, lane.limit = ceiling, min(lane.limit, ceiling)
         lane.per_second = per_second or lane.per_second
+        lane.at_once = max(at_once, lane.at_once)
         lane.breaker.spellings.add(endpoint)
         return lane
 
@@ -199,6 +207,20 @@ class Lanes(Generic[Row]):
         lane.running += 1
         if pace := lane.pace:
             lane.not_before = max(lane.not_before, now - 0.1) + 1 / pace
+
+    def take_with(self, lane: Lane[Row], goes_along: Callable[[Row], bool]) -> list[Row]:
+        """The first of the rows that wait in the lane and may go out in the attempt that has just been taken
+        from it, at most as many as one attempt can take."""
+        chosen, kept = list[Row](), deque[Row]()
+        for row in lane.waiting:
+            goes = len(chosen) < lane.at_once - 1 and goes_along(row)
+            (chosen if goes else kept).append(row)
+        lane.waiting = kept
+        if chosen and not kept:
+            self.turns[lane.answers].remove(lane)
+        self.waiting -= len(chosen)
+        self.ready -= lane.answers * len(chosen)
+        return chosen
 
     def _has_slot_for(self, lane: Lane[Row]) -> bool:
         """Of the attempts for silent endpoints, half is kept so that each of them can have one."""

@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import conf
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
-from ..models import AttemptOutcome, Status
+from ..models import COMBINED, AttemptOutcome, Status
 from ..notifiers.base import Delivered, Notifier, load
 from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines
 from ..queue.claim import Claimed
-from ..queue.messages import Linker, linker, message_of
+from ..queue.messages import MOST_COMBINED, Linker, combined, linker, message_of
 from .claim_size import FIRST, MOST_SILENT, ClaimSize
 from .outcome import as_delivery_error, decide, unspent
 from .recorder import Recorder
@@ -37,9 +37,12 @@ STALE = 5.0  # seconds: nothing is sent when the database said nothing for so lo
 
 
 class Turn(NamedTuple):
+    """One attempt that may begin: a row, and those that go out in the same message."""
+
     lane: Lane[InHand]
     row: InHand
     at: datetime
+    others: Sequence[InHand] = ()
 
 
 class Sender:
@@ -159,6 +162,7 @@ class Sender:
             notifier.endpoint(row.message),
             ceiling=notifier.endpoint_concurrency or self.conf.endpoint_concurrency,
             per_second=notifier.max_per_second,
+            at_once=MOST_COMBINED if notifier.combine_after and notifier.max_per_second else 1,
         )
         if apart is None or lane.held:
             return lane
@@ -195,7 +199,7 @@ class Sender:
         while taken := self.lanes.take(time.monotonic()):
             turn = Turn(*taken, self.clock())
             if self._may_go(turn):
-                return turn
+                return self._combined(turn) if turn.lane.at_once > 1 else turn
             self.lanes.unstarted(turn.lane)
         return None
 
@@ -214,6 +218,24 @@ class Sender:
         sweep.begun += 1
         return True
 
+    def _combined(self, turn: Turn) -> Turn:
+        """Where the row has waited for long, with the others that have, for the same recipient."""
+        lane, row, at, _ = turn
+        wait = row.notifier and row.notifier.combine_after
+        if not wait or lane.breaker.state == State.PROBING:
+            return turn
+        latest, recipient = at - timedelta(seconds=wait), row.event.recipient
+
+        def has_waited(each: InHand) -> bool:
+            return each.event.due_at <= latest and each.event.recipient == recipient
+
+        if not has_waited(row):
+            return turn
+        others = [
+            each for each in self.lanes.take_with(lane, has_waited) if self._may_go(Turn(lane, each, at))
+        ]
+        return turn._replace(others=others)
+
     async def _go_on(self, first: Turn) -> None:
         """One attempt after the other, as long as there is a turn: a task for each would cost more."""
         turn: Turn | None = first
@@ -229,31 +251,39 @@ class Sender:
         if not self.in_flight:
             self.wake.set()
 
-    async def _attempt(self, lane: Lane[InHand], row: InHand, started_at: datetime) -> None:
-        event, start, probing = row.event, time.monotonic(), lane.breaker.state == State.PROBING
+    async def _attempt(
+        self, lane: Lane[InHand], row: InHand, started_at: datetime, others: Sequence[InHand]
+    ) -> None:
+        start, probing = time.monotonic(), lane.breaker.state == State.PROBING
         answer: Delivered | Exception | None
         task = asyncio.current_task()
         self._deadlines.begin(task)
-        self.attempted[id(row)] = row
+        rows = (row, *others)
+        for each in rows:
+            self.attempted[id(each)] = each
         try:
-            answer = await _send(row)
+            answer = await _send(row, others)
         except asyncio.CancelledError:
             answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
             answer = as_delivery_error(error)
         self._deadlines.done(task)
-        del self.attempted[id(row)]
         seconds = time.monotonic() - start
-        outcome = decide(event, answer, self.conf, started_at, round(seconds * 1000))
         failure = answer if isinstance(answer, DeliveryError) else None
-        door = (row.notifier.name, event.recipient) if failure and row.notifier and lane.serves_many else None
+        name, recipient = row.notifier and row.notifier.name, row.event.recipient
+        door = (name, recipient) if failure and name and lane.serves_many else None
         blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
-        if failure and probing and blamed is lane.breaker and lane.held:
-            outcome = unspent(outcome, blamed.seconds)
-        elif failure and blamed and outcome.status == Status.DEAD:
-            blamed.killed(failure)
-        self.recorder.add(row, outcome)
-        log_attempt(outcome)
+        for each in rows:
+            outcome = decide(each.event, answer, self.conf, started_at, round(seconds * 1000))
+            if failure and probing and blamed is lane.breaker and lane.held:
+                outcome = unspent(outcome, blamed.seconds)
+            elif failure and blamed and outcome.status == Status.DEAD:
+                blamed.killed(failure)
+            if others and not failure:
+                outcome = outcome._replace(reason=COMBINED)
+            del self.attempted[id(each)]
+            self.recorder.add(each, outcome)
+            log_attempt(outcome)
 
     def _late(self, task: asyncio.Task[Any] | None) -> None:
         self._overdue.add(task)
@@ -278,11 +308,12 @@ class Sender:
         self.give_back(everything=True)
 
 
-async def _send(row: InHand) -> Delivered | None:
+async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
     """The provider's acceptance, or None where the channel has no notifier."""
     if row.notifier is None:
         return None
-    answer = await row.notifier.send(row.message)
+    message = combined([row.message, *(each.message for each in others)]) if others else row.message
+    answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):
         raise TypeError(f"{type(row.notifier).__name__}.send answered {answer!r}, not Delivered")
     return answer

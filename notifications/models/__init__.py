@@ -6,6 +6,7 @@ The verbs of producers and operators live on the QuerySet; those of workers in t
 from .events import EventType, NotificationEvent, NotificationQuerySet
 from .fields import Index, Status, attempt_number, new_id
 from .history import (
+    COMBINED,
     INTERRUPTED,
     INTERRUPTED_AGAIN,
     INTERRUPTED_ERROR,
@@ -23,6 +24,7 @@ from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, Sw
 
 __all__ = [
     "AGES",
+    "COMBINED",
     "DURATIONS",
     "INTERRUPTED",
     "INTERRUPTED_AGAIN",

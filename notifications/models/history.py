@@ -117,6 +117,9 @@ class AttemptOutcome(models.TextChoices):
     NO_NOTIFIER = "no_notifier"
 
 
+COMBINED = "combined"  # the reason of an attempt that delivered several notifications in one message
+
+
 class DeliveryAttempt(History):
     """One claimed try, numbered from 1 since the last requeue."""
 

@@ -73,6 +73,7 @@ class Notifier:
 
     name                  the channel as the settings spell it
     max_per_second        what one endpoint takes, None for no limit (option MAX_PER_SECOND)
+    combine_after         seconds after which what waits goes out as one message, None for never
     endpoint_concurrency  how many at once to one endpoint (option ENDPOINT_CONCURRENCY)
     """
 
@@ -88,6 +89,8 @@ class Notifier:
     # How many characters of a message the provider can take at most.
     message_limit: ClassVar[int] = MESSAGE_LIMIT
     default_max_per_second: ClassVar[float | None] = None
+    # Whether several notifications to one recipient may go out as one message (option COMBINE_AFTER).
+    combines: ClassVar[bool] = False
     default_endpoint_concurrency: ClassVar[int | None] = None
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
@@ -96,6 +99,7 @@ class Notifier:
         self.name = self.title()
         rate, at_once = self.default_max_per_second, self.default_endpoint_concurrency
         self.max_per_second: float | None = options.get("MAX_PER_SECOND", rate) or None
+        self.combine_after: float | None = (options.get("COMBINE_AFTER") or None) if self.combines else None
         self.endpoint_concurrency: int | None = options.get("ENDPOINT_CONCURRENCY", at_once) or None
 
     @classmethod

@@ -177,13 +177,22 @@ NETWORKS = list_of(
 PORT = Kind("a port", lambda value: _is_count(value) and value <= 65535, int)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), _flag)
 
+POSITIVE = Kind("a number above 0 or None", lambda value: _is_number(value) and value > 0, float)
+
+
+def combine_after(env: str = "") -> Option:
+    """The option of channels that have a pace; env: its variable."""
+    text = "alerts that have waited for so many seconds, while others wait too, go out as one message"
+    return Option("COMBINE_AFTER", text, POSITIVE, env=env)
+
+
 # What every channel takes besides its own options.
 COMMON_OPTIONS = (
     Option("NOTIFIER", "the dotted path of the class", Kind("a dotted path", lambda value: True)),
     Option(
         "MAX_PER_SECOND",
         "at most so many a second to one endpoint",
-        Kind("a number above 0 or None", lambda value: _is_number(value) and value > 0),
+        POSITIVE,
     ),
     Option(
         "ENDPOINT_CONCURRENCY",

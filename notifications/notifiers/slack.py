@@ -17,7 +17,7 @@ from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import KnownRefusal, raise_for, unexpected
 from .http.client import Answer
-from .options import TEXT, URL, Option
+from .options import TEXT, URL, Option, combine_after
 
 HEADER_LIMIT, SECTION_LIMIT, TEXT_LIMIT = 150, 3_000, 40_000
 REFUSALS = (
@@ -46,10 +46,12 @@ class SlackNotifier(JsonNotifier):
         ),
         Option("CHANNEL", "for a legacy webhook only", TEXT, env="CERTCTL_SLACK_CHANNEL"),
         Option("USERNAME", "for a legacy webhook only", TEXT, env="CERTCTL_SLACK_USERNAME"),
+        combine_after("CERTCTL_SLACK_COMBINE_AFTER"),
     )
     templates = "slack"
     message_limit = TEXT_LIMIT
     default_max_per_second = 1.0
+    combines = True
 
     def url(self, message: Message) -> str:
         return self.option("URL")

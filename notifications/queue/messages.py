@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from urllib.parse import quote as urlquote
 
 from django.contrib.admin.utils import quote
@@ -11,6 +12,7 @@ from django.utils.http import RFC3986_SUBDELIMS
 
 from ..models import NotificationEvent, Status
 from ..notifiers.base import Message
+from ..text import cut, one_line
 from .claim import Claimed
 
 PLACE = "place-of-the-id"
@@ -32,6 +34,28 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
         attempt=event.retry_count + 1,
         url=link(event.id),
     )
+
+
+MOST_COMBINED, LINE = 20, 120  # notifications in one message, and what each may say there: all of it is shown
+
+
+def combined(messages: Sequence[Message]) -> Message:
+    """One message to their common recipient, with a line for each of them; its key is theirs together."""
+    first = messages[0]
+    keys = "\n".join(sorted(message.key() for message in messages))
+    lines = [f"- {cut(said_by(message), LINE)}" for message in messages]
+    return first._replace(
+        id=hashlib.sha256(keys.encode()).hexdigest(),
+        type="Summary",
+        message="\n".join([f"{len(messages)} alerts that waited together:", *lines]),
+        certificate_id=None,
+    )
+
+
+def said_by(message: Message) -> str:
+    about = message.certificate_id or ""
+    text = one_line(message.message)
+    return text if about in text else f"{about}: {text}"
 
 
 def linker(base_url: str) -> Linker:

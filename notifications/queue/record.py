@@ -159,10 +159,14 @@ def _carry(outcomes: Sequence[Outcome], now: datetime) -> str:
             "duration_ms": o.duration,
             "outcome": o.outcome,
             "status_code": status_code(o.status_code),
-            **(_failure(o, now, connection) if o.error is not None else {}),
+            **(_failure(o, now, connection) if o.error is not None else _success(o)),
         }
         for o in outcomes
     )
+
+
+def _success(o: Outcome) -> dict[str, Any]:
+    return {"reason": o.reason} if o.reason else {}
 
 
 def _failure(o: Outcome, now: datetime, connection: BaseDatabaseWrapper) -> dict[str, Any]:
