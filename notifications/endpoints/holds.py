@@ -57,19 +57,23 @@ HOLD = """
 FAILED = {Learned.HELD: Learned.FAILS}  # both are written in one go
 
 
-def read(*, now: datetime, probe_for: timedelta, limit: timedelta) -> Records:
+def read(*, now: datetime, probe_for: timedelta | None, limit: timedelta) -> Records:
     """All holds, and all endpoints that fail. Holds that have run out are taken for a probe of at most
-    `probe_for`, by one worker each."""
+    `probe_for`, by one worker each; where that is None they count as over, and whoever gets the rows takes
+    the probe."""
     rows = Hold.objects.all()
     simply_end = Q(reason=PAUSED) | Q(reopened_at__isnull=False)
     rows.filter(Q(until__lt=now - FORGOTTEN) | simply_end & Q(until__lte=now)).delete()
-    taken = _take_probes(now, now + probe_for)
+    taken = _take_probes(now, now + probe_for) if probe_for else set()
+    if probe_for is None:
+        rows = rows.exclude(until__lte=now, reopened_at=None)
     held = [_on_record(hold, now, limit, hold.pk in taken) for hold in rows]
     return Records(held, outages.ongoing(now=now))
 
 
-def read_endpoints(settings: Conf, now: datetime) -> Records:
-    return read(now=now, probe_for=settings.lease, limit=settings.hold_limit)
+def read_endpoints(settings: Conf, now: datetime, probes: bool = True) -> Records:
+    """probes: whether the reader makes the probes itself."""
+    return read(now=now, probe_for=settings.lease if probes else None, limit=settings.hold_limit)
 
 
 def _take_probes(now: datetime, ends: datetime) -> set[int]:

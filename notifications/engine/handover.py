@@ -33,6 +33,8 @@ Enqueue = Callable[[list[str], str], object]  # ids, and their lease in ISO 8601
 class HandOverSender:
     """Gives batches of TASK_BATCH rows to `enqueue`; patient: one that it cannot take waits."""
 
+    probes = False
+
     def __init__(
         self,
         database: Database,
@@ -89,7 +91,7 @@ class HandOverSender:
         sweep.begun += len(claimed)
         sweep.handed_over(len(claimed))
         # What the batch's worker has learned already stops the next ones.
-        self.lanes.read(await self.database.call(read_endpoints, self.conf, self.clock()))
+        self.lanes.read(await self.database.call(read_endpoints, self.conf, self.clock(), self.probes))
         return [], []
 
     def _hand_over(self, batch: Sequence[Claimed]) -> None:
@@ -109,7 +111,7 @@ class HandOverSender:
         pass
 
     def give_back(self, everything: bool = False) -> None:
-        self.lanes.give_back_probes()
+        pass
 
     def start(self) -> None:
         pass

@@ -49,6 +49,7 @@ SHARE = 4  # times as long as such a claim took, at least: it can have a long wa
 class AnySender(Protocol):
     """What the loop asks of a sender: see Sender, which delivers, and HandOverSender."""
 
+    probes: bool
     in_flight: set[Any]
     may_start: bool
     hungry: bool
@@ -233,7 +234,7 @@ class Engine:
         self.clock.ask()
         now = self.clock()
         source.revive(now)
-        records = read_endpoints(self.conf, now)
+        records = read_endpoints(self.conf, now, self.sender.probes)
         return records, source.prepare(now, [pk for pk, leased_until in ours if leased_until <= now])
 
     async def _end_sweeps(self) -> None:

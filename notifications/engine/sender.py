@@ -50,7 +50,10 @@ class Sender:
 
     may_start  False while the engine stops, or the database is away
     hungry     whether the engine is to be woken when little is left to start
+    probes     whether it makes the probes of endpoints that were held
     """
+
+    probes = True
 
     def __init__(
         self, settings: conf.Conf, clock: Clock, lanes: Lanes[InHand], recorder: Recorder, wake: asyncio.Event

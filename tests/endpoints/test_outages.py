@@ -305,7 +305,7 @@ def test_a_task_engines_worker_does_the_probe(script: Script, settings: Any, con
     assert len(script.messages) < 15  # what the first batch's worker learned stops the others
     script.otherwise = ACCEPTED
     Hold.objects.update(until=ago(seconds=1))
-    delivery.send_pending()
+    assert delivery.send_pending().claimed == EVENTS.filter(status=Status.SENT).count()
     assert Hold.objects.get().reopened_at is not None
 
 
