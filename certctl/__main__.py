@@ -36,7 +36,7 @@ def explain(error: Exception) -> str | None:
     # Imported late: django.db reads the settings, and those may be what is broken.
     from django.db import Error, InterfaceError, OperationalError, connection
 
-    from notifications.rights import REFUSED, sqlstate, who_must
+    from notifications.database.rights import REFUSED, sqlstate, who_must
 
     if isinstance(error, ImproperlyConfigured):
         return f"bad configuration: {error}"

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.db import Error
 
 from ..database import connection
-from ..rights import REFUSED, sqlstate, who_must
+from ..database.rights import REFUSED, sqlstate, who_must
 from ..text import one_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
