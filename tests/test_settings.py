@@ -146,7 +146,7 @@ def test_an_unreachable_database_is_one_line_without_its_password(command: list[
 @pytest.mark.parametrize("kind", ["", "Data", "Integrity", "Internal", "NotSupported", "Programming"])
 def test_whatever_the_database_says_is_one_line(kind: str) -> None:
     error = getattr(django.db, f"{kind}Error")("the server said:\nno")
-    assert explain(error) == "the database did not do it: the server said:\nno"
+    assert explain(error) == "the database did not do it: the server said: no"
     with pytest.raises(CommandError) as said, one_line_errors():
         raise error
     assert str(said.value) == "the database did not do it: the server said: no"
