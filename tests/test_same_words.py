@@ -173,6 +173,11 @@ def test_without_a_password_its_place_stays(read: Read) -> None:
     assert database(read(**SERVED | {"CERTCTL_DATABASE_URL": url}))[1] == "$(POSTGRES_PASSWORD)"
 
 
+def test_the_format_is_set_by_a_variable_of_ours(read: Read) -> None:
+    options = read(**SERVED, CERTCTL_WEBHOOK_FORMAT="certctl")["NOTIFICATIONS"]["CHANNELS"]["Webhook"]
+    assert (options["FORMAT"], WebhookNotifier.faults(options)) == ("certctl", [])
+
+
 SPELLED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
