@@ -33,33 +33,14 @@ def main() -> None:
 
 def explain(error: Exception) -> str | None:
     """What an operator should know about `error`, in one line without secrets; None for a bug."""
-    # Imported late: django.db reads the settings, and those may be what is broken.
-    from django.db import Error, InterfaceError, OperationalError, connection
-
-    from notifications.rights import REFUSED, sqlstate, who_must
-
     if isinstance(error, ImproperlyConfigured):
         return f"bad configuration: {error}"
-    if not isinstance(error, Error):
-        return None
-    said = without_passwords(str(error))
-    if "no such table" in said or sqlstate(error) == "42P01":
-        return f"the database has not been migrated (run `certctl migrate`): {said}"
-    if sqlstate(error) in REFUSED:
-        return f"{who_must(connection)}: {said}"
-    if isinstance(error, OperationalError | InterfaceError):
-        return f"the database cannot be used: {said}"
-    return f"the database did not do it: {said}"
+    # Imported late: they need the settings, and those may be what is broken.
+    from django.db import Error
 
+    from notifications.reporting.command_line import explained
 
-def without_passwords(text: str) -> str:
-    """`text` with the passwords of all configured databases blotted out."""
-    from django.conf import settings
-
-    for database in settings.DATABASES.values():
-        for secret in (database.get("PASSWORD"), database.get("OPTIONS", {}).get("password")):
-            text = text.replace(str(secret), "***") if secret else text
-    return text
+    return explained(error) if isinstance(error, Error) else None
 
 
 def fail(explanation: str) -> NoReturn:

@@ -8,7 +8,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-HINT = "See docs/channels.md, and what is set: a name may be misspelt."
+MISSPELT = "See docs/channels.md, and what is set: a name may be misspelt."
+MEND = "Until it is mended, what is raised on this channel dies and says why; then requeue it."
 
 
 class CertctlConfig(AppConfig):
@@ -19,5 +20,6 @@ class CertctlConfig(AppConfig):
 
 
 def check_environment(**_: Any) -> list[CheckMessage]:
-    """Of a channel that is off for want of one variable, nobody would hear otherwise."""
-    return [Warning(half, hint=HINT, id="certctl.W001") for half in settings.HALF_CONFIGURED]
+    """Of a channel that is off or refused for one variable nobody would hear otherwise."""
+    half = [Warning(text, hint=MISSPELT, id="certctl.W001") for text in settings.HALF_CONFIGURED]
+    return [*half, *(Warning(text, hint=MEND, id="certctl.W002") for text in settings.REFUSED)]

@@ -6,10 +6,10 @@ Of the channels it knows nothing but what their notifiers declare.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -18,10 +18,18 @@ from environs import Env, EnvValidationError, ValidationError
 from notifications import durations
 from notifications.notifiers.base import Notifier
 from notifications.notifiers.options import URL, Option
+from notifications.notifiers.refused import RefusedNotifier
 
 LONGEST = timedelta(days=366)
+PASSWORD_PLACE = "$(POSTGRES_PASSWORD)"  # noqa: S105 (a place for one)
 
 Database = dict[str, Any]
+
+
+class Unreadable(NamedTuple):
+    """What stands for an option's value where there is none to be had."""
+
+    why: str
 
 
 class Environment(Env):
@@ -45,17 +53,34 @@ class Environment(Env):
         return value
 
     def options(self, declared: Iterable[Option]) -> dict[str, Any]:
-        """The values of those whose variable is set."""
-        given = {one.name: self.option(one.env, "", declared=one) for one in declared if one.env}
-        return {name: value for name, value in given.items() if value is not None}
+        """The values of those whose variable is set, and right."""
+        return {one.name: value for one, value in self._read(declared) if not isinstance(value, Unreadable)}
+
+    def faults(self, declared: Iterable[Option]) -> dict[str, str]:
+        """What is wrong with the others, by the option's name; it names the variable and not its value."""
+        read = self._read(declared)
+        return {one.name: f"{one.env}: {found.why}" for one, found in read if isinstance(found, Unreadable)}
+
+    def _read(self, declared: Iterable[Option]) -> Iterator[tuple[Option, Any]]:
+        for one in declared:
+            if one.env and (value := self.option(one.env, "", declared=one)) is not None:
+                yield one, value
 
     def channels(self, notifiers: Iterable[type[Notifier]]) -> dict[str, dict[str, Any]]:
-        """The entries of NOTIFICATIONS["CHANNELS"]: of the channels that have all that they need."""
+        """The entries of NOTIFICATIONS["CHANNELS"]: of the channels that have all that they need.
+
+        A channel with a fault is there too, and refuses its own rows: the others go on.
+        """
         found = {}
         for notifier in notifiers:
-            own, other = self.options(notifier.declared_options or ()), self.options(notifier.django_options)
-            if any(one.env for one in variables(notifier)) and not missing(notifier, {**own, **other}):
-                found[notifier.title()] = {"NOTIFIER": dotted_path(notifier), **own}
+            known, own = variables(notifier), self.options(notifier.declared_options or ())
+            faults = self.faults(known)
+            if not known or missing(notifier, {*self.options(known), *faults}):
+                continue
+            entry = {"NOTIFIER": dotted_path(notifier), **own}
+            if faults:
+                entry = {"NOTIFIER": dotted_path(RefusedNotifier), "FAULT": "; ".join(faults.values())}
+            found[notifier.title()] = entry
         return found
 
     def close(self) -> None:
@@ -74,7 +99,7 @@ def variables(notifier: type[Notifier]) -> list[Option]:
     return [one for one in (*(notifier.declared_options or ()), *notifier.django_options) if one.env]
 
 
-def missing(notifier: type[Notifier], given: Mapping[str, Any]) -> list[str]:
+def missing(notifier: type[Notifier], given: Collection[str]) -> list[str]:
     """The variables of the options without which the channel is off."""
     return [one.env for one in variables(notifier) if one.required and one.name not in given]
 
@@ -103,9 +128,15 @@ def _half(notifier: type[Notifier], given: list[str]) -> Iterator[str]:
 
 
 def option(text: str, declared: Option) -> Any:
-    """An option's value; None where it is not set."""
-    if not text:
-        return None
+    """An option's value, or why it has none; None where it is not set."""
+    try:
+        return read(text, declared) if text else None
+    except ValidationError as error:
+        return Unreadable(str(error).rstrip("."))
+
+
+def read(text: str, declared: Option) -> Any:
+    """Raises ValidationError for what is no value of such an option."""
     try:
         value = declared.kind.read(text)
         accepted = declared.kind.accepts(value)
@@ -139,7 +170,7 @@ def duration(text: str) -> timedelta:
 
 def http_url(text: str) -> str:
     """An absolute http or https URL; "" stays "", for "not set"."""
-    return option(text, Option("URL", "", URL)) or ""
+    return read(text, Option("URL", "", URL)) if text else ""
 
 
 def words(text: str) -> list[str]:
@@ -165,8 +196,12 @@ def texts(text: str) -> dict[str, str]:
     return found
 
 
-def database(url: str) -> Database:
-    """What DATABASES["default"] holds for a `postgresql://` or `sqlite://` URL."""
+def database(url: str, password: str = "") -> Database:
+    """What DATABASES["default"] holds for a `postgresql://` or `sqlite://` URL.
+
+    password  stands in the URL for `$(POSTGRES_PASSWORD)`, as it is, where there is one
+    """
+    url = url.replace(PASSWORD_PLACE, password or PASSWORD_PLACE)
     try:
         parsed: Database = {**dj_database_url.parse(url)}
     except ValueError:

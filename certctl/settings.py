@@ -48,12 +48,15 @@ hsts = env.int("CERTCTL_HSTS_SECONDS", 365 * 24 * 3600, validate=validate.Range(
 STATIC_ROOT = env.path("CERTCTL_STATIC_ROOT", data_dir / "staticfiles")
 templates: list[str] = env.folder("CERTCTL_TEMPLATES", "")
 log_level = env.log_level("CERTCTL_LOG_LEVEL", logging.INFO)
-log_format = env.str("CERTCTL_LOG_FORMAT", "plain", validate=validate.OneOf(["plain", "json"]))
+# certctl's word for what a person reads is `text`.
+log_format = env.str("CERTCTL_LOG_FORMAT", "plain", validate=validate.OneOf(["plain", "text", "json"]))
 
 # DATABASE_URL wins, as on every hosting platform; certctl's own name for it is read where it is not set.
 database_variable = "DATABASE_URL" if env.str("DATABASE_URL", "") else "CERTCTL_DATABASE_URL"
 default_database = f"sqlite:///{quote(str(data_dir / 'certctl.sqlite3'))}"
-database: dict[str, Any] = env.database(database_variable, default_database)
+# certctl's Helm chart leaves a place for the password in the URL.
+database_password = env.str("POSTGRES_PASSWORD", "")
+database: dict[str, Any] = env.database(database_variable, default_database, password=database_password)
 database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1000))
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
@@ -89,7 +92,11 @@ channels = env.channels(SHIPPED)
 mail_server = completed(EmailNotifier.django_options, env.options(EmailNotifier.django_options))
 mail_sender = env.options(EmailNotifier.declared_options).get("FROM_ADDRESS", "certctl@localhost")
 
-HALF_CONFIGURED = half_configured(os.environ, SHIPPED)  # `certctl check` warns of them
+# `certctl check` warns of them.
+HALF_CONFIGURED = half_configured(os.environ, SHIPPED)
+REFUSED = [
+    f"the channel {name} is refused: {one['FAULT']}" for name, one in channels.items() if "FAULT" in one
+]
 
 env.close()
 
@@ -221,7 +228,9 @@ LOGGING = {
             "timestamp": True,
         },
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "json" if log_format == "json" else "plain"}
+    },
     "root": {"handlers": ["stderr"], "level": log_level},
     # Django's own handlers would print every record a second time.
     "loggers": {"django": {"handlers": [], "level": "INFO"}},

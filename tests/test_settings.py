@@ -95,19 +95,44 @@ def test_all_faults_are_listed_in_one_line_without_the_values() -> None:
         "CERTCTL_NOTIFICATION_MAX_ATTEMPTS": "0",
         "CERTCTL_NOTIFICATION_LEASE": "soon",
         "CERTCTL_NOTIFICATION_MISSING_NOTIFIER": "lost",
-        "CERTCTL_SMTP_PORT": "http",
-        "CERTCTL_SLACK_WEBHOOK_URL": "hooks.slack.com/services/hunter2",
-        "CERTCTL_PAGERDUTY_SEVERITY": "hunter2",
-        "CERTCTL_WEBHOOK_SECRET": "hunter2",
-        "CERTCTL_SMTP_FROM_ADDRESS": "hunter2",
-        "CERTCTL_SMTP_USE_TLS": "hunter2",
-        "CERTCTL_WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/99",
         "CERTCTL_BASE_URL": "certctl.example.com",
         "CERTCTL_LOG_FORMAT": "xml",
     }
     said = refusal(manage("check", **bad))
     assert [name for name in (*bad, "CERTCTL_SECRET_KEY") if name not in said] == []
     assert "hunter2" not in said
+
+
+UNREADABLE = {
+    "Webhook": {"CERTCTL_WEBHOOK_SECRET": "whsec_hunter2", "CERTCTL_WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/99"},
+    "Email": {
+        "CERTCTL_SMTP_FROM_ADDRESS": "hunter2",
+        "CERTCTL_SMTP_PORT": "hunter2",
+        "CERTCTL_SMTP_USE_TLS": "hunter2",
+    },
+    "Slack": {"CERTCTL_SLACK_WEBHOOK_URL": "hooks.slack.com/services/hunter2"},
+    "PagerDuty": {"CERTCTL_PAGERDUTY_SEVERITY": "hunter2"},
+    "OpsGenie": {"CERTCTL_OPSGENIE_PRIORITY": "hunter2"},
+}
+
+
+def test_a_value_that_cannot_be_right_refuses_its_channel_and_no_other() -> None:
+    faulty = CHANNELS | {name: value for values in UNREADABLE.values() for name, value in values.items()}
+    channels = setting("NOTIFICATIONS['CHANNELS']", **faulty)
+    refused = {name: options["FAULT"] for name, options in channels.items() if "FAULT" in options}
+    assert {name: [v for v in faulty if f"{v}: Must be " in said] for name, said in refused.items()} == {
+        channel: [v for v in faulty if v in variables] for channel, variables in UNREADABLE.items()
+    }
+    assert channels["Teams"]["URL"] == CHANNELS["CERTCTL_TEAMS_WEBHOOK_URL"]
+    assert "hunter2" not in str(channels)
+
+
+def test_the_check_warns_of_a_refused_channel() -> None:
+    result = manage("check", **KEY | CHANNELS, CERTCTL_PAGERDUTY_SEVERITY="urgent")
+    assert result.returncode == 0
+    [warning] = [line for line in result.stderr.splitlines() if "certctl.W002" in line]
+    said = "CERTCTL_PAGERDUTY_SEVERITY: Must be one of critical, error, warning, info"
+    assert warning.endswith(f"the channel PagerDuty is refused: {said}")
 
 
 @pytest.mark.parametrize("command", [["manage.py"], ["-m", "certctl"]])
@@ -121,7 +146,7 @@ def test_an_unreachable_database_is_one_line_without_its_password(command: list[
 @pytest.mark.parametrize("kind", ["", "Data", "Integrity", "Internal", "NotSupported", "Programming"])
 def test_whatever_the_database_says_is_one_line(kind: str) -> None:
     error = getattr(django.db, f"{kind}Error")("the server said:\nno")
-    assert explain(error) == "the database did not do it: the server said:\nno"
+    assert explain(error) == "the database did not do it: the server said: no"
     with pytest.raises(CommandError) as said, one_line_errors():
         raise error
     assert str(said.value) == "the database did not do it: the server said: no"

@@ -21,7 +21,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, Error, IntegrityError, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor as Editor
 
-from notifications.rights import REFUSED, sqlstate, who_must
+from notifications.database.rights import REFUSED, sqlstate, who_must
 from notifications.text import one_line
 
 PATIENCE = "200ms"  # others wait as long

@@ -211,6 +211,10 @@ class JsonNotifier(Notifier):
     # Whether a recipient may say where: then only public addresses and ALLOWED_NETWORKS are reached.
     guarded: ClassVar[bool] = False
 
+    def guards(self, message: Message) -> bool:
+        """Whether that is so for this message's recipient."""
+        return self.guarded
+
     def url(self, message: Message) -> str:
         raise NotImplementedError(f"{type(self).__name__} must define url")
 
@@ -243,7 +247,7 @@ class JsonNotifier(Notifier):
     async def send(self, message: Message) -> Delivered:
         url, body = self.url(message), self.payload(self.bounded(message))
         headers = {**self.headers(message), **self.signature(message, body)}
-        return self.judge(await self.http.post(url, body, headers, guarded=self.guarded))
+        return self.judge(await self.http.post(url, body, headers, guarded=self.guards(message)))
 
 
 class SyncNotifier(Notifier):

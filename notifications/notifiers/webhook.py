@@ -1,15 +1,22 @@
-"""Webhook: a POST signed as Standard Webhooks 1.0 describes.
+"""Webhook: a POST signed as Standard Webhooks 1.0 describes, or as certctl's own receivers know it.
 
 From github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md: webhook-id is the same
 on every attempt, so that a receiver can fold repeats; every attempt is signed afresh, as receivers
 refuse a timestamp older than five minutes; one signature per active secret; payloads under 20 kB.
+
+From github.com/certctl-io/certctl, internal/connector/notifier/webhook: keys in alphabetical order, as Go
+writes a map, without a certificate; X-Signature over the body alone, with the secret's own bytes.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -24,10 +31,12 @@ from .base import NAME_LIMIT, Delivered, Endpoint, JsonNotifier, Message
 from .endpoint import is_address
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
-from .options import NETWORKS, URL, URL_START, Kind, Option, list_of
+from .options import NETWORKS, URL, URL_START, Kind, Option, choice, list_of
 
 PAYLOAD_LIMIT = 20_000
+SPELLED = "whsec_"
 PORTS = {"http": 80, "https": 443}
+FIT_FOR_HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 ADVICE = {
     Reason.AUTH: "the receiver refused the request; check the URL and the secret, then requeue",
     Reason.GONE: "the receiver wants no more; raise its alerts for another URL",
@@ -35,15 +44,33 @@ ADVICE = {
 
 
 def signer(secret: str) -> Webhook:
-    """Raises ValueError, without the secret in it, for what is not `whsec_` + base64 of 24 to 64 bytes."""
+    """With the key that `whsec_` and base64 spell, or with the bytes of a secret that is written freely.
+
+    Raises ValueError, without the secret in it, for what is neither.
+    """
+    if not isinstance(secret, str) or not secret.strip():
+        raise ValueError("has one that is empty, or no text")
+    if not secret.startswith(SPELLED):
+        return Webhook(secret.encode("utf-8", "replace"))
     try:
-        text = secret.removeprefix("whsec_").rstrip("=")
+        text = secret.removeprefix(SPELLED).rstrip("=")
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (ValueError, AttributeError):
+    except ValueError:
         key = b""
-    if not str(secret).startswith("whsec_") or not 24 <= len(key) <= 64:
-        raise ValueError("has one that is not whsec_ followed by the base64 of 24 to 64 bytes")
+    if not 24 <= len(key) <= 64:
+        raise ValueError("has one that begins with whsec_, and goes on with no base64 of 24 to 64 bytes")
     return Webhook(secret)
+
+
+def secrets_of(text: str) -> list[str]:
+    """Several with commas between them where one is spelled; else it is one, which may have commas in it."""
+    parts = [part.strip() for part in text.split(",")]
+    return [part for part in parts if part] if any(p.startswith(SPELLED) for p in parts) else [text]
+
+
+SECRETS = replace(
+    list_of(Kind("a text, or whsec_ and the base64 of 24 to 64 bytes", signer)), read=secrets_of
+)
 
 
 class WebhookNotifier(JsonNotifier):
@@ -53,8 +80,8 @@ class WebhookNotifier(JsonNotifier):
         ),
         Option(
             "SECRETS",
-            "each signs every request; several with commas",
-            list_of(Kind("whsec_ and the base64 of 24 to 64 bytes", signer)),
+            "each signs every request; `whsec_…`, several with commas, or any one text",
+            SECRETS,
             default=(),
             secret=True,
             env="CERTCTL_WEBHOOK_SECRET",
@@ -66,6 +93,13 @@ class WebhookNotifier(JsonNotifier):
             default=(),
             env="CERTCTL_WEBHOOK_ALLOWED_NETWORKS",
         ),
+        Option(
+            "FORMAT",
+            "what receivers expect",
+            choice("standard", "certctl"),
+            default="standard",
+            env="CERTCTL_WEBHOOK_FORMAT",
+        ),
     )
     folds_repeats = True
     guarded = True
@@ -75,13 +109,14 @@ class WebhookNotifier(JsonNotifier):
         super().__init__(options, http)
         self.default_url: str = self.options["URL"]
         self.signers = [signer(secret) for secret in self.options["SECRETS"]]
+        self.as_certctl: bool = self.options["FORMAT"] == "certctl"
 
     @classmethod
     def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
         if not options.get("URL") or options.get("SECRETS"):
             return []
         text = "no SECRETS, so receivers cannot tell that a request is yours"
-        hint = "Set one (CERTCTL_WEBHOOK_SECRET): whsec_ and the base64 of 24 to 64 random bytes."
+        hint = "Set one (CERTCTL_WEBHOOK_SECRET), such as whsec_ and the base64 of 24 to 64 random bytes."
         return [Warning(text, hint=hint, id="notifications.W004")]
 
     def url(self, message: Message) -> str:
@@ -92,14 +127,24 @@ class WebhookNotifier(JsonNotifier):
         """The origin that the row's request goes to; see `Endpoint` for what the prefix means."""
         return endpoint(self.name, message.recipient, self.default_url)
 
+    def guards(self, message: Message) -> bool:
+        """URL is the site's own word; what a recipient names may be anybody's."""
+        return is_address(message.recipient)
+
     def payload(self, message: Message) -> bytes:
+        if self.as_certctl:
+            return as_go(certctl_payload(message, datetime.now(UTC)))
         return fitted(lambda text: payload(message, text), message.message, PAYLOAD_LIMIT)
 
     def headers(self, message: Message) -> dict[str, str]:
+        if self.as_certctl:
+            return {"Content-Type": "application/json", "User-Agent": "certctl-notifier/1.0"}
         key = message.key()
         return {"Content-Type": "application/json", "Idempotency-Key": key, "webhook-id": key}
 
     def signature(self, message: Message, body: bytes) -> dict[str, str]:
+        if self.as_certctl:
+            return certctl_signature(self.options["SECRETS"], body)
         now, key, text = datetime.now(UTC), message.key(), body.decode()
         headers = {"webhook-timestamp": str(int(now.timestamp()))}
         if self.signers:
@@ -150,6 +195,40 @@ def payload(message: Message, text: str) -> dict[str, Any]:
             "url": message.url,
         },
     }
+
+
+def certctl_payload(message: Message, now: datetime) -> dict[str, str]:
+    """certctl makes up an event_id; here it is the same on every attempt: a receiver can fold repeats."""
+    return {
+        "body": message.message,
+        "created_at": rfc3339(now),
+        "event_id": hashlib.sha256(message.id.encode("utf-8", "replace")).hexdigest()[:32],
+        "event_type": "notification",
+        "recipient": message.recipient,
+        "subject": message.type,
+        "type": "event",
+    }
+
+
+def certctl_signature(secrets: Sequence[str], body: bytes) -> dict[str, str]:
+    """There is room for one: the first."""
+    if not secrets:
+        return {}
+    key = secrets[0].encode("utf-8", "replace")
+    signed = hmac.new(key, body, hashlib.sha256).hexdigest()
+    return {"X-Signature": f"sha256={signed}", "X-Signature-Algorithm": "sha256"}
+
+
+def as_go(content: Mapping[str, str]) -> bytes:
+    """The JSON as Go writes a map: in order of the keys, fit for HTML."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text.translate(FIT_FOR_HTML).encode("utf-8", "replace")
+
+
+def rfc3339(at: datetime) -> str:
+    """2026-11-26T09:05:00.25Z: without the zeros at the end, as Go writes a time."""
+    text = at.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def origin(url: str) -> str:

@@ -35,10 +35,14 @@ class Pruned:
 def finished(
     before: datetime, statuses: Collection[str], rows: NotificationQuerySet | None = None
 ) -> NotificationQuerySet:
-    """Raised and, where it was, delivered before that time, with a status that nothing moves on from."""
+    """Delivered before that time, or else raised, with a status that nothing moves on from.
+
+    A row that was adopted was raised, as far as its created_at knows, when it got that column.
+    """
     rows = NotificationEvent.objects.all() if rows is None else rows
+    sent = Q(sent_at__gt=EPOCH)  # certctl writes the year 1 for "not sent"
     return rows.filter(
-        Q(sent_at__isnull=True) | Q(sent_at__lt=before), created_at__lt=before, status__in=statuses
+        (sent & Q(sent_at__lt=before)) | (~sent & Q(created_at__lt=before)), status__in=statuses
     )
 
 
@@ -79,12 +83,16 @@ def prune(
 
 
 def _notifications(before: datetime, statuses: Collection[str], batch: int) -> Iterator[int]:
-    """Oldest first, past what is kept. How many of each batch were deleted."""
-    old: NotificationQuerySet = NotificationEvent.objects.filter(created_at__lt=before)
-    walk = Walk({"old": old}, lambda rows: finished(before, statuses, rows), newest_first=False)
+    """Oldest first, past what is kept. How many of each batch were deleted.
+
+    What was adopted is the oldest that there is, so behind `before` it goes on while it finds some of that.
+    """
+    rows = NotificationEvent.objects
+    parts = {"old": rows.filter(created_at__lt=before), "adopted": rows.filter(created_at__gte=before)}
+    walk = Walk(parts, lambda some: finished(before, statuses, some), newest_first=False)
     found, cursor = walk.batch(None, batch)
-    while found or cursor:
-        still = finished(before, statuses, NotificationEvent.objects.filter(pk__in=[pk for _, pk in found]))
+    while found or (cursor and cursor[0] == "old"):
+        still = finished(before, statuses, rows.filter(pk__in=[pk for _, pk in found]))
         yield _delete(still, batch) if found else 0
         found, cursor = walk.batch(cursor, batch) if cursor else ([], None)
 

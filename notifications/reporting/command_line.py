@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 
 from ..database import connection
-from ..rights import REFUSED, sqlstate, who_must
+from ..database.rights import REFUSED, sqlstate, who_must
 from ..text import one_line
 
+ABSENT = ("42P01", "42703")  # a table, a column
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -23,15 +25,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def one_line_errors() -> Iterator[None]:
     """Turn what can go wrong outside our code into a CommandError: one line, exit code 1.
 
-    PostgreSQL's connection errors name host, port and user, never the password. A reader of our output
-    that has gone (`| head`) is no error.
+    A reader of our output that has gone (`| head`) is no error.
     """
     try:
         yield
     except ImproperlyConfigured as error:
         raise CommandError(_one_line(error)) from error
     except Error as error:
-        raise CommandError(f"the database did not do it: {_one_line(error)}{_way_out(error)}") from error
+        raise CommandError(explained(error)) from error
     except BrokenPipeError:
         # Whoever read us has seen enough; nothing must be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,11 +42,23 @@ def one_line_errors() -> Iterator[None]:
         raise CommandError(f"the output cannot be written: {error.strerror}") from error
 
 
-def _way_out(error: BaseException) -> str:
-    absent = ("42P01", "42703")  # a table, a column
-    if sqlstate(error) in absent or "no such table" in str(error):
-        return "; run `manage.py migrate` first"
-    return f"; {who_must(connection())}" if sqlstate(error) in REFUSED else ""
+def explained(error: Error) -> str:
+    """What an operator should know of it, in one line without passwords."""
+    said = _without_passwords(_one_line(error))
+    if sqlstate(error) in ABSENT or "no such table" in said:
+        return f"the database has not been migrated (the command `migrate` does it): {said}"
+    if sqlstate(error) in REFUSED:
+        return f"{who_must(connection())}: {said}"
+    if isinstance(error, OperationalError | InterfaceError):
+        return f"the database cannot be used: {said}"
+    return f"the database did not do it: {said}"
+
+
+def _without_passwords(text: str) -> str:
+    for database in settings.DATABASES.values():
+        for secret in (database.get("PASSWORD"), database.get("OPTIONS", {}).get("password")):
+            text = text.replace(str(secret), "***") if secret else text
+    return text
 
 
 def _one_line(error: BaseException) -> str:

@@ -96,7 +96,7 @@ def _unless_there(script: str) -> str:
     return re.sub("CREATE TABLE|CREATE INDEX|ADD COLUMN", r"\g<0> IF NOT EXISTS", script)
 
 
-# certctl's own migrations; it runs each of them once.
+# certctl's own migrations, those of up to 000047 that know the table; it runs each of them once.
 MIGRATIONS = {
     "000001": _unless_there(REFERENCING),
     "000016": _unless_there(RETRY_COLUMNS + RETRY_INDEX),
@@ -108,6 +108,13 @@ INSERT = """
     INSERT INTO notification_events
       (id, type, certificate_id, channel, recipient, message, sent_at, status, error)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+# Since its migration 000017.
+INSERT_WITH_TIME = """
+    INSERT INTO notification_events (
+      id, type, certificate_id, channel, recipient, message, sent_at, status, error, created_at
+    ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    RETURNING id
 """
 UPDATE_STATUS = "UPDATE notification_events SET status = %s, sent_at = %s WHERE id = %s"
 UPDATE_ALL = """

@@ -118,6 +118,9 @@ def test_certctls_insert_works(state: str) -> None:
     assert (row["status"], row["retry_count"]) == ("pending", 0)
     assert row["created_at"] > before
     assert {row[name] for name in ("next_retry_at", "last_error", "leased_until", "dedup_key")} == {None}
+    values = ("newer", "Revocation", None, "Slack", "#pki", "revoked", None, "pending", None, before)
+    assert catalog.query(certctl_tables.INSERT_WITH_TIME, *values) == [("newer",)]
+    assert catalog.rows()["newer"] == {**row, "id": "newer", "created_at": before}
 
 
 def test_a_second_run_changes_nothing(state: str) -> None:

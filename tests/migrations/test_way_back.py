@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from . import catalog
 from .catalog import Column
-from .certctl_tables import MIGRATIONS
+from .certctl_tables import INSERT_WITH_TIME, MIGRATIONS
 from .test_adoption import CONTRACT_COLUMNS, CONTRACT_INDEXES, is_the_contracts, migrate
 
-OURS = "ours"
+OURS, NOW = "ours", datetime.now(UTC)
 ORDERS = {
     "certctl before ours": ["000001", "000016", "000017", OURS],
     "ours before certctl": [OURS, "000001", "000016", "000017"],
@@ -56,6 +58,8 @@ def test_it_keeps_what_certctl_defines(order: list[str]) -> None:
     for missing in MIGRATIONS.keys() - order:
         run(missing)
     is_certctls()
+    values = ("n-2", "Revocation", None, "Slack", "#pki", "revoked", None, "pending", None, NOW)
+    assert catalog.query(INSERT_WITH_TIME, *values) == [("n-2",)]
     row = catalog.rows()["n-1"]
     assert (row["status"], row["retry_count"], row["last_error"]) == ("dead", 4, "HTTP 503")
 

@@ -86,10 +86,12 @@ def test_nothing_to_say_of_what_is_right(settings: Any) -> None:
             "W002: …: OpsGenie's API ends on",
         ),
         (
-            {**WEBHOOK, "SECRETS": ["hunter2"]},
-            "E002: …: SECRETS has one that is not whsec_ followed",
+            {**WEBHOOK, "SECRETS": ["whsec_hunter2"]},
+            "E002: …: SECRETS has one that begins with whsec_, and goes on with no base64",
         ),
-        ({**WEBHOOK, "SECRETS": SECRET}, "E002: …: SECRETS must be a list, each of it whsec_"),
+        ({**WEBHOOK, "SECRETS": [SECRET, " "]}, "E002: …: SECRETS has one that is empty, or no text"),
+        ({**WEBHOOK, "SECRETS": SECRET}, "E002: …: SECRETS must be a list, each of it a text, or whsec_"),
+        ({**WEBHOOK, "FORMAT": "cloudevents"}, "E002: …: FORMAT must be one of standard, certctl, not"),
         (
             {**WEBHOOK, "ALLOWED_NETWORKS": ["10.0.0.1/8"]},
             "E002: …: ALLOWED_NETWORKS must be a list, each of it a network such as 10.0.0.0/8",
@@ -119,7 +121,7 @@ def test_what_is_found(options: dict[str, Any], found: str, settings: Any) -> No
 
 
 def test_no_secret_is_shown(settings: Any) -> None:
-    options = {**WEBHOOK, "SECRETS": ["hunter2-hunter2"], "URL": "tok3n-tok3n", "ALLOWED_NETWORKS": []}
+    options = {**WEBHOOK, "SECRETS": ["whsec_hunter2-hunter2"], "URL": "tok3n-tok3n", "ALLOWED_NETWORKS": []}
     assert "hunter2" not in str(said(settings, Mine=options))
     assert "tok3n" not in str(said(settings, Mine=options))
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from certctl import environment
-from notifications.notifiers.base import Notifier
+from notifications.exceptions import PermanentError
+from notifications.notifiers.base import Notifier, load, preview_of
 from notifications.notifiers.options import (
     FLAG,
     NETWORKS,
@@ -27,6 +28,8 @@ from notifications.notifiers.options import (
 )
 from notifications.notifiers.shipped import SHIPPED
 from notifications.text import redact
+from tests.notifiers.support import a_message, attempt
+from tests.notifiers.table import CONFIG, Verdict
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "channels.md"
 every_notifier = pytest.mark.parametrize("kind", SHIPPED, ids=lambda kind: kind.title())
@@ -195,13 +198,23 @@ def test_a_channel_without_variables_is_the_site_s_to_add(monkeypatch: pytest.Mo
 
 def test_what_is_wrong_in_the_environment_is_said_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = {"CERTCTL_FAX_PAPER": "hunter2", "CERTCTL_FAX_COPIES": "hunter2"}
-    reading = Reading(monkeypatch, **bad)
-    reading.channels([Fax])
-    reading.options(Fax.declared_options)  # read twice, said once
-    with pytest.raises(environment.ImproperlyConfigured) as caught:
-        reading.close()
+    assert Reading(monkeypatch, **bad).channels([Fax]) == {}  # nobody asked for faxes
+    reading = Reading(monkeypatch, CERTCTL_FAX_NUMBER="112", CERTCTL_FAX_MODEM="/dev/m")
     said = "CERTCTL_FAX_PAPER: Must be one of A4, letter; CERTCTL_FAX_COPIES: Must be a number"
-    assert str(caught.value) == said
+    refused = "notifications.notifiers.refused.RefusedNotifier"
+    assert reading.channels([Fax]) == {"Fax": {"NOTIFIER": refused, "FAULT": said}}
+    assert reading.options(Fax.declared_options) == {"NUMBER": "112"}
+    reading.close()
+
+
+def test_a_refused_channel_says_why_of_each_of_its_rows() -> None:
+    refused = "notifications.notifiers.refused.RefusedNotifier"
+    made = load("Fax", {"NOTIFIER": refused, "FAULT": "no paper"}, 5)
+    error = attempt(made)
+    assert Verdict.of(error) == CONFIG
+    assert str(error).startswith("no paper")
+    with pytest.raises(PermanentError, match="no paper"):
+        preview_of(made, a_message())
 
 
 def test_half_of_a_channel_is_told_by_its_declarations() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from notifications.reporting.command_line import one_line_errors
+
 
 def address(text: str) -> tuple[str, int]:
     """An argument such as 127.0.0.1:8765 or [::1]:8765."""
@@ -35,7 +37,8 @@ class Command(BaseCommand):
             from notifications import mcp
         except ImportError as error:
             raise CommandError("this needs the extra: pip install 'certctl-notifications[mcp]'") from error
-        if options["http"]:
-            mcp.run_http(*options["http"], allow_operate=options["allow_operate"])
-        else:
-            mcp.run_stdio(allow_operate=options["allow_operate"])
+        with one_line_errors():
+            if options["http"]:
+                mcp.run_http(*options["http"], allow_operate=options["allow_operate"])
+            else:
+                mcp.run_stdio(allow_operate=options["allow_operate"])

@@ -30,7 +30,8 @@ CONNECT_TIMEOUT = 10.0
 IDLE_HOSTS = 100  # beyond these no idle connection is kept: ten thousand hosts would use up the descriptors
 KEEP_ALIVE = 4.0  # shorter than what common servers keep, so that a request rarely meets a closing one
 # An answer is read as it comes and never unpacked, so a small one cannot become a large one.
-ALWAYS = "Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: certctl-notifications\r\n"
+ALWAYS = "Accept: */*\r\nAccept-Encoding: identity\r\n"
+AGENT = "User-Agent: certctl-notifications\r\n"
 LABEL = r"[A-Za-z0-9_-]{1,63}"
 HOST = re.compile(rf"(?=.{{1,254}}$){LABEL}(\.{LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
 
@@ -263,7 +264,8 @@ def written(address: ParsedUrl, body: bytes, headers: Mapping[str, str]) -> byte
     if lines.count("\n") + lines.count("\r") != 2 * len(headers) or "\x00" in lines:
         raise ValueError("a header with a line break")
     login = "" if "Authorization" in headers else address.login
-    head = f"{address.head}{login}{lines}Content-Length: {len(body)}\r\n\r\n"
+    agent = "" if "User-Agent" in headers else AGENT
+    head = f"{address.head}{agent}{login}{lines}Content-Length: {len(body)}\r\n\r\n"
     return head.encode("utf-8", "replace") + body
 
 

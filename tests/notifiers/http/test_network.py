@@ -11,7 +11,7 @@ import pytest
 from notifications.exceptions import PermanentError, TransientError
 from notifications.notifiers.http.network import Guard, Resolver
 from tests.notifiers import wire
-from tests.notifiers.support import LOOPBACK, WEBHOOK, Names, a_message, attempt, attempt_all, notifier
+from tests.notifiers.support import LOOPBACK, SLACK, WEBHOOK, Names, a_message, attempt, attempt_all, notifier
 from tests.notifiers.table import CONFIG, NETWORK, SENT, UNKNOWN, Verdict
 from tests.notifiers.wire import Wire, response
 
@@ -131,7 +131,8 @@ def test_nothing_here_is_dialled(host: str) -> None:
 
 
 def test_the_error_names_the_setting() -> None:
-    error = attempt(notifier(WEBHOOK, "http://127.0.0.1:9/", ALLOWED_NETWORKS=[]))
+    inside = a_message(recipient="http://127.0.0.1:9/")
+    error = attempt(notifier(WEBHOOK, "", ALLOWED_NETWORKS=[]), inside)
     assert Verdict.of(error) == CONFIG
     assert "ALLOWED_NETWORKS" in str(error)
     assert "127.0.0.1 is not a public address" in str(error)
@@ -143,8 +144,8 @@ def test_the_address_that_is_dialled_is_the_one_that_was_checked() -> None:
     with Wire(wire.answering(response(200, b"", "Connection: close"))) as server:
         results = []
         for _ in range(3):
-            made = notifier(WEBHOOK, f"http://rebind.example:{server.port}/", resolver=names)
-            results.append(attempt(made))
+            message = a_message(recipient=f"http://rebind.example:{server.port}/")
+            results.append(attempt(notifier(WEBHOOK, "", resolver=names), message))
         assert [Verdict.of(result) for result in results] == [SENT, CONFIG, SENT]
         assert server.connections == 2
     assert names.asked == ["rebind.example"] * 3  # once for each request, and never a second time
@@ -171,13 +172,10 @@ def test_within_one_client_a_name_is_looked_up_once() -> None:
 )
 def test_a_name_with_several_addresses(addresses: str, meaning: Verdict) -> None:
     with Wire(wire.answering(response(200))) as server:
-        made = notifier(
-            WEBHOOK,
-            f"http://many.example:{server.port}/",
-            resolver=Names(many_example=[addresses]),
-            ALLOWED_NETWORKS=["127.0.0.0/8"],
-        )
-        assert Verdict.of(attempt(made)) == meaning
+        names, allowed = Names(many_example=[addresses]), ["127.0.0.0/8"]
+        made = notifier(WEBHOOK, "", resolver=names, ALLOWED_NETWORKS=allowed)
+        message = a_message(recipient=f"http://many.example:{server.port}/")
+        assert Verdict.of(attempt(made, message)) == meaning
 
 
 def test_a_blocked_and_an_allowed_endpoint_do_not_share_connections() -> None:
@@ -190,12 +188,15 @@ def test_a_blocked_and_an_allowed_endpoint_do_not_share_connections() -> None:
     assert [Verdict.of(result) for result in results] == [SENT, CONFIG, SENT]
 
 
-def test_what_the_site_itself_configured_is_not_guarded() -> None:
-    """Slack's URL comes from the settings, and may be a proxy inside the network."""
-    from tests.notifiers.support import SLACK
-
+@pytest.mark.parametrize("channel", [SLACK, WEBHOOK], ids=lambda channel: channel.name)
+def test_what_the_site_itself_configured_is_not_guarded(channel: Any) -> None:
+    """A URL of the settings may be inside the network; a recipient may not name that very one."""
     with Wire(wire.answering(response(200, b"ok"))) as server:
-        assert Verdict.of(attempt(notifier(SLACK, server.url()))) == SENT
+        made = notifier(channel, server.url(), ALLOWED_NETWORKS=[])
+        assert Verdict.of(attempt(made, a_message(recipient="#pki"))) == SENT
+        made = notifier(WEBHOOK, server.url(), ALLOWED_NETWORKS=[])
+        assert Verdict.of(attempt(made, a_message(recipient=server.url()))) == CONFIG
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
