@@ -19,7 +19,7 @@ from .history import (
     Refusal,
     Requeue,
 )
-from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
+from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
     "AGES",
@@ -29,6 +29,7 @@ __all__ = [
     "INTERRUPTED_ERROR",
     "INTERRUPTED_OFTEN",
     "AttemptOutcome",
+    "Beside",
     "BulkOperation",
     "Death",
     "DeliveryAttempt",
