@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -76,6 +76,19 @@ class Terms(NamedTuple):
 def terms(settings: conf.Conf) -> Terms:
     """How we live together, as the settings say, or where they say nothing, as the database looks."""
     return _terms(settings, Beside.objects.first())
+
+
+def noted(events: Iterable[NotificationEvent], settings: conf.Conf) -> None:
+    """Have those among the events that may be left to certctl know the terms, asked once for all of them."""
+    left = [e for e in events if _may_be_left(e) and "terms" not in vars(e)]
+    if left:
+        found = terms(settings)
+        for event in left:
+            vars(event)["terms"] = found
+
+
+def _may_be_left(event: NotificationEvent) -> bool:
+    return event.stranded or (event.status == Status.PENDING and event.ours is None)
 
 
 def settled(settings: conf.Conf, now: datetime) -> Terms:
