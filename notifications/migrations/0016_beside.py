@@ -38,7 +38,8 @@ BEGIN
         RETURN NEW;
     END IF;
     -- An operator's mark as read or requeue: it holds, and what is under way decides nothing any more.
-    IF NEW.status = 'read' OR (NEW.status = 'pending' AND OLD.status <> 'pending') THEN
+    IF (NEW.status = 'read' AND NEW.retry_count = OLD.retry_count)
+       OR (NEW.status = 'pending' AND OLD.status <> 'pending') THEN
         NEW.leased_until := NULL;
         NEW.next_retry_at := NULL;
         IF NEW.status = 'pending' THEN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -53,9 +53,9 @@ def free(now: datetime) -> Q:
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
 
 
-def not_in_grace(since: datetime) -> Q:
-    """Of the pending: ours, or waiting since then. A failed one is not asked whose it is."""
-    return Q(ours=True) | Q(LessThanOrEqual(DUE, since))
+def past(now: datetime, grace: timedelta) -> Q:
+    """Waiting for that long, or since a time that has yet to come: no clock is so far ahead."""
+    return Q(LessThanOrEqual(DUE, now - grace)) | Q(GreaterThan(DUE, now + grace))
 
 
 def is_served(channel: str) -> bool:
@@ -116,13 +116,18 @@ class EventQuerySet(models.QuerySet[Row]):
         """The other stranded ones."""
         return self.stranded().exclude(PROBABLY_DELIVERED)
 
-    def to_adopt(self, since: datetime, until: datetime) -> Self:
-        """Of these the ones that wait since some time between."""
-        return self.lost().filter(GreaterThanOrEqual(DUE, since), LessThanOrEqual(DUE, until))
+    def to_adopt(self, since: datetime, now: datetime, grace: timedelta) -> Self:
+        """Of these the ones that wait for so long, and not since before `since`."""
+        return self.lost().filter(past(now, grace), GreaterThanOrEqual(DUE, since))
 
-    def in_grace(self, since: datetime) -> Self:
-        """The pending that another program raised, or requeued, after `since`: it is sending them itself."""
-        return self.pending().filter(GreaterThan(DUE, since), ours__isnull=True, leased_until__isnull=True)
+    def in_grace(self, now: datetime, grace: timedelta) -> Self:
+        """The pending that another program raised, or requeued, lately: it is sending them itself."""
+        theirs = self.pending().filter(ours__isnull=True, leased_until__isnull=True)
+        return theirs.filter(GreaterThan(DUE, now - grace), LessThanOrEqual(DUE, now + grace))
+
+    def out_of_grace(self, now: datetime, grace: timedelta) -> Self:
+        """Of the pending the others."""
+        return self.filter(Q(ours=True) | past(now, grace))
 
     def not_delivered(self, *, among: int | None = None) -> Self:
         """Sent by the rules, although nothing was delivered: the channel had no notifier.

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from .. import conf, database
 from ..models import Beside, NotificationEvent, NotificationQuerySet, Status
-from ..models.queryset import not_in_grace
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +41,11 @@ class Terms(NamedTuple):
 
     def claimable(self, pending: NotificationQuerySet, now: datetime) -> NotificationQuerySet:
         """Of the pending ones those that are not certctl's to send first."""
-        return pending.filter(not_in_grace(now - self.grace)) if self.mode == RESCUE else pending
+        return pending.out_of_grace(now, self.grace) if self.mode == RESCUE else pending
 
     def in_grace(self, rows: NotificationQuerySet, now: datetime) -> NotificationQuerySet:
         """Those that certctl is sending, or about to."""
-        return rows.in_grace(now - self.grace) if self.mode == RESCUE else rows.none()
+        return rows.in_grace(now, self.grace) if self.mode == RESCUE else rows.none()
 
     def grace_ends(self, event: NotificationEvent, now: datetime) -> datetime | None:
         """When a row that is left to certctl is taken up; None of one that is not left to it, or for good."""
@@ -56,7 +55,7 @@ class Terms(NamedTuple):
         else:
             lost = event.stranded and not event.probably_delivered
             waits = self.mode != OFF and lost and since >= self._oldest(now)
-        return since + self.grace if waits else None
+        return since + self.grace if waits and since <= now + self.grace else None
 
     def left_failed(
         self, rows: NotificationQuerySet, now: datetime, *, unscheduled: bool, probably_delivered: bool
@@ -65,7 +64,7 @@ class Terms(NamedTuple):
         if unscheduled:
             yield rows.lost()
         elif self.mode != OFF:
-            yield rows.to_adopt(self._oldest(now), now - self.grace)
+            yield rows.to_adopt(self._oldest(now), now, self.grace)
         if probably_delivered:
             yield rows.probably_delivered()
 

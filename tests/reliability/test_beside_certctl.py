@@ -34,7 +34,7 @@ CERTIFICATES = """
     ALTER TABLE notification_events ADD FOREIGN KEY (certificate_id)
           REFERENCES managed_certificates(id) ON DELETE CASCADE;
 """
-AGE = "UPDATE notification_events SET created_at = created_at - INTERVAL '1 hour', requeued_at = NULL"
+AGE = "UPDATE notification_events SET created_at = now() - INTERVAL '1 hour', requeued_at = NULL"
 AGE_ALL = f"{AGE} WHERE status IN ('pending', 'failed')"
 ROW = """
     SELECT status, leased_until IS NOT NULL, next_retry_at IS NOT NULL FROM notification_events WHERE id = %s
