@@ -42,8 +42,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "read": {"status": "read", "sent_at": ago(minutes=1)},
 }
 WAITING = ("pending", "failed")
-# What has an effect, but for what an operator asks for: (mode, whose, row, what is said). Of what is dead another
-# program may say so again, and why.
+# What has an effect, but for what an operator asks for: (mode, whose, row, what is said). Of what is dead
+# another program may say so again, and why.
 HEARD = {
     *(("rescue", "theirs", row, says) for row in WAITING for says in SAYS),
     *(("rescue", "theirs", f"{row} in hand", "sent") for row in WAITING),
