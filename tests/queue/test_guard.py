@@ -117,6 +117,16 @@ def test_our_own_verbs_need_no_lease() -> None:
     ]
 
 
+def test_the_other_programs_role_need_not_know_our_tables() -> None:
+    live("takeover")
+    event = factories.pending(ours=None)
+    execute("CREATE ROLE certctl_only; GRANT SELECT, UPDATE ON notification_events TO certctl_only")
+    execute("SET LOCAL ROLE certctl_only")
+    assert say(event, *SAYS["sent"]) == 0
+    assert say(event, *ASKS["requeue"]) == 1
+    execute("RESET ROLE; REVOKE ALL ON notification_events FROM certctl_only; DROP ROLE certctl_only")
+
+
 def test_where_certctl_is_it_is_rescue(script: Script) -> None:
     execute(CERTIFICATES)
     factories.notification(ours=None)
