@@ -129,6 +129,25 @@ def database(size: Size) -> Iterator[Figure]:
     )
 
 
+def beside(size: Size) -> Iterator[Figure]:
+    """Of one's own writes the guard is to cost next to nothing, whichever way one lives together."""
+    url = "http://192.0.2.1/hooks/alerts"
+    world.execute("INSERT INTO notification_beside (id, mode, since) VALUES (1, 'takeover', now())")
+    seconds = alternate(
+        4 * size.rounds + 1,
+        without=lambda: statements.unguarded(size.due, url),
+        guarded=lambda: statements.guarded(size.due, url),
+    )
+    world.execute("DELETE FROM notification_beside")
+    yield Figure(
+        f"claiming and recording {size.due:,} rows without sending: the processor time with the guard against"
+        " certctl's marks over that without",
+        over(seconds["guarded"], seconds["without"]),
+        wants="<=",
+        target=1.03,
+    )
+
+
 def writes(size: Size) -> Iterator[Figure]:
     """Bytes and rows, not time: the same everywhere, but for the pages that a checkpoint makes whole."""
     with sinks.running(0) as [url]:
@@ -257,6 +276,7 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "hanging": hanging,
     "many-endpoints": many_endpoints,
     "database": database,
+    "beside": beside,
     "writes": writes,
     "two-workers": two_workers,
     "memory": memory,

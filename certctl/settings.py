@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
+from notifications.conf import BESIDE_CHOICES
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
@@ -61,6 +62,8 @@ database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
 process_interval: timedelta = env.duration("CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL", "1m")
+beside = env.str("CERTCTL_NOTIFICATION_BESIDE", "", validate=validate.OneOf(["", *BESIDE_CHOICES]))
+beside_grace: timedelta = env.duration("CERTCTL_NOTIFICATION_BESIDE_GRACE", "5m")
 backoff_base: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_BASE", "1m")
 backoff_cap: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_CAP", "1h")
 send_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_SEND_TIMEOUT", "30s")
@@ -246,6 +249,8 @@ REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}}
 NOTIFICATIONS = {
     "RETRY_INTERVAL": retry_interval,
     "PROCESS_INTERVAL": process_interval,
+    "BESIDE": beside,
+    "BESIDE_GRACE": beside_grace,
     "BACKOFF_BASE": backoff_base,
     "BACKOFF_CAP": backoff_cap,
     "SEND_TIMEOUT": send_timeout,

@@ -8,6 +8,9 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W006  a notifier that declares its options in the old way
                                    W007  a database that is not UTF-8 (--database)
                                    W008  rows that were lately sent, but not delivered (--database)
+                                   W009  BESIDE where certctl is not (--database)
+                                   W010  a grace that certctl's own sending can outlast (--database)
+                                   W011  a database without the guard that BESIDE relies on (--database)
 
 W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
@@ -30,7 +33,9 @@ from .database import alias, encoding_fault
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, notifier_class
+from .queue import beside
 
+BESIDE_HINT = "See docs/adopting.md, Two ways to live together."
 CHANNELS_HINT = "See docs/channels.md."
 LATELY = timedelta(days=7)
 MOST_LATELY = 10_000  # of the newest sent notifications with an error
@@ -100,6 +105,42 @@ def check_encoding(databases: Sequence[str] | None = None, **_: Any) -> list[Che
         return []  # not reachable: other checks and commands say so
     hint = "Alerts and errors in other scripts cannot be kept there: make the database with ENCODING 'UTF8'."
     return [Warning(fault, hint=hint, id="notifications.W007")] if fault else []
+
+
+@register(Tags.database)
+def check_beside(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Only with `--database`, as Django asks."""
+    if alias() not in (databases or ()) or conf.faults(getattr(settings, "NOTIFICATIONS", {})):
+        return []
+    known = conf.current()
+    try:
+        mode, found = beside.terms(known).mode, beside.found()
+    except DatabaseError:
+        return []  # not migrated yet, or not reachable: other checks and commands say so
+    return [] if mode == beside.OFF else list(_beside(mode, known, found))
+
+
+def _beside(mode: str, known: conf.Conf, found: beside.Found) -> Iterator[CheckMessage]:
+    if not found.certctl:
+        yield Warning(
+            f"BESIDE is {mode!r}, and certctl is not in this database: there is no managed_certificates",
+            hint="Leave BESIDE out: it is then 'rescue' where certctl is, else 'off'. " + BESIDE_HINT,
+            id="notifications.W009",
+        )
+    if mode == beside.RESCUE and known.beside_grace < beside.LONGEST_SENDING:
+        yield Warning(
+            f"certctl may still be sending when BESIDE_GRACE ({known.beside_grace}) is over: then both send",
+            hint=f"Give it {beside.LONGEST_SENDING} or more. " + BESIDE_HINT,
+            id="notifications.W010",
+        )
+    if not found.guarded:
+        yield Warning(
+            f"BESIDE is {mode!r}, and nothing in the database keeps another program from marking as sent what"
+            " nobody has delivered",
+            hint=f"On PostgreSQL the trigger {beside.GUARD} does: run `migrate`, or enable it. "
+            + BESIDE_HINT,
+            id="notifications.W011",
+        )
 
 
 def _orphaned(channel: str, known: conf.Conf) -> CheckMessage:

@@ -15,6 +15,7 @@ from .text import fold
 
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
 DISPATCH_CHOICES = ("inline", "tasks")
+BESIDE_CHOICES = ("rescue", "takeover", "off")
 
 
 class Addressee(NamedTuple):
@@ -53,6 +54,8 @@ class Conf:
     task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
     process_interval: timedelta = timedelta(minutes=1)
+    beside: str = ""  # one of BESIDE_CHOICES; "": rescue where certctl is, else off
+    beside_grace: timedelta = timedelta(minutes=5)
     base_url: str = ""
     escalation: Mapping[str, Addressee] = field(default_factory=dict)  # by folded channel
     digest: Digest | None = None
@@ -78,6 +81,7 @@ DURATIONS = {
     "LEASE",
     "RETRY_INTERVAL",
     "PROCESS_INTERVAL",
+    "BESIDE_GRACE",
     "HOLD_LIMIT",
     "DATABASE_TIMEOUT",
 }
@@ -136,6 +140,8 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be one of {', '.join(MISSING_NOTIFIER_CHOICES)}, not {value!r}"
     if name == "DISPATCH" and value not in DISPATCH_CHOICES:
         return f"{where} must be one of {', '.join(DISPATCH_CHOICES)}, not {value!r}"
+    if name == "BESIDE" and value not in ("", *BESIDE_CHOICES):
+        return f"{where} must be one of {', '.join(BESIDE_CHOICES)}, not {value!r}"
     if name == "BASE_URL" and not isinstance(value, str):
         return f"{where} must be a string, not {value!r}"
     special = {"CHANNELS": _channels_fault, "ESCALATION": _escalation_fault, "DIGEST": _digest_fault}

@@ -30,6 +30,7 @@ ON_POSTGRESQL = [
     "migrations/test_live.py",
     "migrations/test_roles.py",
     "migrations/test_way_back.py",
+    "queue/test_guard.py",
     "queue/test_query_plan.py",
     "queue/test_refusals.py",
     "queue/test_wake.py",

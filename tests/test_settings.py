@@ -189,6 +189,8 @@ def test_defaults_of_the_app() -> None:
     assert setting("NOTIFICATIONS") == {
         "RETRY_INTERVAL": "0:02:00",
         "PROCESS_INTERVAL": "0:01:00",
+        "BESIDE": "",
+        "BESIDE_GRACE": "0:05:00",
         "BACKOFF_BASE": "0:01:00",
         "BACKOFF_CAP": "1:00:00",
         "SEND_TIMEOUT": "0:00:30",

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..operations.filters import NOT_DELIVERED
+from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
 from ..reporting import words
 from ..text import one_line
 
@@ -19,11 +19,16 @@ MARKS: dict[str, str] = {
     Status.PENDING: "○",
     Status.FAILED: "↻",
     Status.SENT: "✓",
+    PROBABLY_DELIVERED: "?",
     NOT_DELIVERED: "✕",
     Status.DEAD: "✕",
     Status.READ: "·",
 }
-LABELS: dict[str, str] = {**{str(s): str(s.label) for s in Status}, NOT_DELIVERED: "Not delivered"}
+LABELS: dict[str, str] = {
+    **{str(s): str(s.label) for s in Status},
+    PROBABLY_DELIVERED: "Probably delivered",
+    NOT_DELIVERED: "Not delivered",
+}
 
 
 def badge(status: str) -> SafeString:
@@ -37,7 +42,7 @@ def badge(status: str) -> SafeString:
 
 
 def badge_of(event: NotificationEvent) -> SafeString:
-    return badge(NOT_DELIVERED if event.not_delivered else event.status)
+    return badge(words.kind(event))
 
 
 def when(at: datetime, text: str) -> SafeString:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
-from ..operations.filters import NOT_DELIVERED, RETRYING
+from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED, RETRYING
 from ..reporting import activity, held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
@@ -73,6 +73,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "snapshot": snapshot,
         "warnings": activity.warnings(snapshot, now),
         "counts": counts(snapshot),
+        "probably_delivered": cells.badge(PROBABLY_DELIVERED),
         "not_delivered": cells.badge(NOT_DELIVERED),
         "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),

@@ -20,6 +20,7 @@ from django.utils import timezone
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import (
     NOT_DELIVERED,
+    PROBABLY_DELIVERED,
     RETRYING,
     STRANDED,
     Filters,
@@ -32,7 +33,9 @@ from ..operations.filters import (
 )
 from ..operations.survey import COUNTED, Group, capped, grouped, many
 from ..operations.walk import NEWEST, OLDEST
+from ..queue.beside import noted
 from ..reporting import activity
+from ..reporting.channels import settings
 
 if TYPE_CHECKING:
     NotificationPaginator = Paginator[NotificationEvent]
@@ -44,10 +47,17 @@ READ = 10_000  # how many of the newest a text is looked for in
 WALKED = 25_000  # how many of the newest are looked through where no index helps
 STATUS = "status"
 # Few enough to look through all of them, where most of the table is sent or read.
-RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED, NOT_DELIVERED)
+RARE = (
+    *(Status.PENDING, Status.FAILED, Status.DEAD),
+    *(RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED),
+)
 TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING}
 # Not shown where they are empty, nor on other pages.
-SPECIAL_TABS = {"Stranded": STRANDED, "Not delivered": NOT_DELIVERED}
+SPECIAL_TABS = {
+    "Stranded": STRANDED,
+    "Probably delivered": PROBABLY_DELIVERED,
+    "Not delivered": NOT_DELIVERED,
+}
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
 
@@ -161,6 +171,7 @@ class NotificationChangeList(ChangeList):
             self.result_list = self.paginator.rows_of(self.page_num if self.multi_page else 1)
         except InvalidPage as error:
             raise IncorrectLookupParameters from error
+        noted(self.result_list, settings())
 
     @property
     def status(self) -> str:

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import EventType, Status
-from ..operations.filters import AGES, NOT_DELIVERED, RETRYING, STRANDED
+from ..operations.filters import AGES, NOT_DELIVERED, PROBABLY_DELIVERED, RETRYING, STRANDED
 from .list import STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class StatusFilter(NarrowingFilter):
 
     def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
         kinds = {
-            Status.FAILED: [(RETRYING, "Failed, retrying"), (STRANDED, "Failed, stranded")],
+            Status.FAILED: [
+                (RETRYING, "Failed, retrying"),
+                (STRANDED, "Failed, stranded"),
+                (PROBABLY_DELIVERED, "Failed, probably delivered"),
+            ],
             Status.SENT: [(NOT_DELIVERED, "Sent, not delivered")],
         }
         for value, label in Status.choices:

@@ -75,6 +75,7 @@ class Filters(Strict):
         required=False,
         allow_blank=True,
         help_text="Its state; `retrying` and `stranded` are the failed with and without a next attempt,"
+        " `probably_delivered` the e-mails among the stranded,"
         " `not_delivered` the sent whose channel had no notifier.",
     )
     type = Text(max_length=255, required=False, allow_blank=True, help_text="The type, exactly.")

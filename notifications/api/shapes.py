@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..conf import BESIDE_CHOICES
 from ..models import Status
 from ..reporting.contract import SWEEP_COUNTS
 from . import errors
@@ -130,11 +131,13 @@ HOLD = object_of(
         "times": NUMBER,
     }
 )
+KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered")
 SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
         "at": TIME,
-        **{f"notifications_{status}": NUMBER for status in (*Status.values, "stranded", "not_delivered")},
+        **{f"notifications_{kind}": NUMBER for kind in (*Status.values, *KINDS)},
+        "beside": {"enum": BESIDE_CHOICES},
         "notifications_estimated": {"type": "array", "items": {"enum": Status.values}},
         "notifications_dead_by_channel": BY_CHANNEL,
         "oldest_due_seconds": {"type": "number", "minimum": 0},
@@ -155,6 +158,9 @@ STATS = {
     "notifications_dead": 2,
     "notifications_read": 40,
     "notifications_stranded": 0,
+    "notifications_probably_delivered": 0,
+    "notifications_in_grace": 0,
+    "beside": "off",
     "notifications_not_delivered": 0,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},

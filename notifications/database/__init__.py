@@ -69,6 +69,20 @@ def atomic(*, durable: bool = False) -> Atomic:
     return transaction.atomic(using=alias(), durable=durable)
 
 
+@contextmanager
+def our_word(*, durable: bool = False) -> Iterator[None]:
+    """A transaction whose changes of status are ours, also of a row that no worker has leased: what claims,
+    records and requeues the guard knows by itself (migration 0016)."""
+    with atomic(durable=durable):
+        if is_postgresql():
+            with connection().cursor() as cursor:
+                cursor.execute("SELECT set_config(%s, 'on', true)", [OUR_WORD])
+        yield
+
+
+OUR_WORD = "certctl_notifications.ours"  # a setting of the transaction
+
+
 def database_now() -> datetime:
     """The database's clock: workers on several hosts compare leases by it, never by their own.
 

@@ -19,9 +19,9 @@ LONGEST_CAUSE = 300
 LONGEST_CHAIN = 100
 RAISE = """
     INSERT INTO notification_events (id, type, certificate_id, channel, recipient, message, dedup_key,
-                                     status, retry_count, created_at)
+                                     status, retry_count, created_at, ours)
     SELECT o.raised, dead.type, dead.certificate_id, o.channel, o.recipient, o.head || dead.message,
-           %s || dead.id, 'pending', 0, %s
+           %s || dead.id, 'pending', 0, %s, true
       FROM {} JOIN notification_events AS dead ON dead.id = o.id
 """
 LINK = """

@@ -35,7 +35,7 @@ from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
 from .recorder import FLUSH_SECONDS, Recorder
 from .sender import INTERRUPTED_WAIT, STALE, Sender
-from .source import GivenRows, Schedule, Scope, Source
+from .source import GivenRows, Prepared, Schedule, Scope, Source
 from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
 
 logger = logging.getLogger(__name__)
@@ -207,18 +207,21 @@ class Engine:
                 schedule.next_tick = 0.0
 
     async def _begin(self, schedule: Schedule) -> None:
-        dead, now = await self._put_right(schedule), self.clock()
-        schedule.sweep = Sweep(SweepResult(str(schedule.source.kind), dead=dead), self.options.limit, now)
+        done, now = await self._put_right(schedule), self.clock()
+        result = SweepResult(str(schedule.source.kind), **done._asdict())
+        schedule.sweep = Sweep(result, self.options.limit, now)
         schedule.next_tick = time.monotonic() + schedule.interval
 
     async def _look_again(self, schedule: Schedule, sweep: Sweep) -> None:
         """The last sweep still runs, perhaps for rows that hang: it does what a second one would."""
-        sweep.result.dead += await self._put_right(schedule)
+        done = await self._put_right(schedule)
+        sweep.result.dead += done.dead
+        sweep.result.adopted += done.adopted
         sweep.limit, sweep.exhausted = sweep.begun + self.options.limit, None
         schedule.next_tick, schedule.look_again = time.monotonic() + schedule.interval, 0.0
 
-    async def _put_right(self, schedule: Schedule) -> int:
-        """Before anything is claimed; answers how many notifications died of it.
+    async def _put_right(self, schedule: Schedule) -> Prepared:
+        """Before anything is claimed.
 
         Record first: what is in our own hands is not for us to reap, and what we learned of endpoints is
         written before they are read.
@@ -266,7 +269,7 @@ class Engine:
     def _write_sweep(self, sweep: Sweep) -> None:
         result, ended_at = sweep.result, self.clock()
         result.seconds = (ended_at - sweep.started_at).total_seconds()
-        counts = {name: value for name, value in asdict(result).items() if name != "seconds"}
+        counts = {n: value for n, value in asdict(result).items() if n not in ("adopted", "seconds")}
         if self.options.log:
             SweepRun.objects.create(
                 **counts, started_at=sweep.started_at, ended_at=ended_at, worker=self.worker

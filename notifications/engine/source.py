@@ -17,6 +17,7 @@ from ..models.queryset import DUE
 from ..notifiers.endpoint import Endpoint, going_to
 from ..operations.redrive import redrive, requeue_probes
 from ..queue import reap
+from ..queue.beside import Terms, settled
 from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
 
@@ -39,14 +40,22 @@ class Scope(NamedTuple):
     newest_first: bool = False
 
 
+class Prepared(NamedTuple):
+    """What was done before anything was claimed: how many died, and how many that certctl had left failed
+    were taken up."""
+
+    dead: int = 0
+    adopted: int = 0
+
+
 class Source(Protocol):
     kind: str
 
     def revive(self, now: datetime) -> None:
         """Before it is read which endpoints are open: requeue what died of those that recovered."""
 
-    def prepare(self, now: datetime, ours: Collection[str]) -> int:
-        """Begin a sweep, before anything is claimed. Answers how many notifications died of it."""
+    def prepare(self, now: datetime, ours: Collection[str]) -> Prepared:
+        """Begin a sweep, before anything is claimed."""
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]: ...
 
@@ -67,6 +76,7 @@ class DueRows:
         self.kind = kind
         self.conf = settings
         self.options = options
+        self.terms = Terms()  # how we live with certctl, as each sweep finds it
 
     @property
     def rows(self) -> NotificationQuerySet:
@@ -78,23 +88,31 @@ class DueRows:
             redrive(now=now)
             requeue_probes(now=now)
 
-    def prepare(self, now: datetime, ours: Collection[str]) -> int:
+    def prepare(self, now: datetime, ours: Collection[str]) -> Prepared:
         """Put right what others left behind.
 
         ours  the ids of rows in this engine's own hands: their leases are nobody's to end, here least of all
         """
-        limit, budget = self.options.limit, self.conf.max_attempts
+        limit, budget, adopted = self.options.limit, self.conf.max_attempts, 0
+        self.terms = settled(self.conf, now)
         others = self.rows.exclude(pk__in=ours) if ours else self.rows
         _, dead = reap.reap(others, now=now, max_attempts=budget, limit=limit)
         if self.kind == SweepKind.RETRY:
-            if self.options.include_unscheduled:
-                reap.schedule_stranded(self.rows, now=now, limit=limit)
+            left_failed = self.terms.left_failed(
+                self.rows,
+                now,
+                unscheduled=self.options.include_unscheduled,
+                probably_delivered=self.options.include_probably_delivered,
+            )
+            adopted = sum(reap.schedule_stranded(rows, now=now, limit=limit) for rows in left_failed)
             dead += reap.bury(self.rows, now=now, max_attempts=budget, limit=limit)
-        return dead
+        return Prepared(dead, adopted)
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
         mine = self.rows.filter(self._ours(now))
         eligible = due(self.kind, mine, now, self.conf.max_attempts, scope.newest_first)
+        if self.kind == SweepKind.PENDING:
+            eligible = self.terms.claimable(eligible, now)
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
@@ -128,8 +146,8 @@ class GivenRows:
     def revive(self, now: datetime) -> None:
         pass
 
-    def prepare(self, now: datetime, ours: Collection[str]) -> int:
-        return 0
+    def prepare(self, now: datetime, ours: Collection[str]) -> Prepared:
+        return Prepared()
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
         chosen, self._rows = self._rows[:rows], self._rows[rows:]

@@ -23,12 +23,16 @@ from ..queue.record import Outcome
 steady = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+OCCASIONAL = ("handed_over", "adopted")
+
+
 @dataclass(slots=True)
 class SweepResult:
     """What one sweep did. Every claimed row is in exactly one of the counts that follow `claimed`.
 
     Rows that died without being claimed (a lease ran out on the last attempt, or the budget was
-    spent before) are in `dead` too. seconds: from the first claim to the last record.
+    spent before) are in `dead` too. adopted: rows that certctl had left failed, and that are due now.
+    seconds: from the first claim to the last record.
     """
 
     kind: str
@@ -39,6 +43,7 @@ class SweepResult:
     no_notifier: int = 0
     released: int = 0
     handed_over: int = 0
+    adopted: int = 0
     seconds: float = 0.0
 
     @property
@@ -54,16 +59,19 @@ class SweepResult:
 
     def __str__(self) -> str:
         handed_over = f", {self.handed_over} handed over" if self.handed_over else ""
+        adopted = f", {self.adopted} adopted" if self.adopted else ""
         return (
             f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
             f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released{handed_over}"
+            f"{adopted}"
             f" in {self.seconds:.1f} s"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts as JSON for programs; handed_over where there is a task engine to hand over to."""
+        """The counts as JSON for programs; handed_over where there is a task engine to hand over to, adopted
+        where certctl had left something."""
         counts = {**asdict(self), "seconds": round(self.seconds, 3)}
-        return {name: count for name, count in counts.items() if count or name != "handed_over"}
+        return {name: count for name, count in counts.items() if count or name not in OCCASIONAL}
 
     def count(self, outcome: Outcome) -> None:
         if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
@@ -145,6 +153,7 @@ class Options:
     limit: int
     channel: str | None = None
     include_unscheduled: bool = False
+    include_probably_delivered: bool = False
     stop: Callable[[], bool] = lambda: False
     grace: float = math.inf
     progress: Callable[[SweepResult], None] = lambda result: None

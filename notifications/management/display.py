@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COLORS = {
     "pending": "yellow", "failed": "yellow", "sent": "green", "dead": "bold red", "read": "dim",
     "transient": "yellow", "permanent": "bold red", "unknown": "yellow", "interrupted": "yellow",
-    "no_notifier": "bold red", "not delivered": "bold red",
+    "no_notifier": "bold red", "not delivered": "bold red", "probably delivered": "yellow",
 }  # fmt: skip
 NUMBER = re.compile(r"(about )?[\d,]+\+?")
 WIDE = 100_000  # columns, where nobody looks: nothing is cut or folded for grep
@@ -34,6 +34,7 @@ ROOMY = 140
 TIME_WIDTH = len("2026-11-24 08:00:00 UTC")
 MODEST, LEAST = 30, 10  # columns of a cell that others crowd
 NO_NOTIFIER = "sent, but their channel had no notifier"
+MAILED = "e-mails, of which certctl reports an error after their server has taken them"
 DISPENSABLE = ("TYPE", "RECIPIENT", "CERTIFICATE")
 
 
@@ -183,6 +184,12 @@ def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
         show_holds(screen, shown, now)
     if shown.stranded:
         screen.line(f"{words.count(shown.stranded)} stranded: failed without a next retry.", "bold red")
+    if shown.probably_delivered:
+        screen.line(
+            f"{words.count(shown.probably_delivered)} of them probably delivered: {MAILED}.", "yellow"
+        )
+    if shown.in_grace:
+        screen.line(f"{words.count(shown.in_grace)} left to certctl for now, which is sending.")
     if shown.not_delivered:
         screen.line(f"{words.count(shown.not_delivered)} not delivered: {NO_NOTIFIER}.", "bold red")
     if shown.oldest_due is not None:

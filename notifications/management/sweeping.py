@@ -12,6 +12,7 @@ from django.db.models import Count, Min
 from notifications import conf, delivery
 from notifications.database import database_now
 from notifications.models import NotificationEvent, NotificationQuerySet, SweepKind
+from notifications.queue.beside import terms
 from notifications.reporting import words
 
 from ..reporting.command_line import one_line_errors
@@ -34,7 +35,13 @@ class SweepCommand(BaseCommand):
             parser.add_argument(
                 "--include-unscheduled",
                 action="store_true",
-                help="also take failed notifications without a next retry, as certctl leaves them",
+                help="also take failed notifications without a next retry, as certctl leaves them, but for"
+                " its e-mails",
+            )
+            parser.add_argument(
+                "--include-probably-delivered",
+                action="store_true",
+                help="also take the e-mails that certctl left failed: most likely they were delivered",
             )
         parser.add_argument("--dry-run", action="store_true", help="say what is due; send and change nothing")
         parser.add_argument(
@@ -64,6 +71,7 @@ class SweepCommand(BaseCommand):
                 concurrency=options["concurrency"],
                 channel=options["channel"],
                 include_unscheduled=options.get("include_unscheduled", False),
+                include_probably_delivered=options.get("include_probably_delivered", False),
                 stop=stop,
                 progress=lambda so_far: bar.update(so_far.finished),
             )
@@ -78,10 +86,21 @@ class SweepCommand(BaseCommand):
         if options["channel"]:
             rows = rows.on_channel(options["channel"])
         due = delivery.due(self.kind, rows, now, options["max_attempts"] or settings.max_attempts)
+        beside = terms(settings)
+        if self.kind == SweepKind.PENDING:
+            due = beside.claimable(due, now)
         by_channel = due.order_by("channel").values("channel")
         found: Any = by_channel.annotate(due=Count("pk"), oldest=Min("created_at"))
         channels: list[dict[str, Any]] = list(found)
-        stranded = rows.stranded().count() if options.get("include_unscheduled") else 0
+        stranded = 0
+        if self.kind == SweepKind.RETRY:
+            left_failed = beside.left_failed(
+                rows,
+                now,
+                unscheduled=options["include_unscheduled"],
+                probably_delivered=options["include_probably_delivered"],
+            )
+            stranded = sum(left.count() for left in left_failed)
         if options["json"]:
             self.say_due_to_programs(channels, stranded)
         else:

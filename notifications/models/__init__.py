@@ -20,7 +20,7 @@ from .history import (
     Refusal,
     Requeue,
 )
-from .state import AGES, DURATIONS, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
+from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
     "AGES",
@@ -31,6 +31,7 @@ __all__ = [
     "INTERRUPTED_ERROR",
     "INTERRUPTED_OFTEN",
     "AttemptOutcome",
+    "Beside",
     "BulkOperation",
     "Death",
     "DeliveryAttempt",

@@ -28,7 +28,7 @@ from .fields import (
     new_id,
 )
 from .history import AttemptOutcome
-from .queryset import DUE, EventQuerySet
+from .queryset import DUE, MAILED, EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
 LONGEST_MESSAGE = 256 * 1024  # bytes; of what another program wrote, so many characters are delivered
@@ -69,6 +69,8 @@ class NotificationEvent(models.Model):
     leased_until = models.DateTimeField(null=True, blank=True)
     dedup_key = Text(null=True, blank=True, validators=NO_NUL)
     requeued_at = models.DateTimeField(null=True, blank=True)
+    # True where a verb of ours raised or requeued it; another program's INSERT leaves it null.
+    ours = models.BooleanField(null=True, blank=True, default=True, editable=False)
 
     objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
@@ -109,6 +111,12 @@ class NotificationEvent(models.Model):
             Index(
                 fields=["created_at"],
                 name="idx_notification_events_stranded",
+                condition=Q(status="failed", next_retry_at__isnull=True),
+            ),
+            # Of these, what a sweep takes up by itself beside certctl.
+            Index(
+                DUE,
+                name="idx_notification_events_unscheduled",
                 condition=Q(status="failed", next_retry_at__isnull=True),
             ),
             # What may not have been delivered although it is sent, the newest first.
@@ -155,6 +163,15 @@ class NotificationEvent(models.Model):
         if "last_outcome" in self.__dict__:
             return bool(self.__dict__["last_outcome"] == AttemptOutcome.NO_NOTIFIER)
         return bool(self._rows().filter(pk=self.pk).not_delivered().exists())
+
+    @property
+    def probably_delivered(self) -> bool:
+        """An e-mail that certctl left failed: most likely its server had taken it. See the QuerySet's."""
+        return self.stranded and self.last_error is None and self.channel.casefold() == MAILED
+
+    @property
+    def stranded(self) -> bool:
+        return self.status == Status.FAILED and self.next_retry_at is None
 
     def requeue(self, *, by: str, via: str = "python") -> None:
         """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, LessThanOrEqual
 
 from .. import conf, database
 from ..database import database_now, wake_workers
@@ -36,6 +36,11 @@ PAGE_CHARACTERS = 2 * 1024 * 1024  # of the messages in one page of a list, toge
 DUE = Coalesce("requeued_at", "created_at", output_field=models.DateTimeField())
 
 
+# certctl's channel whose mailer reports an error also after the server has taken the mail; folded.
+MAILED = "email"
+PROBABLY_DELIVERED = Q(last_error__isnull=True, channel__iexact=MAILED)  # of the stranded
+
+
 class Changed(NamedTuple):
     """What a verb over many notifications did: how many it changed, how many the rules refused."""
 
@@ -46,6 +51,11 @@ class Changed(NamedTuple):
 def free(now: datetime) -> Q:
     """Not in the hands of a worker."""
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+
+
+def past(now: datetime, grace: timedelta) -> Q:
+    """Waiting for that long, or since a time that has yet to come: no clock is so far ahead."""
+    return Q(LessThanOrEqual(DUE, now - grace)) | Q(GreaterThan(DUE, now + grace))
 
 
 def is_served(channel: str) -> bool:
@@ -97,6 +107,27 @@ class EventQuerySet(models.QuerySet[Row]):
     def stranded(self) -> Self:
         """Failed without a next retry, so no sweep sees them: certctl leaves such rows, we never do."""
         return self.failed().filter(next_retry_at__isnull=True)
+
+    def probably_delivered(self) -> Self:
+        """Of the stranded the e-mails that certctl left without a word why: most likely they were taken."""
+        return self.stranded().filter(PROBABLY_DELIVERED)
+
+    def lost(self) -> Self:
+        """The other stranded ones."""
+        return self.stranded().exclude(PROBABLY_DELIVERED)
+
+    def to_adopt(self, since: datetime, now: datetime, grace: timedelta) -> Self:
+        """Of these the ones that wait for so long, and not since before `since`."""
+        return self.lost().filter(past(now, grace), GreaterThanOrEqual(DUE, since))
+
+    def in_grace(self, now: datetime, grace: timedelta) -> Self:
+        """The pending that another program raised, or requeued, lately: it is sending them itself."""
+        theirs = self.pending().filter(ours__isnull=True, leased_until__isnull=True)
+        return theirs.filter(GreaterThan(DUE, now - grace), LessThanOrEqual(DUE, now + grace))
+
+    def out_of_grace(self, now: datetime, grace: timedelta) -> Self:
+        """Of the pending the others."""
+        return self.filter(Q(ours=True) | past(now, grace))
 
     def not_delivered(self, *, among: int | None = None) -> Self:
         """Sent by the rules, although nothing was delivered: the channel had no notifier.
@@ -240,6 +271,7 @@ class EventQuerySet(models.QuerySet[Row]):
                 last_error=None,
                 leased_until=None,
                 requeued_at=now,
+                ours=True,
                 **NOT_SENT_AFTER_ALL,
             )
             tallies.interrupted((row for row in rows if row.leased_until), now=now)
@@ -269,7 +301,9 @@ class EventQuerySet(models.QuerySet[Row]):
         """
         unleased = free(database_now()) | Q(leased_until=event.leased_until)
         row = self.filter(pk=event.pk)
-        if not row.filter(unleased, status__in=allowed).update(leased_until=None, **changes):
+        with database.our_word():
+            changed = row.filter(unleased, status__in=allowed).update(leased_until=None, **changes)
+        if not changed:
             raise self.refusal(verb, event.pk)
         event.refresh_from_db(using=database.alias())
 

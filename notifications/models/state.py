@@ -223,6 +223,28 @@ class Outage(models.Model):
         return f"{self.endpoint} from {self.since:%Y-%m-%d %H:%M:%S} to {end}"
 
 
+class Beside(models.Model):
+    """How we live together with certctl, where the database's guard reads it (migration 0016): one row, which
+    sweeps write.
+
+    mode   one of conf.BESIDE_CHOICES
+    since  when it became that
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    mode = models.CharField(max_length=20)
+    since = models.DateTimeField()
+
+    objects: ClassVar = Manager()
+
+    class Meta:
+        db_table = "notification_beside"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.mode} since {self.since:%Y-%m-%d %H:%M:%S}"
+
+
 class Worker(models.Model):
     """The heartbeat of an always-on worker; one that ends in order takes its row with it."""
 

@@ -26,9 +26,13 @@ from ..models import DeliveryAttempt, NotificationEvent, NotificationQuerySet, O
 from ..notifiers.endpoint import going_to
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
+PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
 NOT_DELIVERED = "not_delivered"  # a kind of sent: the channel had no notifier
-STATUSES = (*Status.values, RETRYING, STRANDED, NOT_DELIVERED)
-STORED = {RETRYING: Status.FAILED, STRANDED: Status.FAILED, NOT_DELIVERED: Status.SENT}
+STATUSES = (*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED)
+STORED = {
+    **dict.fromkeys((RETRYING, STRANDED, PROBABLY_DELIVERED), Status.FAILED),
+    NOT_DELIVERED: Status.SENT,
+}
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
 TEXTS = ("recipient", "certificate_id", "message", "error", "last_error")
 AGES = {
@@ -201,6 +205,8 @@ def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
         return rows.stranded()
     if status == RETRYING:
         return rows.failed().exclude(next_retry_at__isnull=True)
+    if status == PROBABLY_DELIVERED:
+        return rows.probably_delivered()
     if status == NOT_DELIVERED:
         return rows.not_delivered()
     return rows.filter(status=status) if status else rows

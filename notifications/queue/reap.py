@@ -30,6 +30,7 @@ from ..models import (
     tallies,
 )
 from ..models.fields import UNDELIVERED
+from ..models.queryset import DUE
 from .batch import in_parts, put_on_record, reason_of
 from .claim import skip_locked
 from .mend import mend
@@ -126,7 +127,7 @@ def bury(
 
 def _bury(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[str]:
     spent = NotificationEvent.objects.spent(now, max_attempts)
-    with database.atomic(durable=True):
+    with database.our_word(durable=True):
         free = list(skip_locked(spent.filter(pk__in=ids)).values_list("pk", flat=True))
         mine = spent.filter(pk__in=free)
         mine.filter(last_error__isnull=True).update(last_error=SPENT_ERROR)
@@ -138,8 +139,11 @@ def _bury(ids: Sequence[str], *, now: datetime, max_attempts: int) -> Counter[st
 def schedule_stranded(
     rows: NotificationQuerySet, *, now: datetime, limit: int, pauses: Sequence[float] = PAUSES
 ) -> int:
-    """Make rows that another program left failed and unscheduled due now."""
-    chosen = _not_refused(rows).stranded().filter(leased_until__isnull=True).order_by("created_at")
+    """Make rows that another program left failed and unscheduled due now; answers how many.
+
+    rows  among them; all that are stranded are meant
+    """
+    chosen = _not_refused(rows).stranded().filter(leased_until__isnull=True).order_by(DUE)
     return _changed(chosen, partial(_schedule, now=now), "schedule", now, limit, pauses)["again"]
 
 
@@ -190,7 +194,7 @@ def _set_aside(pk: str, error: Exception, *, verb: str, now: datetime) -> Counte
     """Dead, with a reason that can be written; where not even that is taken, the row stays as it is."""
     reason = reason_of(error)
     try:
-        with database.atomic(durable=True):
+        with database.our_word(durable=True):
             mine: Any = NotificationEvent.objects.filter(pk=pk, status__in=UNDELIVERED)
             dead = mine.update(status=Status.DEAD, leased_until=None, next_retry_at=None, last_error=reason)
             follow(NotificationEvent.objects.all(), [pk] if dead else [], now=now)

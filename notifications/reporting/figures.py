@@ -63,6 +63,8 @@ class Snapshot:
     estimated        the statuses whose count is an estimate: more than EXACT_UP_TO rows on PostgreSQL
     dead_by_channel  configured channels first, in the settings' spelling and order
     stranded         failed without a next retry
+    probably_delivered  of these the e-mails of certctl's
+    beside           how we live together with certctl, and in_grace: what is left to it for now
     not_delivered    sent for want of a notifier, among the newest MOST_WITH_AN_ERROR that may be
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
@@ -77,6 +79,9 @@ class Snapshot:
     estimated: frozenset[str] = frozenset()
     dead_by_channel: Mapping[str, int] | None = None
     stranded: int | None = None
+    probably_delivered: int | None = None
+    beside: str | None = None
+    in_grace: int | None = None
     not_delivered: int | None = None
     oldest_due: float | None = None
     last_sweeps: Mapping[str, SweepRun | None] | None = None

@@ -26,8 +26,9 @@ from ..models import (
 from ..models.fields import UNDELIVERED
 from ..models.queryset import DUE
 from ..models.tallies import AGE, EPOCH, TOOK
+from ..queue.beside import Terms, terms
 from . import held
-from .channels import Channels
+from .channels import Channels, settings
 from .figures import (
     EXACT_UP_TO,
     LATEST,
@@ -57,6 +58,10 @@ class AsOf:
     def rows(self) -> NotificationQuerySet:
         rows: NotificationQuerySet = NotificationEvent.objects.order_by()
         return rows
+
+    @cached_property
+    def terms(self) -> Terms:
+        return terms(settings())
 
     @cached_property
     def channels(self) -> Channels:
@@ -92,14 +97,23 @@ def stranded(as_of: AsOf) -> dict[str, Any]:
     return {"stranded": as_of.rows.stranded().count()}
 
 
+def probably_delivered(as_of: AsOf) -> dict[str, Any]:
+    return {"probably_delivered": as_of.rows.probably_delivered().count()}
+
+
+def beside(as_of: AsOf) -> dict[str, Any]:
+    return {"beside": as_of.terms.mode, "in_grace": as_of.terms.in_grace(as_of.rows, as_of.now).count()}
+
+
 def not_delivered(as_of: AsOf) -> dict[str, Any]:
     return {"not_delivered": as_of.rows.not_delivered(among=MOST_WITH_AN_ERROR).count()}
 
 
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
     """Each of the three is the first entry of an index."""
+    pending = as_of.terms.claimable(as_of.rows.pending(), as_of.now)
     since = (
-        as_of.rows.pending().filter(leased_until__isnull=True).aggregate(at=Min(DUE)),
+        pending.filter(leased_until__isnull=True).aggregate(at=Min(DUE)),
         as_of.rows.failed().filter(next_retry_at__isnull=False).aggregate(at=Min("next_retry_at")),
         as_of.rows.filter(leased_until__lte=as_of.now, status__in=UNDELIVERED).aggregate(
             at=Min("leased_until")
@@ -201,6 +215,8 @@ def latest(as_of: AsOf) -> dict[str, Any]:
 PARTS = (
     counts,
     stranded,
+    probably_delivered,
+    beside,
     not_delivered,
     oldest_due,
     last_sweeps,

@@ -9,7 +9,9 @@ from enum import StrEnum
 
 from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
 from ..models.fields import UNDELIVERED
+from ..queue.beside import noted
 from . import words
+from .channels import settings
 
 NEWEST = 100  # of each kind, and far more than anybody reads: a page must not grow with the years
 
@@ -146,6 +148,7 @@ def _next(event: NotificationEvent, now: datetime) -> Iterator[Entry]:
     if event.status == Status.DEAD:
         yield Entry(Kind.NEXT, None, "Dead letter: retrying is over, and a person decides")
     if event.status in UNDELIVERED:
+        noted([event], settings())
         when, _ = words.next_attempt(event, now)
         yield Entry(Kind.NEXT, event.next_retry_at, "Next attempt", facts=(("When", when),))
 

@@ -13,6 +13,8 @@ from django.utils import timezone
 from ..database.values import UNKNOWN, UnknownTime
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
+from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..queue.beside import Terms
 
 UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
@@ -69,9 +71,16 @@ def decided(by: str, via: str) -> str:
 # A notification
 
 
+def kind(event: NotificationEvent) -> str:
+    """The row's status, but for a sent one that was not delivered and a failed one that probably was."""
+    if event.not_delivered:
+        return NOT_DELIVERED
+    return PROBABLY_DELIVERED if event.probably_delivered else event.status
+
+
 def status(event: NotificationEvent) -> str:
-    """The row's, but for a sent one that was not delivered."""
-    return "not delivered" if event.not_delivered else event.status
+    """The kind, as people read it."""
+    return kind(event).replace("_", " ")
 
 
 def retries(event: NotificationEvent, budget: int) -> str:
@@ -88,13 +97,23 @@ def error(event: NotificationEvent) -> str:
 
 
 def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime | None]:
-    """When an undelivered notification is attempted next, in words, and the exact time where there is one."""
+    """When an undelivered notification is attempted next, in words, and the exact time where there is one.
+
+    What is left to certctl shows where queue.beside.noted was asked before.
+    """
     if event.leased_until and event.leased_until > now:
         return "attempt running", None
+    if event.probably_delivered:
+        return "probably delivered by certctl", None
+    terms: Terms = vars(event).get("terms", Terms())
+    ends = terms.grace_ends(event, now)
+    if ends and ends > now:
+        sends = "certctl is sending" if event.status == Status.PENDING else "left to certctl"
+        return f"{sends}, taken up in {age(now, ends)}", ends
     if event.status == Status.PENDING:
         return "with the next sweep", None
     if event.next_retry_at is None:
-        return "not scheduled", None
+        return "with the next sweep" if ends else "not scheduled", None
     if event.next_retry_at <= now:
         return "due now", event.next_retry_at
     return f"next in {age(now, event.next_retry_at)}", event.next_retry_at

@@ -18,9 +18,11 @@ from notifications.engine.sweep import Options
 from notifications.models import NotificationEvent, SweepKind
 from notifications.notifiers.base import Endpoint
 from notifications.notifiers.endpoint import going_to
+from notifications.queue import beside
+from notifications.queue.beside import Terms
 from notifications.queue.claim import Claimed
 from notifications.queue.claim import claim as claim_from
-from notifications.queue.reap import bury, reap
+from notifications.queue.reap import bury, reap, schedule_stranded
 from notifications.queue.record import Outcome, record
 from notifications.queue.release import release
 
@@ -53,6 +55,15 @@ CROWD = """
            CASE kind WHEN 'lost' THEN %(now)s - n * INTERVAL '1 second' END,
            %(now)s - n * INTERVAL '1 hour'
       FROM generate_series(1, 1000) AS n, unnest(ARRAY['due', 'pending', 'lost']) AS kind;
+    ANALYZE notification_events;
+"""
+
+
+STRANDED = """
+    INSERT INTO notification_events (id, type, channel, recipient, message, status, created_at)
+    SELECT 'stranded-' || n, 'Revocation', 'Webhook', 'https://example.com/', 'm', 'failed',
+           %(now)s - INTERVAL '1 year' - n * INTERVAL '1 hour'
+      FROM generate_series(1, 20000) AS n;
     ANALYZE notification_events;
 """
 
@@ -155,6 +166,27 @@ def test_a_claim_that_leaves_unknown_channels_to_others_does_too(kind: str, inde
     found = plan(statements)
     assert {index, KEY} <= found.indexes
     assert not found.scanned
+
+
+def test_a_claim_that_leaves_fresh_ones_to_certctl_does_too() -> None:
+    source = DueRows(SweepKind.PENDING, Conf(channels={"Webhook": {}}), Options(limit=200))
+    source.terms = Terms(beside.RESCUE, timedelta(minutes=5), NOW)
+    statements = issued(lambda: source.claim(200, Scope(outside=frozenset()), NOW))
+    found = plan(statements)
+    assert {"idx_notification_events_due", KEY} <= found.indexes
+    assert not found.scanned
+
+
+def test_what_certctl_left_failed_is_found_by_an_index_of_its_own() -> None:
+    """However many it left there in the years before."""
+    with connection.cursor() as cursor:
+        cursor.execute(STRANDED, {"now": NOW})
+    terms = Terms(beside.RESCUE, timedelta(minutes=5), NOW)
+    rows = NotificationEvent.objects.all()
+    [left] = terms.left_failed(rows, NOW, unscheduled=False, probably_delivered=False)
+    statements = issued(lambda: schedule_stranded(left, now=NOW, limit=1000))
+    assert "idx_notification_events_unscheduled" in plan(statements[:1]).indexes
+    assert not plan(statements).scanned
 
 
 def test_what_was_not_delivered_is_found_by_an_index_of_its_own() -> None:
