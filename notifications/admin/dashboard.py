@@ -73,6 +73,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "snapshot": snapshot,
         "warnings": activity.warnings(snapshot, now),
         "counts": counts(snapshot),
+        "refused": words.REFUSED,
         "not_delivered": cells.badge(NOT_DELIVERED),
         "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),

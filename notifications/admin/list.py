@@ -20,6 +20,7 @@ from django.utils import timezone
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import (
     NOT_DELIVERED,
+    REFUSED,
     RETRYING,
     STRANDED,
     Filters,
@@ -44,7 +45,7 @@ READ = 10_000  # how many of the newest a text is looked for in
 WALKED = 25_000  # how many of the newest are looked through where no index helps
 STATUS = "status"
 # Few enough to look through all of them, where most of the table is sent or read.
-RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED, NOT_DELIVERED)
+RARE = (Status.PENDING, Status.FAILED, Status.DEAD, RETRYING, STRANDED, NOT_DELIVERED, REFUSED)
 TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING}
 # Not shown where they are empty, nor on other pages.
 SPECIAL_TABS = {"Stranded": STRANDED, "Not delivered": NOT_DELIVERED}

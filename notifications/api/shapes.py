@@ -134,7 +134,10 @@ SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
         "at": TIME,
-        **{f"notifications_{status}": NUMBER for status in (*Status.values, "stranded", "not_delivered")},
+        **{
+            f"notifications_{status}": NUMBER
+            for status in (*Status.values, "stranded", "not_delivered", "refused")
+        },
         "notifications_estimated": {"type": "array", "items": {"enum": Status.values}},
         "notifications_dead_by_channel": BY_CHANNEL,
         "oldest_due_seconds": {"type": "number", "minimum": 0},
@@ -156,6 +159,7 @@ STATS = {
     "notifications_read": 40,
     "notifications_stranded": 0,
     "notifications_not_delivered": 0,
+    "notifications_refused": 0,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},
     "oldest_due_seconds": 1.5,

@@ -7,6 +7,8 @@ the place of numbers. Every connection to the app's database reads so (`read_any
 
 from __future__ import annotations
 
+import calendar
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
@@ -18,6 +20,9 @@ from django.utils.dateparse import parse_datetime
 
 UNKNOWN = "unknown time"
 LARGEST = 2**31 - 1
+INFINITIES = ("infinity", "-infinity")
+CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?[+-](?:0\d|1[0-4])(?::[0-5]\d){0,2}"
+BEYOND = re.compile(rf"(\d{{4,6}})-(\d\d)-(\d\d) {CLOCK}( BC)?", re.ASCII)
 
 
 class UnknownTime(datetime):
@@ -35,6 +40,18 @@ class UnknownTime(datetime):
         at = cls(1, 1, 1, tzinfo=zone) if early else cls(9999, 12, 31, tzinfo=zone)
         at.as_stored = as_stored
         return at
+
+    @classmethod
+    def read(cls, as_stored: str) -> Self:
+        """What PostgreSQL has written so. Raises ValueError for what it could not."""
+        if as_stored not in INFINITIES:
+            found = BEYOND.fullmatch(as_stored)
+            year, month, day = (int(part) for part in found.groups()[:3]) if found else (0, 0, 0)
+            year = 1 - year if found and found[4] else year
+            days = calendar.monthrange(year, month)[1] if 1 <= month <= 12 else 0
+            if not (1 <= day <= days and -4711 < year < 294276):
+                raise ValueError(f"no time of PostgreSQL's: {as_stored!r}")
+        return cls.of(as_stored)
 
     @classmethod
     def at(cls, at: datetime) -> Self:

@@ -27,8 +27,10 @@ from ..notifiers.endpoint import going_to
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 NOT_DELIVERED = "not_delivered"  # a kind of sent: the channel had no notifier
-STATUSES = (*Status.values, RETRYING, STRANDED, NOT_DELIVERED)
-STORED = {RETRYING: Status.FAILED, STRANDED: Status.FAILED, NOT_DELIVERED: Status.SENT}
+REFUSED = "refused"  # a kind of undelivered: the database takes no change of it
+STATUSES = (*Status.values, RETRYING, STRANDED, NOT_DELIVERED, REFUSED)
+# "" means any of them.
+STORED = {RETRYING: Status.FAILED, STRANDED: Status.FAILED, NOT_DELIVERED: Status.SENT, REFUSED: ""}
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
 TEXTS = ("recipient", "certificate_id", "message", "error", "last_error")
 AGES = {
@@ -203,6 +205,8 @@ def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
         return rows.failed().exclude(next_retry_at__isnull=True)
     if status == NOT_DELIVERED:
         return rows.not_delivered()
+    if status == REFUSED:
+        return rows.refused()
     return rows.filter(status=status) if status else rows
 
 

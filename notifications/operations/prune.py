@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -15,6 +15,7 @@ from ..models.tallies import EPOCH
 from .walk import Walk
 
 BATCH = 5_000
+FIRST_KNOWN = datetime(1, 1, 2, tzinfo=UTC)  # what is before says nothing of when it was
 
 
 @dataclass(slots=True)
@@ -35,11 +36,10 @@ class Pruned:
 def finished(
     before: datetime, statuses: Collection[str], rows: NotificationQuerySet | None = None
 ) -> NotificationQuerySet:
-    """Raised and, where it was, delivered before that time, with a status that nothing moves on from."""
+    """Known to be raised and, where it was, delivered before that time; of a status that nothing leaves."""
     rows = NotificationEvent.objects.all() if rows is None else rows
-    return rows.filter(
-        Q(sent_at__isnull=True) | Q(sent_at__lt=before), created_at__lt=before, status__in=statuses
-    )
+    delivered = Q(sent_at__isnull=True) | Q(sent_at__lt=before)
+    return rows.filter(delivered, created_at__range=(FIRST_KNOWN, before), status__in=statuses)
 
 
 def old_sweeps(before: datetime) -> QuerySet[SweepRun]:

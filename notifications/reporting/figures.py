@@ -64,6 +64,7 @@ class Snapshot:
     dead_by_channel  configured channels first, in the settings' spelling and order
     stranded         failed without a next retry
     not_delivered    sent for want of a notifier, among the newest MOST_WITH_AN_ERROR that may be
+    refused          undelivered, of which the database takes no change
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
     attempts         by channel, every configured one present
@@ -78,6 +79,7 @@ class Snapshot:
     dead_by_channel: Mapping[str, int] | None = None
     stranded: int | None = None
     not_delivered: int | None = None
+    refused: int | None = None
     oldest_due: float | None = None
     last_sweeps: Mapping[str, SweepRun | None] | None = None
     attempts: Mapping[str, AttemptTotals] | None = None

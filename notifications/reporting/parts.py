@@ -96,6 +96,10 @@ def not_delivered(as_of: AsOf) -> dict[str, Any]:
     return {"not_delivered": as_of.rows.not_delivered(among=MOST_WITH_AN_ERROR).count()}
 
 
+def refused(as_of: AsOf) -> dict[str, Any]:
+    return {"refused": as_of.rows.refused().count()}
+
+
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
     """Each of the three is the first entry of an index."""
     since = (
@@ -202,6 +206,7 @@ PARTS = (
     counts,
     stranded,
     not_delivered,
+    refused,
     oldest_due,
     last_sweeps,
     attempts,

@@ -15,6 +15,7 @@ from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 
 UNITS = (("days", 86400), ("h", 3600), ("min", 60))
+REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 

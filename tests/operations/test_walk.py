@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from notifications.database.values import UnknownTime
 from notifications.models import NotificationEvent, NotificationQuerySet
 from notifications.operations import walk
 from notifications.operations.walk import Place, Walk
@@ -104,9 +105,33 @@ def test_a_batch_reads_a_bounded_number_of_rows(
     assert through(Walk({"all": EVENTS.all()}, slack), 3) == (["n0"], None)
 
 
+NONSENSE = (
+    "",
+    "1",
+    "1.",
+    "x.y",
+    "1.\x00",
+    f"{'9' * 18}.a",
+    f"{'9' * 19}.a",
+    "().a",
+    "(infinity)",
+    "(soon).a",
+)
+NO_DAY = ("(0044-02-30 12:00:00+00 BC).a", "(20000-01-01 24:00:00+00).a", "(20000-13-01 00:00:00+00).a")
+
+
 def test_a_place_is_written_and_read() -> None:
-    place = Place(BEGIN + timedelta(microseconds=1), "a.b 1")
-    assert Place.of(place.text) == place
-    for nonsense in ("", "1", "1.", "x.y", "1.\x00", f"{'9' * 17}.a"):
+    for at in (BEGIN + timedelta(microseconds=1), BEGIN.replace(year=2600), BEGIN.replace(year=2)):
+        place = Place(at, "a.b (1)")
+        assert Place.of(place.text) == place
+    for as_stored in (
+        "infinity",
+        "-infinity",
+        "0045-02-29 12:00:00.5+00 BC",
+        "20000-12-31 23:59:59.999999+05:30",
+    ):
+        read = Place.of(Place(UnknownTime.of(as_stored), "a.b 1").text)
+        assert (getattr(read.created_at, "as_stored", ""), read.pk) == (as_stored, "a.b 1")
+    for nonsense in (*NONSENSE, *NO_DAY):
         with pytest.raises(ValueError, match="not a cursor"):
             Place.of(nonsense)
