@@ -7,11 +7,10 @@ the place of numbers. Every connection to the app's database reads so (`read_any
 
 from __future__ import annotations
 
-import calendar
 import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache, partial
 from typing import Any, Self
 
@@ -20,9 +19,13 @@ from django.utils.dateparse import parse_datetime
 
 UNKNOWN = "unknown time"
 LARGEST = 2**31 - 1
-INFINITIES = ("infinity", "-infinity")
-CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?[+-](?:0\d|1[0-4])(?::[0-5]\d){0,2}"
-BEYOND = re.compile(rf"(\d{{4,6}})-(\d\d)-(\d\d) {CLOCK}( BC)?", re.ASCII)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# After 400 years the calendar repeats itself. PostgreSQL's ends here and there.
+CYCLE = timedelta(days=146_097) // timedelta(microseconds=1)
+A_CYCLE_BEGINS = (datetime(2000, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+FIRST_YEAR, LAST_YEAR = -4712, 294_275
+CLOCK = r"-\d\d-\d\d \d\d:\d\d:\d\d"
+BEYOND = re.compile(rf"(\d{{4,6}})({CLOCK})(\.\d{{1,6}})?([+-]\d\d(?::\d\d){{0,2}})( BC)?", re.ASCII)
 
 
 class UnknownTime(datetime):
@@ -42,16 +45,25 @@ class UnknownTime(datetime):
         return at
 
     @classmethod
-    def read(cls, as_stored: str) -> Self:
-        """What PostgreSQL has written so. Raises ValueError for what it could not."""
-        if as_stored not in INFINITIES:
-            found = BEYOND.fullmatch(as_stored)
-            year, month, day = (int(part) for part in found.groups()[:3]) if found else (0, 0, 0)
-            year = 1 - year if found and found[4] else year
-            days = calendar.monthrange(year, month)[1] if 1 <= month <= 12 else 0
-            if not (1 <= day <= days and -4711 < year < 294276):
-                raise ValueError(f"no time of PostgreSQL's: {as_stored!r}")
-        return cls.of(as_stored)
+    def of_microseconds(cls, number: int) -> Self:
+        """So long after 1970, or before."""
+        cycles, rest = divmod(number - A_CYCLE_BEGINS, CYCLE)
+        at = EPOCH + timedelta(microseconds=A_CYCLE_BEGINS + rest)
+        year = at.year + 400 * cycles
+        if not FIRST_YEAR <= year <= LAST_YEAR:
+            return cls.of("infinity" if year > 0 else "-infinity")
+        written, era = (year, "") if year > 0 else (1 - year, " BC")
+        return cls.of(f"{written:04}-{at:%m-%d %H:%M:%S.%f}+00{era}")
+
+    @property
+    def microseconds(self) -> int | None:
+        """Since 1970, as PostgreSQL has written it; None where it never was or never will be."""
+        found = BEYOND.fullmatch(self.as_stored)
+        if found is None:
+            return None
+        year = 1 - int(found[1]) if found[5] else int(found[1])
+        at = datetime.fromisoformat(f"{2000 + year % 400}{found[2]}{found[3] or ''}{found[4]}")
+        return (at - EPOCH) // timedelta(microseconds=1) + (year // 400 - 5) * CYCLE
 
     @classmethod
     def at(cls, at: datetime) -> Self:

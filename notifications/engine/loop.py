@@ -136,6 +136,7 @@ class Engine:
         except Away as away:
             if not self.options.patient:
                 raise
+            self.sender.may_start = False
             if away.__cause__:
                 what = WHY_NOT[str(away)]
                 logger.warning("%s, next try in %g s: %s", what, self.database.pause, said(away.__cause__))
@@ -153,9 +154,10 @@ class Engine:
     async def _release(self) -> None:
         """Give back what need not wait in our hands, once we know what time it is."""
         stopping = self._stopping()
-        if not self.database.away and self.clock.silence > STALE / 2 and self._holds_rows():
+        unsure = self.database.in_doubt or (self.clock.silence > STALE / 2 and self._holds_rows())
+        if unsure and not self.database.away:
             await self._catch_up()
-        self.sender.may_start = not (stopping or self.database.away)
+        self.sender.may_start = not (stopping or self.database.in_doubt)
         self.sender.give_back(everything=stopping)
         await self.recorder.release()
 
@@ -166,16 +168,18 @@ class Engine:
 
     async def _catch_up(self) -> None:
         """The database was not asked for a while: it was away, this process or its machine stood still, or
-        there was nothing to ask. What time is it, and what in our hands is still ours?"""
+        there was nothing to ask. What time is it, and what in our hands is still ours? And where it was away,
+        does it take changes again? Nothing is sent that could not be recorded."""
+        await _arrived(self._recording)  # under the leases that stood when it began
         await self.database.call(self.clock.ask)
-        now = self.clock()
-        ending = [row for row in self._rows() if row.event.leased_until < now + self.conf.lease / 2]
-        if not ending:
-            return
+        now, all_of_them = self.clock(), self.database.in_doubt
+        soon = now + self.conf.lease / 2
+        ending = [row for row in self._rows() if all_of_them or row.event.leased_until < soon]
         kept = await self.database.call(renew, [row.event for row in ending], now + self.conf.lease)
         for row in ending:
             if row.event.id in kept:
                 row.event = row.event._replace(leased_until=now + self.conf.lease)
+        self.database.in_doubt = False
 
     def _rows(self) -> list[InHand]:
         return [*self.sender.rows(), *self.recorder.rows()]

@@ -19,8 +19,8 @@ from ..models import NotificationQuerySet
 
 NEWEST, OLDEST = ("-created_at", "-id"), ("created_at", "id")
 LOOKED_AT = 20_000  # notifications that one batch looks at to find its own
-# Microseconds since 1970, or in brackets a time that only the database can hold; and an id.
-CURSOR = r"(?:(-?\d{1,18})|\(([^()]+)\))\.([^\x00]+)"
+# Microseconds since 1970, or never; and an id.
+CURSOR = r"(-?\d{1,19}|-?infinity)\.([^\x00]+)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Met = tuple[Any, ...]  # created_at, pk, and the fields that were asked for
@@ -34,19 +34,28 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        if as_stored := getattr(self.created_at, "as_stored", ""):
-            return f"({as_stored}).{self.pk}"
-        return f"{(self.created_at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
+        at = self.created_at
+        if isinstance(at, UnknownTime) and at.as_stored:
+            number = at.microseconds
+            return f"{at.as_stored if number is None else number}.{self.pk}"
+        return f"{(at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
 
     @classmethod
     def of(cls, text: str) -> Place:
         """What `text` wrote. Raises ValueError for anything else."""
-        try:
-            [number, as_stored, pk] = re.fullmatch(CURSOR, text, re.ASCII).groups()  # type: ignore[union-attr]
-            at = EPOCH + timedelta(microseconds=int(number)) if number else UnknownTime.read(as_stored)
-        except (AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(f"not a cursor: {text!r}") from error
-        return cls(at, pk)
+        found = re.fullmatch(CURSOR, text, re.ASCII)
+        if not found:
+            raise ValueError(f"not a cursor: {text!r}")
+        return cls(_time_of(found[1]), found[2])
+
+
+def _time_of(text: str) -> datetime:
+    if text.endswith("infinity"):
+        return UnknownTime.of(text)
+    try:
+        return EPOCH + timedelta(microseconds=int(text))
+    except OverflowError:
+        return UnknownTime.of_microseconds(int(text))
 
 
 def beyond(
@@ -121,7 +130,7 @@ def _read(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        return UnknownTime.read(text)
+        return UnknownTime.of(text)
 
 
 def _with_a_time(rows: NotificationQuerySet) -> NotificationQuerySet:
