@@ -239,8 +239,17 @@ class Engine:
         for schedule in self.schedules:
             sweep = schedule.sweep
             if sweep and self._claimed_all(sweep) and not (sweep.in_hand or claiming):
+                if self._takes_up(schedule, sweep):
+                    await asyncio.sleep(INTERRUPTED_WAIT)
+                    sweep.postponed, sweep.exhausted = False, None
+                    continue
                 await self._finish(schedule, sweep)
                 self.lanes.report_failures()
+
+    def _takes_up(self, schedule: Schedule, sweep: Sweep) -> bool:
+        """Whether a sweep goes on with what it put off itself: after cron's, the next one is a minute away."""
+        alone = schedule.interval == math.inf and not self._stopping()
+        return alone and sweep.postponed and self._left(sweep) > 0
 
     def _claimed_all(self, sweep: Sweep) -> bool:
         """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""
