@@ -164,11 +164,11 @@ NotificationId = Annotated[str, Field(description="The notification's id.")]
 @guarded
 def certctl_list_notifications(
     status: Annotated[
-        Status | Literal["retrying", "stranded", "probably_delivered", "not_delivered"] | None,
+        Status | Literal["retrying", "stranded", "probably_delivered", "not_delivered", "refused"] | None,
         Field(
             description="Only those in this state; retrying and stranded are the failed with and without a"
             " retry, probably_delivered the e-mails among the stranded, not_delivered the sent whose"
-            " channel had no notifier."
+            " channel had no notifier, refused those of which the database takes no change."
         ),
     ] = None,
     page: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1,

@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.utils import timezone
 
-from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status
+from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Refusal, Status
 
 REFUSED = "HTTP 503: upstream is down"
 LEASE = timedelta(minutes=2)
@@ -118,6 +118,12 @@ def attempt(
         notification=event, outcome=outcome, **{**defaults, **failure, **fields}
     )
     return made
+
+
+def refused(event: NotificationEvent) -> NotificationEvent:
+    """The database took no end of its attempt."""
+    Refusal.objects.create(notification=event, verb="record", at=timezone.now(), error="not this one")
+    return event
 
 
 def wipe() -> None:

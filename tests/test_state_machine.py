@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
@@ -43,6 +45,7 @@ from notifications.queue.reap import reap
 from notifications.queue.record import record
 from notifications.queue.release import release
 from tests import factories
+from tests.books import BLAMES, Books
 from tests.scripted import Script, channel
 
 EXPLORE = int(os.environ.get("STATE_MACHINE_EXAMPLES", 0))
@@ -50,6 +53,7 @@ LEASE = timedelta(minutes=2)
 CAP = timedelta(hours=1)
 BUDGET = 5
 EVENTS = NotificationEvent.objects
+DIGEST = {"TO": "Alpha:ops", "INTERVAL": timedelta(hours=1)}
 WORKERS = st.sampled_from(["a", "b"])
 KINDS = st.sampled_from(["pending", "retry"])
 
@@ -62,7 +66,6 @@ ANSWERS: dict[str, Any] = {
     "permanent": PermanentError("malformed"),
     "auth": PermanentError("key revoked", reason=Reason.AUTH),
 }
-BLAMES_ENDPOINT = {"transient", "unknown", "crash", "later", "auth"}
 OUTCOMES = {"ok": "sent", "crash": "transient", "later": "transient", "auth": "permanent"}
 
 
@@ -81,6 +84,7 @@ class Row:
     requeued_at: datetime | None = None
     attempts: list[tuple[int, str]] = field(default_factory=list)
     requeues: int = 0
+    is_digest: bool = False
     foreign: bool = False  # certctl had its hands on it: only the model says what is legal
     buried: bool = False
     # Since the last requeue: where `attempts` goes on, and the retry_count that it began with.
@@ -157,6 +161,29 @@ class Row:
 
 
 @dataclass
+class Swept:
+    """One sweep, and what the model makes of it.
+
+    closed, probed  channels that were held, and whose hold was over
+    buried          how many died before anything was claimed; dead: all that did
+    without         how many attempts found no notifier
+    """
+
+    kind: str
+    said: dict[str, str]
+    budget: int
+    missing: str
+    closed: set[str]
+    probed: set[str]
+    buried: int = 0
+    dead: int = 0
+    without: int = 0
+
+    def __post_init__(self) -> None:
+        self.script = Script({pk: ANSWERS[answer] for pk, answer in self.said.items()})
+
+
+@dataclass
 class Held:
     """What a worker believes that it has."""
 
@@ -175,7 +202,10 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         factories.wipe()
+        self.settings = configured(Script(), "sent")
+        self.settings.enable()
         self.now = timezone.now()
+        self.books = Books()
         self.rows: dict[str, Row] = {}
         self.keys: dict[str, str] = {}
         self.any_held = False
@@ -184,7 +214,20 @@ class Life(RuleBasedStateMachine):
         self.gone: Counter[tuple[str, str]] = Counter()  # counted, of notifications that were deleted
 
     def teardown(self) -> None:
+        self.books.check_details(self.now, self.history())
+        self.settings.disable()
         factories.wipe()
+
+    @contextmanager
+    def deaths(self) -> Iterator[Callable[[], list[Row]]]:
+        """What dies meanwhile, which is what the digest tells of."""
+        before = {pk for pk, row in self.rows.items() if row.status == "dead"}
+
+        def died() -> list[Row]:
+            return [row for pk, row in self.rows.items() if row.status == "dead" and pk not in before]
+
+        yield died
+        self.books.died((row.channel for row in died() if not row.is_digest), self.now)
 
     # Producers
 
@@ -240,39 +283,71 @@ class Life(RuleBasedStateMachine):
     )
     def sweep(self, kind: str, answers: list[str], budget: int, missing: str, unscheduled: bool) -> None:
         said = {pk: answers[n % len(answers)] for n, pk in enumerate(self.rows)}
-        script = Script({pk: ANSWERS[answer] for pk, answer in said.items()})
-        closed, probed = held_channels(), channels_to_probe(self.now)
-        with configured(script, missing):
+        swept = Swept(kind, said, budget, missing, *self.states_of_channels())
+        with configured(swept.script, missing):
             result = delivery.sweep(
                 kind, max_attempts=budget, include_unscheduled=unscheduled, clock=lambda: self.now
             )
-        self.prepare(kind, budget, unscheduled)
-        eligible = self.eligible(kind, budget)
+        note(f"{result}")
+        with self.deaths() as dead:
+            self.prepare(kind, budget, unscheduled)
+            swept.buried = len(dead())
+            self.follow_attempts(swept)
+            swept.dead = len(dead())
+        self.follow_endpoints(swept)
+        self.check_result(result, swept)
+        if digest := self.books.digest(self.now):
+            self.rows[digest] = Row("Alpha", is_digest=True)
+
+    def states_of_channels(self) -> tuple[set[str], set[str]]:
+        return held_channels(), channels_to_probe(self.now)
+
+    def follow_attempts(self, swept: Swept) -> None:
+        eligible, script = self.eligible(swept.kind, swept.budget), swept.script
         assert set(script.ids) <= set(eligible)
         assert max(Counter(script.ids).values(), default=0) <= 1, "sent twice by one sweep"
-        closed |= held_channels()
-        self.any_held = bool(closed)
+        swept.closed |= held_channels()
+        self.any_held = bool(swept.closed)
         order: dict[str, list[str]] = {}
         for pk in script.ids:
             order.setdefault(self.rows[pk].channel.casefold(), []).append(pk)
-        probes = {order[name][0] for name in probed if name in order}
+        probes = {order[name][0] for name in swept.probed if name in order}
         for pk in eligible:
-            row = self.rows[pk]
-            if row.channel == "Gone" and self.is_left_to_others(pk, kind):
-                continue
+            row, answer = self.rows[pk], swept.said[pk]
             if row.channel == "Gone":
-                row.conclude_without_notifier(missing, self.now)
-            elif pk in probes and said[pk] in BLAMES_ENDPOINT:
-                row.unspent(said[pk], self.now)
+                if not self.is_left_to_others(pk, swept.kind):
+                    row.conclude_without_notifier(swept.missing, self.now)
+                    swept.without += 1
+            elif pk in probes and answer in BLAMES:
+                row.unspent(answer, self.now)
                 self.allow_wait(pk)
             elif pk in script.ids:
-                row.conclude(said[pk], row.retry_count, self.now, budget)
-                self.allow_jitter(pk, said[pk])
+                row.conclude(answer, row.retry_count, self.now, swept.budget)
+                self.allow_jitter(pk, answer)
             else:
-                assert row.channel.casefold() in closed, "a due row was passed over"
+                assert row.channel.casefold() in swept.closed, "a due row was passed over"
                 self.allow_wait(pk)
-        note(f"{result}")
-        assert result.sent == sum(said[pk] == "ok" for pk in script.ids)
+
+    def follow_endpoints(self, swept: Swept) -> None:
+        doors = self.books.doors
+        for door in doors.values():
+            door.begin(self.now)
+        for pk in swept.script.ids:
+            row = self.rows[pk]
+            doors[row.channel.casefold()].attempted(swept.said[pk], row.status == "dead", self.now)
+        for door in doors.values():
+            door.end(self.now)
+
+    def check_result(self, result: delivery.SweepResult, swept: Swept) -> None:
+        """What it answers is what became of its rows; that it is on record is for the books to see."""
+        attempts, sent = len(swept.script.ids), sum(swept.said[pk] == "ok" for pk in swept.script.ids)
+        no_notifier = swept.without if swept.missing == "sent" else 0
+        dead = swept.dead - swept.buried
+        assert (result.sent, result.no_notifier, result.dead) == (sent, no_notifier, swept.dead)
+        assert result.rescheduled == attempts + swept.without - sent - no_notifier - dead
+        assert result.claimed == attempts + swept.without + result.released
+        assert not result.released or self.any_held
+        self.books.swept(asdict(result), self.now)
 
     def prepare(self, kind: str, budget: int, unscheduled: bool) -> None:
         for row in self.rows.values():
@@ -323,6 +398,7 @@ class Life(RuleBasedStateMachine):
     def an_operator_lifts_all_holds(self) -> None:
         self.any_held = False
         Hold.objects.all().delete()
+        self.books.lift()
 
     # Two workers, one step at a time
 
@@ -356,7 +432,7 @@ class Life(RuleBasedStateMachine):
         held = self.held[worker][n] if again else self.held[worker].pop(n)
         retry_count, row = held.event.retry_count, self.rows.get(held.pk)
         outcome = verdict.decide(
-            held.event, said(ANSWERS[answer]), conf.Conf(), self.now, 1, jitter=lambda: 0.0
+            held.event, said(ANSWERS[answer]), conf.current(), self.now, 1, jitter=lambda: 0.0
         )
         recorded = record([outcome], now=self.now, worker=worker)
         stands = row is not None and row.undelivered and row.leased_until == held.event.leased_until
@@ -364,7 +440,8 @@ class Life(RuleBasedStateMachine):
         assert recorded.written == ({held.pk} if row and (stands or known) else set())
         assert not recorded.locked | recorded.set_aside
         if stands and row:
-            row.conclude(answer, retry_count, self.now)
+            with self.deaths():
+                row.conclude(answer, retry_count, self.now)
         elif row and not known:  # its lease had ended: the receiver's answer is on record all the same
             row.log(OUTCOMES.get(answer, answer), retry_count)
             row.late.append(len(row.attempts) - 1)
@@ -383,8 +460,9 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         reap(EVENTS.all(), now=self.now, max_attempts=BUDGET, limit=1000)
-        for row in self.rows.values():
-            row.reap(self.now, BUDGET)
+        with self.deaths():
+            for row in self.rows.values():
+                row.reap(self.now, BUDGET)
 
     # Operators
 
@@ -473,16 +551,20 @@ class Life(RuleBasedStateMachine):
                 check_legal(event)
                 self.check_numbers(event, attempts[pk])
         self.check_holders(stored)
-        self.check_the_books()
+        self.check_the_books(stored)
 
-    def check_the_books(self) -> None:
+    def check_the_books(self, stored: dict[str, NotificationEvent]) -> None:
         """What is counted is what is on record, under the channels' configured names."""
-        history = Counter(DeliveryAttempt.objects.values_list("channel", "outcome"))
-        counted: Counter[tuple[str, str]] = Counter()
+        history, counted = self.history(), Counter[tuple[str, str]]()
         tallied = Tally.objects.filter(hour=EPOCH).values_list("channel", "outcome", "attempts")
         for *kind, number in tallied:
             counted[tuple(kind)] += number
-        assert history + self.gone == counted
+        assert history == counted
+        self.books.check()
+        self.books.check_metrics(self.now, self.rows, history, stored)
+
+    def history(self) -> Counter[tuple[str, str]]:
+        return Counter(DeliveryAttempt.objects.values_list("channel", "outcome")) + self.gone
 
     def check_the_model(
         self, stored: dict[str, NotificationEvent], attempts: dict[str, list[tuple[int, str]]]
@@ -544,7 +626,7 @@ def channels_to_probe(now: datetime) -> set[str]:
 
 def configured(script: Script, missing: str) -> Any:
     channels = {"Alpha": channel(script), "Beta": channel(script)}
-    changes = {"CHANNELS": channels, "MISSING_NOTIFIER": missing}
+    changes = {"CHANNELS": channels, "MISSING_NOTIFIER": missing, "DIGEST": DIGEST}
     return override_settings(NOTIFICATIONS={**django_settings.NOTIFICATIONS, **changes})
 
 
@@ -554,7 +636,7 @@ def test_random_lives_keep_to_the_contract(caplog: pytest.LogCaptureFixture) -> 
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=EXPLORE or 80,
+            max_examples=EXPLORE or 40,
             stateful_step_count=50,
             derandomize=not EXPLORE,
             deadline=None,

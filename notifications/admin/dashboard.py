@@ -74,6 +74,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "warnings": activity.warnings(snapshot, now),
         "counts": counts(snapshot),
         "probably_delivered": cells.badge(PROBABLY_DELIVERED),
+        "refused": words.REFUSED,
         "not_delivered": cells.badge(NOT_DELIVERED),
         "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),

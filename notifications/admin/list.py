@@ -21,6 +21,7 @@ from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import (
     NOT_DELIVERED,
     PROBABLY_DELIVERED,
+    REFUSED,
     RETRYING,
     STRANDED,
     Filters,
@@ -49,7 +50,7 @@ STATUS = "status"
 # Few enough to look through all of them, where most of the table is sent or read.
 RARE = (
     *(Status.PENDING, Status.FAILED, Status.DEAD),
-    *(RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED),
+    *(RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED, REFUSED),
 )
 TABS = {"All": None, "Dead letter": Status.DEAD, "Retrying": RETRYING}
 # Not shown where they are empty, nor on other pages.

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import EventType, Status
-from ..operations.filters import AGES, NOT_DELIVERED, PROBABLY_DELIVERED, RETRYING, STRANDED
+from ..operations.filters import AGES, NOT_DELIVERED, PROBABLY_DELIVERED, REFUSED, RETRYING, STRANDED
 from .list import STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class StatusFilter(NarrowingFilter):
         for value, label in Status.choices:
             yield str(value), str(label)
             yield from kinds.get(Status(value), [])
+        yield REFUSED, "Refused by the database"
 
 
 class SeenFilter(NarrowingFilter):

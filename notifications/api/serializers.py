@@ -76,7 +76,8 @@ class Filters(Strict):
         allow_blank=True,
         help_text="Its state; `retrying` and `stranded` are the failed with and without a next attempt,"
         " `probably_delivered` the e-mails among the stranded,"
-        " `not_delivered` the sent whose channel had no notifier.",
+        " `not_delivered` the sent whose channel had no notifier, `refused` those of which the database takes"
+        " no change.",
     )
     type = Text(max_length=255, required=False, allow_blank=True, help_text="The type, exactly.")
     channel = Text(

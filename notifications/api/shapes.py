@@ -131,7 +131,7 @@ HOLD = object_of(
         "times": NUMBER,
     }
 )
-KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered")
+KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused")
 SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
@@ -162,6 +162,7 @@ STATS = {
     "notifications_in_grace": 0,
     "beside": "off",
     "notifications_not_delivered": 0,
+    "notifications_refused": 0,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},
     "oldest_due_seconds": 1.5,

@@ -7,9 +7,10 @@ the place of numbers. Every connection to the app's database reads so (`read_any
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache, partial
 from typing import Any, Self
 
@@ -18,6 +19,13 @@ from django.utils.dateparse import parse_datetime
 
 UNKNOWN = "unknown time"
 LARGEST = 2**31 - 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# After 400 years the calendar repeats itself. PostgreSQL's ends here and there.
+CYCLE = timedelta(days=146_097) // timedelta(microseconds=1)
+A_CYCLE_BEGINS = (datetime(2000, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+FIRST_YEAR, LAST_YEAR = -4712, 294_275
+CLOCK = r"-\d\d-\d\d \d\d:\d\d:\d\d"
+BEYOND = re.compile(rf"(\d{{4,6}})({CLOCK})(\.\d{{1,6}})?([+-]\d\d(?::\d\d){{0,2}})( BC)?", re.ASCII)
 
 
 class UnknownTime(datetime):
@@ -35,6 +43,27 @@ class UnknownTime(datetime):
         at = cls(1, 1, 1, tzinfo=zone) if early else cls(9999, 12, 31, tzinfo=zone)
         at.as_stored = as_stored
         return at
+
+    @classmethod
+    def of_microseconds(cls, number: int) -> Self:
+        """So long after 1970, or before."""
+        cycles, rest = divmod(number - A_CYCLE_BEGINS, CYCLE)
+        at = EPOCH + timedelta(microseconds=A_CYCLE_BEGINS + rest)
+        year = at.year + 400 * cycles
+        if not FIRST_YEAR <= year <= LAST_YEAR:
+            return cls.of("infinity" if year > 0 else "-infinity")
+        written, era = (year, "") if year > 0 else (1 - year, " BC")
+        return cls.of(f"{written:04}-{at:%m-%d %H:%M:%S.%f}+00{era}")
+
+    @property
+    def microseconds(self) -> int | None:
+        """Since 1970, as PostgreSQL has written it; None where it never was or never will be."""
+        found = BEYOND.fullmatch(self.as_stored)
+        if found is None:
+            return None
+        year = 1 - int(found[1]) if found[5] else int(found[1])
+        at = datetime.fromisoformat(f"{2000 + year % 400}{found[2]}{found[3] or ''}{found[4]}")
+        return (at - EPOCH) // timedelta(microseconds=1) + (year // 400 - 5) * CYCLE
 
     @classmethod
     def at(cls, at: datetime) -> Self:

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 from django.db.models import Case, F, Q, When
 
 from .. import database
 from ..conf import Conf
-from ..database import carried, database_now, dump, wake_workers
+from ..database import carried, database_now, dump, said, wake_workers
+from ..exceptions import TransientError
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
+from ..queue.batch import in_parts
 from ..text import fold, one_line, tidy
 from . import outages
 from .breaker import Change, Learned, OnRecord, Records, State
@@ -105,18 +109,37 @@ def state_of(hold: Hold, now: datetime, limit: timedelta) -> State:
     return State.HELD
 
 
-def write(changes: Iterable[Change], *, now: datetime) -> None:
-    """Write what a sweep learned: endpoints that fail, that are held or deliver again, unused probes."""
-    for what, group in groupby(changes, lambda change: FAILED.get(change.what, change.what)):
-        alike = list(group)
-        keys = [change.endpoint.key for change in alike]
-        if what == Learned.DELIVERS:
-            reopen(Q(endpoint__in=keys), now=now)
-        elif what == Learned.PROBE_UNUSED:
-            Hold.objects.filter(endpoint__in=keys, reopened_at__isnull=True).update(until=now)
-        else:
-            outages.note(alike, now=now)
-            _hold([change for change in alike if change.what == Learned.HELD], now)
+def write(changes: Sequence[Change], *, now: datetime) -> None:
+    """Write what a sweep learned: endpoints that fail, that are held or deliver again, unused probes.
+
+    All of it or nothing, so that no death is counted twice; but for what the database refuses of one.
+    """
+    in_parts(changes, partial(_write, now=now), partial(_write_plainly, now=now), "writing holds")
+
+
+def _write(changes: Sequence[Change], *, now: datetime) -> None:
+    with database.atomic():
+        for what, group in groupby(changes, lambda change: FAILED.get(change.what, change.what)):
+            alike = list(group)
+            keys = [change.endpoint.key for change in alike]
+            if what == Learned.DELIVERS:
+                reopen(Q(endpoint__in=keys), now=now)
+            elif what == Learned.PROBE_UNUSED:
+                Hold.objects.filter(endpoint__in=keys, reopened_at__isnull=True).update(until=now)
+            else:
+                outages.note(alike, now=now)
+                _hold([change for change in alike if change.what == Learned.HELD], now)
+
+
+def _write_plainly(change: Change, error: Exception, *, now: datetime) -> None:
+    """The provider's words in what every database keeps: its encoding can be another than UTF-8."""
+    key = one_line(change.endpoint.key)
+    if change.error is not None and not str(change.error).isascii():
+        words = str(change.error).encode("ascii", "replace").decode()
+        plain = replace(change, error=TransientError(words, reason=change.error.reason))
+        in_parts([plain], partial(_write, now=now), partial(_write_plainly, now=now), "writing holds")
+    else:
+        logger.error("not on record, of the endpoint %s: %s: %s", key, change.what, said(error))
 
 
 def _hold(changes: Sequence[Change], now: datetime) -> None:

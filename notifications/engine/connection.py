@@ -38,6 +38,7 @@ class Database:
         self.bound = bound
         self.away_until = 0.0  # it did not answer: nothing is asked of it before this
         self.pause = 0.0
+        self.in_doubt = False  # it was away: it may answer by now, and take no change yet
         self._sessions: WeakSet[Any] = WeakSet()  # whose limits are set
         self._thread: ThreadPoolExecutor | None = None
 
@@ -103,6 +104,7 @@ class Database:
             self._sessions.add(connection.connection)
 
     def _set_away(self) -> None:
+        self.in_doubt = True
         self.pause = min(max(2 * self.pause, 1.0), LONGEST_PAUSE)
         self.away_until = time.monotonic() + self.pause
 

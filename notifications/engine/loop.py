@@ -138,6 +138,7 @@ class Engine:
         except Away as away:
             if not self.options.patient:
                 raise
+            self.sender.may_start = False
             if away.__cause__:
                 what = WHY_NOT[str(away)]
                 logger.warning("%s, next try in %g s: %s", what, self.database.pause, said(away.__cause__))
@@ -155,9 +156,10 @@ class Engine:
     async def _release(self) -> None:
         """Give back what need not wait in our hands, once we know what time it is."""
         stopping = self._stopping()
-        if not self.database.away and self.clock.silence > STALE / 2 and self._holds_rows():
+        unsure = self.database.in_doubt or (self.clock.silence > STALE / 2 and self._holds_rows())
+        if unsure and not self.database.away:
             await self._catch_up()
-        self.sender.may_start = not (stopping or self.database.away)
+        self.sender.may_start = not (stopping or self.database.in_doubt)
         self.sender.give_back(everything=stopping)
         await self.recorder.release()
 
@@ -168,16 +170,18 @@ class Engine:
 
     async def _catch_up(self) -> None:
         """The database was not asked for a while: it was away, this process or its machine stood still, or
-        there was nothing to ask. What time is it, and what in our hands is still ours?"""
+        there was nothing to ask. What time is it, and what in our hands is still ours? And where it was away,
+        does it take changes again? Nothing is sent that could not be recorded."""
+        await _arrived(self._recording)  # under the leases that stood when it began
         await self.database.call(self.clock.ask)
-        now = self.clock()
-        ending = [row for row in self._rows() if row.event.leased_until < now + self.conf.lease / 2]
-        if not ending:
-            return
+        now, all_of_them = self.clock(), self.database.in_doubt
+        soon = now + self.conf.lease / 2
+        ending = [row for row in self._rows() if all_of_them or row.event.leased_until < soon]
         kept = await self.database.call(renew, [row.event for row in ending], now + self.conf.lease)
         for row in ending:
             if row.event.id in kept:
                 row.event = row.event._replace(leased_until=now + self.conf.lease)
+        self.database.in_doubt = False
 
     def _rows(self) -> list[InHand]:
         return [*self.sender.rows(), *self.recorder.rows()]
@@ -229,11 +233,11 @@ class Engine:
         await _arrived(self._recording)
         await self.recorder.write()
         ours = [(row.event.id, row.event.leased_until) for row in self._rows()]
-        records, dead = await self.database.call(self._look, schedule.source, ours)
+        records, done = await self.database.call(self._look, schedule.source, ours)
         self.lanes.read(records)
-        return dead
+        return done
 
-    def _look(self, source: Source, ours: list[tuple[str, datetime]]) -> tuple[Records, int]:
+    def _look(self, source: Source, ours: list[tuple[str, datetime]]) -> tuple[Records, Prepared]:
         self.clock.ask()
         now = self.clock()
         source.revive(now)
@@ -245,8 +249,17 @@ class Engine:
         for schedule in self.schedules:
             sweep = schedule.sweep
             if sweep and self._claimed_all(sweep) and not (sweep.in_hand or claiming):
+                if self._takes_up(schedule, sweep):
+                    await asyncio.sleep(INTERRUPTED_WAIT)
+                    sweep.postponed, sweep.exhausted = False, None
+                    continue
                 await self._finish(schedule, sweep)
                 self.lanes.report_failures()
+
+    def _takes_up(self, schedule: Schedule, sweep: Sweep) -> bool:
+        """Whether a sweep goes on with what it put off itself: after cron's the next one is a minute away."""
+        alone = schedule.interval == math.inf and not self._stopping()
+        return alone and sweep.postponed and self._left(sweep) > 0
 
     def _claimed_all(self, sweep: Sweep) -> bool:
         """Nothing more to claim: the limit is reached, or all that is left belongs to closed endpoints."""

@@ -192,6 +192,8 @@ def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:
         screen.line(f"{words.count(shown.in_grace)} left to certctl for now, which is sending.")
     if shown.not_delivered:
         screen.line(f"{words.count(shown.not_delivered)} not delivered: {NO_NOTIFIER}.", "bold red")
+    if shown.refused:
+        screen.line(f"{words.count(shown.refused)} refused: {words.REFUSED}.", "bold red")
     if shown.oldest_due is not None:
         waiting = f"The oldest due notification has been waiting for {words.duration(shown.oldest_due)}."
         screen.line(waiting if shown.oldest_due else "Nothing is due.")

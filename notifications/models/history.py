@@ -264,7 +264,7 @@ class Escalation(History):
 
 class Refusal(History):
     """The database took no end of this notification's attempt, not even that it is dead: it stays as it
-    was, and no worker touches it again until an operator has requeued it.
+    was, and no worker touches it again for an hour, or until an operator has requeued it.
 
     verb  what was to be done
     """

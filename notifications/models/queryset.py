@@ -23,7 +23,7 @@ from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
 from ..text import cut
 from . import tallies
-from .fields import READABLE, REQUEUEABLE, Status, Text, is_channel
+from .fields import READABLE, REQUEUEABLE, UNDELIVERED, Status, Text, is_channel
 from .history import AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
 
 logger = logging.getLogger(__name__)
@@ -157,8 +157,9 @@ class EventQuerySet(models.QuerySet[Row]):
         return self.failed().filter(free(now), next_retry_at__isnull=False, next_retry_at__lte=now)
 
     def refused(self) -> Self:
-        """Those of which the database takes no change: no worker touches them again until a requeue."""
-        return self.filter(models.Exists(Refusal.objects.filter(notification=models.OuterRef("pk"))))
+        """Undelivered, and the database takes no change of them: workers try again after a while, or
+        after a requeue."""
+        return self.filter(status__in=UNDELIVERED, pk__in=Refusal.objects.values("notification"))
 
     def on_channel(self, channel: str) -> Self:
         """Old rows say `email`, new ones `Email`: case does not matter."""

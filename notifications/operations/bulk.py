@@ -8,7 +8,7 @@ at any time, by anybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Q
@@ -23,6 +23,7 @@ from .filters import STORED, Filters, matching, of_query, raised_within, with_pr
 from .verbs import Verb, verb_of
 from .walk import Walk
 
+UNKNOWN_SINCE = datetime(9000, 1, 1, tzinfo=UTC)  # PostgreSQL's infinity, say
 STEP = 500  # notifications that one step changes
 RUNNING, MEANWHILE = "attempt running", "changed in the meantime"
 
@@ -102,11 +103,12 @@ def walk(
 ) -> Walk:
     """All that the verb takes and the filters mean, one status after the other, newest first.
 
-    began  what was raised later is not looked at
+    began  what was raised later is not looked at, but for what has no time that could be known
     where  a condition more
     fields may name `problem` (filters.with_problem)
     """
-    rows = raised_within(filters, NotificationEvent.objects.filter(created_at__lte=began))
+    known = Q(created_at__lte=began) | Q(created_at__gte=UNKNOWN_SINCE)
+    rows = raised_within(filters, NotificationEvent.objects.filter(known))
     parts = verb.parts(rows, STORED.get(filters.status, filters.status))
 
     def mine(some: NotificationQuerySet) -> NotificationQuerySet:

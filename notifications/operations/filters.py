@@ -28,10 +28,13 @@ from ..notifiers.endpoint import going_to
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
 NOT_DELIVERED = "not_delivered"  # a kind of sent: the channel had no notifier
-STATUSES = (*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED)
+REFUSED = "refused"  # a kind of undelivered: the database takes no change of it
+STATUSES = (*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED, REFUSED)
+# "" means any of them.
 STORED = {
     **dict.fromkeys((RETRYING, STRANDED, PROBABLY_DELIVERED), Status.FAILED),
     NOT_DELIVERED: Status.SENT,
+    REFUSED: "",
 }
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
 TEXTS = ("recipient", "certificate_id", "message", "error", "last_error")
@@ -209,6 +212,8 @@ def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
         return rows.probably_delivered()
     if status == NOT_DELIVERED:
         return rows.not_delivered()
+    if status == REFUSED:
+        return rows.refused()
     return rows.filter(status=status) if status else rows
 
 

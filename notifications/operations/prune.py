@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -15,6 +15,7 @@ from ..models.tallies import EPOCH
 from .walk import Walk
 
 BATCH = 5_000
+FIRST_KNOWN = datetime(1, 1, 2, tzinfo=UTC)  # what is before says nothing of when it was
 
 
 @dataclass(slots=True)
@@ -35,15 +36,14 @@ class Pruned:
 def finished(
     before: datetime, statuses: Collection[str], rows: NotificationQuerySet | None = None
 ) -> NotificationQuerySet:
-    """Delivered before that time, or else raised, with a status that nothing moves on from.
+    """Delivered before that time, or else known to be raised; of a status that nothing leaves.
 
     A row that was adopted was raised, as far as its created_at knows, when it got that column.
     """
     rows = NotificationEvent.objects.all() if rows is None else rows
     sent = Q(sent_at__gt=EPOCH)  # certctl writes the year 1 for "not sent"
-    return rows.filter(
-        (sent & Q(sent_at__lt=before)) | (~sent & Q(created_at__lt=before)), status__in=statuses
-    )
+    old = (sent & Q(sent_at__lt=before)) | (~sent & Q(created_at__range=(FIRST_KNOWN, before)))
+    return rows.filter(old, status__in=statuses)
 
 
 def old_sweeps(before: datetime) -> QuerySet[SweepRun]:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from .. import database
+from ..database.values import UnknownTime
 from ..models import NotificationQuerySet
 
 NEWEST, OLDEST = ("-created_at", "-id"), ("created_at", "id")
 LOOKED_AT = 20_000  # notifications that one batch looks at to find its own
-# Microseconds since 1970, and an id.
-CURSOR = r"(-?\d{1,16})\.([^\x00]+)"
+# Microseconds since 1970, or never; and an id.
+CURSOR = r"(-?\d{1,19}|-?infinity)\.([^\x00]+)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# PostgreSQL has times beyond; a row of such a time must not keep the others from being met.
-CALENDAR = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 Met = tuple[Any, ...]  # created_at, pk, and the fields that were asked for
 
@@ -34,7 +34,11 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        return f"{(self.created_at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
+        at = self.created_at
+        if isinstance(at, UnknownTime) and at.as_stored:
+            number = at.microseconds
+            return f"{at.as_stored if number is None else number}.{self.pk}"
+        return f"{(at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
 
     @classmethod
     def of(cls, text: str) -> Place:
@@ -42,7 +46,16 @@ class Place(NamedTuple):
         found = re.fullmatch(CURSOR, text, re.ASCII)
         if not found:
             raise ValueError(f"not a cursor: {text!r}")
-        return cls(EPOCH + timedelta(microseconds=int(found[1])), found[2])
+        return cls(_time_of(found[1]), found[2])
+
+
+def _time_of(text: str) -> datetime:
+    if text.endswith("infinity"):
+        return UnknownTime.of(text)
+    try:
+        return EPOCH + timedelta(microseconds=int(text))
+    except OverflowError:
+        return UnknownTime.of_microseconds(int(text))
 
 
 def beyond(
@@ -87,22 +100,42 @@ class Walk:
             return [], None
         names = list(self.parts)
         first, *after = cursor or names[:1]
-        place = Place(datetime.fromisoformat(after[0]), after[1]) if after else None
+        place = Place(_read(after[0]), after[1]) if after else None
         met: list[Met] = []
         for name in names[names.index(first) :]:
             some, place = self._stretch(self.parts[name], place, most - len(met))
             met += some
             if place:
-                return met, [name, place.created_at.isoformat(), place.pk]
+                return met, [name, _written(place.created_at), place.pk]
         return met, None
 
     def _stretch(
         self, rows: NotificationQuerySet, place: Place | None, most: int
     ) -> tuple[list[Met], Place | None]:
-        ahead = beyond(rows, place, newest_first=self.newest_first).filter(created_at__range=CALENDAR)
+        ahead = beyond(_with_a_time(rows), place, newest_first=self.newest_first)
         last = self.looks_at or LOOKED_AT
         places = ahead.values_list("created_at", "pk")[last - 1 : last]
         end = next((Place(*found) for found in places), None)
         near = up_to(ahead, end, newest_first=self.newest_first) if end else ahead
         met = list(self.matching(near).values_list("created_at", "pk", *self.fields)[:most])
         return met, Place(*met[-1][:2]) if len(met) == most else end
+
+
+def _written(at: datetime) -> str:
+    return getattr(at, "as_stored", "") or at.isoformat()
+
+
+def _read(text: str) -> datetime:
+    """What `_written` wrote."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return UnknownTime.of(text)
+
+
+def _with_a_time(rows: NotificationQuerySet) -> NotificationQuerySet:
+    """SQLite keeps words and numbers in the place of a time: there is no way on from those."""
+    return rows if database.is_postgresql() else rows.filter(created_at__range=WRITTEN)
+
+
+WRITTEN = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)

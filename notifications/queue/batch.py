@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from .. import database
 from ..database import PAUSES, kind_of, persistently, said
 from ..models import Refusal
 
@@ -55,7 +56,9 @@ def put_on_record(pk: str, verb: str, error: Exception, now: datetime) -> None:
     """Nothing could be written into the notification's row: say so where an operator sees it."""
     logger.error("notification %s is left as it is: %s", pk, reason_of(error))
     try:
-        Refusal.objects.create(notification_id=pk, verb=verb, at=now, error=reason_of(error))
+        with database.atomic():
+            Refusal.objects.filter(notification=pk).delete()  # one is enough, however often it is tried
+            Refusal.objects.create(notification_id=pk, verb=verb, at=now, error=reason_of(error))
     except Exception as fault:
         if kind_of(fault) != "refused":
             raise

@@ -66,6 +66,7 @@ class Snapshot:
     probably_delivered  of these the e-mails of certctl's
     beside           how we live together with certctl, and in_grace: what is left to it for now
     not_delivered    sent for want of a notifier, among the newest MOST_WITH_AN_ERROR that may be
+    refused          undelivered, of which the database takes no change
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
     attempts         by channel, every configured one present
@@ -83,6 +84,7 @@ class Snapshot:
     beside: str | None = None
     in_grace: int | None = None
     not_delivered: int | None = None
+    refused: int | None = None
     oldest_due: float | None = None
     last_sweeps: Mapping[str, SweepRun | None] | None = None
     attempts: Mapping[str, AttemptTotals] | None = None

@@ -40,6 +40,7 @@ class NotificationsCollector(Collector):
             by_status(),
             stranded(),
             not_delivered(),
+            refused(),
             oldest_due(),
             attempts(),
             durations(),
@@ -84,6 +85,8 @@ def families(shown: Snapshot) -> Iterator[Metric]:
         yield stranded(shown.stranded)
     if shown.not_delivered is not None:
         yield not_delivered(shown.not_delivered)
+    if shown.refused is not None:
+        yield refused(shown.refused)
     if shown.oldest_due is not None:
         yield oldest_due(shown.oldest_due)
     if shown.attempts is not None:
@@ -119,6 +122,11 @@ def not_delivered(count: int | None = None) -> Metric:
         f" looked for among the newest {MOST_WITH_AN_ERROR:,} that have an error."
     )
     return GaugeMetricFamily("certctl_notifications_not_delivered", text, value=count)
+
+
+def refused(count: int | None = None) -> Metric:
+    text = "Undelivered notifications of which the database takes no change; the log has the reasons."
+    return GaugeMetricFamily("certctl_notifications_refused", text, value=count)
 
 
 def oldest_due(seconds: float | None = None) -> Metric:

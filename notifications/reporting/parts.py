@@ -109,6 +109,10 @@ def not_delivered(as_of: AsOf) -> dict[str, Any]:
     return {"not_delivered": as_of.rows.not_delivered(among=MOST_WITH_AN_ERROR).count()}
 
 
+def refused(as_of: AsOf) -> dict[str, Any]:
+    return {"refused": as_of.rows.refused().count()}
+
+
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
     """Each of the three is the first entry of an index."""
     pending = as_of.terms.claimable(as_of.rows.pending(), as_of.now)
@@ -218,6 +222,7 @@ PARTS = (
     probably_delivered,
     beside,
     not_delivered,
+    refused,
     oldest_due,
     last_sweeps,
     attempts,

@@ -101,6 +101,7 @@ def summary(shown: Snapshot | None = None) -> dict[str, Any]:
         "notifications_in_grace": shown.in_grace,
         "beside": shown.beside,
         "notifications_not_delivered": shown.not_delivered,
+        "notifications_refused": shown.refused,
         "notifications_dead_by_channel": shown.dead_by_channel,
         "oldest_due_seconds": None if shown.oldest_due is None else round(shown.oldest_due, 1),
         "last_sweep": shown.last_sweeps and {k: _sweep(run) for k, run in shown.last_sweeps.items()},

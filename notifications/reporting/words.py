@@ -17,6 +17,7 @@ from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
 from ..queue.beside import Terms
 
 UNITS = (("days", 86400), ("h", 3600), ("min", 60))
+REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 

@@ -71,13 +71,11 @@ def seen(configure: Configure) -> list[list[str]]:
 def test_what_died_together_is_in_flight_a_few_at_a_time_then_one(
     seen: list[list[str]], error: str, most: int
 ) -> None:
-    for _ in range(most + 20):
+    """One sweep, as cron's is, takes up all of it: the next one may be long in coming."""
+    for _ in range(most + 4):
         factories.failed(channel="Own", message="suspect", last_error=error, due_at=ago(minutes=2))
         factories.failed(channel="Own", message="innocent", due_at=ago(minutes=1))
-    for _ in range(60):
-        delivery.retry_failed()
-        EVENTS.failed().update(next_retry_at=ago(minutes=1))
-    assert not EVENTS.failed().exists()
+    assert delivery.retry_failed().sent == 2 * (most + 4)
     assert max(flight.count("suspect") for flight in seen) <= most
     assert max(len(flight) for flight in seen) > 1
 

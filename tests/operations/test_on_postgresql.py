@@ -9,9 +9,11 @@ import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from notifications.models import NotificationEvent
+from notifications.api.listing import read_on
+from notifications.models import NotificationEvent, NotificationQuerySet
 from notifications.operations import bulk, prune
 from notifications.operations.verbs import REQUEUE
+from notifications.operations.walk import Walk
 from tests import factories
 from tests.factories import ago
 
@@ -39,16 +41,55 @@ def test_a_row_that_somebody_is_changing_is_left_alone() -> None:
     assert idle.pk not in left
 
 
-@pytest.mark.django_db
-def test_a_row_from_before_or_after_all_time_keeps_no_other_from_being_changed() -> None:
-    others = [factories.dead(created_at=ago(days=n)) for n in range(3)] + [factories.sent(**OLD_SENT)]
-    for time in ("infinity", "-infinity"):
-        odd = factories.dead(id=time), factories.sent(id=f"sent {time}", sent_at=ago(days=91))
-        moved = "UPDATE notification_events SET created_at = %s WHERE id = ANY(%s)"
+TIMES = (
+    "-infinity",
+    "0044-03-15 12:00:00+00 BC",
+    "0001-01-01 00:00:00+00",
+    "20000-01-01 00:00:00+00",
+    "infinity",
+)
+
+
+@pytest.fixture
+def beyond(db: None) -> list[str]:
+    """Of each time that is in no calendar three dead and a sent one, of today a dead; the oldest first."""
+    odd: list[NotificationEvent]
+    for n, at in enumerate(TIMES):
+        odd = [factories.dead(id=f"n{n}{m}") for m in range(3)]
+        odd += [factories.sent(id=f"sent{n}", **OLD_SENT)]
         with connection.cursor() as cursor:
-            cursor.execute(moved, [time, [event.pk for event in odd]])
-    operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=3, by="ada", via="cli"))
-    assert operation.changed == 3
-    assert set(NotificationEvent.objects.pending().values_list("pk", flat=True)) == {o.pk for o in others[:3]}
+            moved = "UPDATE notification_events SET created_at = %s WHERE id = ANY(%s)"
+            cursor.execute(moved, [at, [event.pk for event in odd]])
+    today = factories.dead(id="n29")
+    return sorted([today.pk, *(f"n{n}{m}" for n in range(5) for m in range(3))])
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_times_beyond_the_calendar_are_met_like_any_other(beyond: list[str], newest_first: bool) -> None:
+    going = Walk({"dead": NotificationEvent.objects.dead()}, lambda rows: rows, newest_first=newest_first)
+    met, cursor = going.batch(None, 2)
+    while cursor:
+        found, cursor = going.batch(cursor, 2)
+        met += found
+    assert [pk for _, pk in met] == (beyond[::-1] if newest_first else beyond)
+
+
+def test_a_list_is_read_on_through_them(beyond: list[str]) -> None:
+    rows: NotificationQuerySet = NotificationEvent.objects.dead()
+    met, cursor = read_on(rows, "", 2)
+    while cursor:
+        found, cursor = read_on(rows, cursor, 2)
+        met += found
+    assert [event.pk for event in met] == beyond[::-1]
+
+
+def test_all_of_them_are_requeued_and_none_is_pruned(
+    beyond: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "STEP", 2)
+    operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=16, by="ada", via="cli"))
+    assert operation.changed == len(beyond)
+    assert set(NotificationEvent.objects.pending().values_list("pk", flat=True)) == set(beyond)
+    factories.sent(**OLD_SENT)
     steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent"]))
     assert [step.notifications for step in steps] == [1]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from notifications.database.values import UnknownTime
 from notifications.models import NotificationEvent, NotificationQuerySet
 from notifications.operations import walk
-from notifications.operations.walk import Place, Walk
+from notifications.operations.walk import Place, Walk, beyond
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -105,8 +106,30 @@ def test_a_batch_reads_a_bounded_number_of_rows(
 
 
 def test_a_place_is_written_and_read() -> None:
-    place = Place(BEGIN + timedelta(microseconds=1), "a.b 1")
-    assert Place.of(place.text) == place
-    for nonsense in ("", "1", "1.", "x.y", "1.\x00", f"{'9' * 17}.a"):
+    for at in (BEGIN + timedelta(microseconds=1), BEGIN.replace(year=2600), BEGIN.replace(year=2)):
+        place = Place(at, "a.b (1)")
+        assert Place.of(place.text) == place
+    for nonsense in ("", "1", "1.", "x.y", "1.\x00", f"{'9' * 20}.a", "infinity", "(soon).a"):
         with pytest.raises(ValueError, match="not a cursor"):
             Place.of(nonsense)
+
+
+@pytest.mark.parametrize(
+    ("as_stored", "again"),
+    [
+        ("infinity", "infinity"),
+        ("-infinity", "-infinity"),
+        ("0045-02-29 12:00:00.5+00 BC", "0045-02-29 12:00:00.500000+00 BC"),
+        ("4713-01-02 00:00:00+00 BC", "4713-01-02 00:00:00.000000+00 BC"),
+        ("20000-02-29 23:59:59.999999+05:30", "20000-02-29 18:29:59.999999+00"),
+        ("294275-12-31 23:00:00+00", "294275-12-31 23:00:00.000000+00"),
+    ],
+)
+def test_a_place_beyond_the_calendar_is_written_and_read(as_stored: str, again: str) -> None:
+    place = Place.of(Place(UnknownTime.of(as_stored), "a.b 1").text)
+    assert (getattr(place.created_at, "as_stored", ""), place.pk) == (again, "a.b 1")
+
+
+def test_every_number_is_a_place_that_the_database_takes() -> None:
+    for number in (-(10**19 - 1), -(10**17), 10**17, 10**18, 10**19 - 1):
+        assert not list(beyond(EVENTS.all(), Place.of(f"{number}.a")))

@@ -14,7 +14,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from notifications import conf, database
+from notifications import conf, database, delivery
 from notifications.database import AWAY, bound_session, kind_of
 from notifications.deaths.follow import follow
 from notifications.engine import outcome as verdict
@@ -28,6 +28,7 @@ from notifications.queue.release import release
 from tests import factories
 from tests.fixtures import Configure
 from tests.processes import PATIENCE, eventually
+from tests.scripted import Script
 
 EVENTS = NotificationEvent.objects
 LEASE = timedelta(minutes=2)
@@ -123,6 +124,31 @@ def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_aga
     assert reap(EVENTS.all(), now=later, max_attempts=5, limit=10) == (0, 0)
     assert claim(EVENTS.pending(), 10, now=later, lease=LEASE) == []
     assert Refusal.objects.count() == 1
+
+
+def test_what_was_refused_is_tried_again_when_what_refused_it_may_be_gone() -> None:
+    claimed(1)
+    refuse("NEW.leased_until IS NULL")
+    now = timezone.now() + LEASE
+    for hours, refusals in ((0, 1), (0.9, 1), (1.1, 1)):  # one on record, however often
+        assert reap(EVENTS.all(), now=now + timedelta(hours=hours), max_attempts=5, limit=10) == (0, 0)
+        assert Refusal.objects.count() == refusals
+    assert Refusal.objects.get().at > now
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER refuse_some ON notification_events")
+    assert reap(EVENTS.all(), now=now + timedelta(hours=2.2), max_attempts=5, limit=10) == (1, 0)
+    assert EVENTS.failed().count() == 1
+    EVENTS.update(status=Status.SENT)
+    assert not EVENTS.refused().exists()
+
+
+@pytest.mark.parametrize("never", ["infinity", "20000-01-01 00:00:00+00", "9999-12-31 23:59:59+00"])
+def test_what_waits_for_a_time_that_never_comes_is_due_now(never: str, script: Script) -> None:
+    events = [factories.failed() for _ in range(3)]
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE notification_events SET next_retry_at = %s", [never])
+    assert delivery.retry_failed().sent == 3
+    assert sorted(script.ids) == sorted(event.pk for event in events)
 
 
 def test_an_operators_requeue_begins_anew() -> None:

@@ -39,7 +39,7 @@ SETTINGS = {
 }
 INSERT = """
     INSERT INTO notification_events (id, type, channel, recipient, message)
-    SELECT gen_random_uuid()::text, 'ExpirationWarning', 'Webhook', %s, 'certificate ' || n || ' expires'
+    SELECT gen_random_uuid()::text, 'ExpirationWarning', %s, %s, 'certificate ' || n || ' expires'
       FROM generate_series(1, %s) AS n
     RETURNING id
 """
@@ -81,8 +81,8 @@ class Site:
         with psycopg.connect(self.server.url, autocommit=True) as connection:
             connection.execute(statement)
 
-    def insert(self, count: int, url: str) -> set[str]:
-        return {pk for (pk,) in self.query(INSERT, url, count)}
+    def insert(self, count: int, recipient: str, channel: str = "Webhook") -> set[str]:
+        return {pk for (pk,) in self.query(INSERT, channel, recipient, count)}
 
     def disconnect_all(self) -> None:
         self.administer(

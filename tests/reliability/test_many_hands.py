@@ -6,11 +6,11 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.processes import eventually
-from tests.receiver import Answer, Request
+from tests.receiver import Answer, HttpReceiver, Request
 from tests.reliability.support import (
     Account,
     Child,
@@ -51,6 +51,9 @@ WITNESS = """
 CONNECTED = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+OPEN_ROWS = "SELECT count(*) FROM notification_events WHERE id = ANY(%s) AND status <> 'sent'"
+STATES_OF = "SELECT DISTINCT status, retry_count, leased_until FROM notification_events WHERE id = ANY(%s)"
+PENDING_SWEEPS = "SELECT count(*) FROM notification_sweeps WHERE kind = 'pending'"
 KINDS = "SELECT DISTINCT was, becomes FROM moves"
 
 
@@ -113,6 +116,28 @@ def test_sweeps_from_cron_and_always_on_workers(site: Site, nursery: Nursery, re
     most = 3 * len(workers)
     eventually(lambda: site.value(CONNECTED) <= most, "connections to claim, to record and to listen with")
     assert [worker.end() for worker in workers] == [0, 0]
+
+
+def test_a_worker_without_the_channel_leaves_its_rows_to_one_that_has_it(
+    site: Site, nurseries: Callable[..., Nursery], report: Report
+) -> None:
+    without = nurseries().start()
+    with HttpReceiver() as receiver:
+        receiver.always(202)
+        other = nurseries(CERTCTL_OPSGENIE_API_KEY="k", CERTCTL_OPSGENIE_BASE_URL=receiver.url(""))
+        common, ids = site.insert(20, receiver.url()), site.insert(20, "ops", "OpsGenie")
+        eventually(lambda: site.value(OPEN_ROWS, list(common)) == 0, "it delivers what it can")
+        swept = site.value(PENDING_SWEEPS)
+        eventually(lambda: site.value(PENDING_SWEEPS) >= swept + 2, "it looks again, and again")
+        assert site.query(STATES_OF, list(ids)) == [("pending", 0, None)]
+        has_it = other.start()
+        site.all_delivered()
+        alerts = [r.json["details"]["notification_id"] for r in receiver.requests if r.path != "/hook"]
+        assert (has_it.end(), without.end()) == (0, 0)
+    account = Account(len(ids), Counter(alerts), len(ids - set(alerts)))
+    report("rows of a channel that one of two workers has", account)
+    assert (account.lost, account.duplicates) == (0, 0)
+    assert "no notifier" not in without.said + has_it.said
 
 
 def listening(nursery: Nursery, count: int) -> list[Child]:

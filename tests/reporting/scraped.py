@@ -10,6 +10,7 @@ NAMES = {
     "certctl_notifications": "gauge",
     "certctl_notifications_stranded": "gauge",
     "certctl_notifications_not_delivered": "gauge",
+    "certctl_notifications_refused": "gauge",
     "certctl_notification_oldest_due_seconds": "gauge",
     "certctl_notification_attempts_total": "counter",
     "certctl_notification_attempt_duration_seconds": "histogram",

@@ -95,6 +95,7 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
         ("counts", {"certctl_notification_dead_total", "certctl_notifications"}),
         ("stranded", {"certctl_notifications_stranded"}),
         ("not_delivered", {"certctl_notifications_not_delivered"}),
+        ("refused", {"certctl_notifications_refused"}),
         ("oldest_due", {"certctl_notification_oldest_due_seconds"}),
         ("last_sweeps", {"certctl_notification_last_sweep_timestamp_seconds"}),
         (

@@ -32,10 +32,12 @@ from tests.reporting.scraped import page, samples, value
 COUNTS = {"pending": 3, "failed": 4, "sent": 5, "dead": 6, "read": 7}
 STRANDED = 1
 NOT_DELIVERED = 2  # of the sent
+REFUSED = 3  # of the failed and the pending
 # What all of them show, by the names of /api/v1/stats/summary.
 SHOWN = {f"notifications_{status}": count for status, count in COUNTS.items()} | {
     "notifications_stranded": STRANDED,
     "notifications_not_delivered": NOT_DELIVERED,
+    "notifications_refused": REFUSED,
 }
 
 
@@ -53,6 +55,8 @@ def staff(db: None, configure: Configure) -> Client:
             make(channel="slack")
     for minutes in (1, 10, 5):
         factories.pending(created_at=ago(minutes=minutes))
+    for event in [*NotificationEvent.objects.failed()[:2], *NotificationEvent.objects.pending()[:1]]:
+        factories.refused(event)
     for hour in (this_hour(), None):
         tally("slack", "sent", **({"hour": hour} if hour else {}), attempts=20, milliseconds=9_000)
         tally("slack", "transient", **({"hour": hour} if hour else {}), attempts=9, milliseconds=100)
@@ -80,6 +84,7 @@ def scraped() -> dict[str, Any]:
         **{f"notifications_{s}": value(found, "certctl_notifications", status=s) for s in COUNTS},
         "notifications_stranded": value(found, "certctl_notifications_stranded"),
         "notifications_not_delivered": value(found, "certctl_notifications_not_delivered"),
+        "notifications_refused": value(found, "certctl_notifications_refused"),
     }
 
 
@@ -94,10 +99,9 @@ def in_the_terminal() -> dict[str, Any]:
     out = StringIO()
     call_command("notifications", "stats", "--no-color", stdout=out)
     rows = re.findall(r"^(\w+) +(\d+)$", out.getvalue(), re.MULTILINE)
-    (stranded,) = re.findall(r"^(\d+) stranded", out.getvalue(), re.MULTILINE)
-    (lost,) = re.findall(r"^(\d+) not delivered", out.getvalue(), re.MULTILINE)
+    kinds = re.findall(r"^(\d+) (stranded|not delivered|refused): ", out.getvalue(), re.MULTILINE)
     counts = {f"notifications_{name}": int(number) for name, number in rows if name in COUNTS}
-    return {**counts, "notifications_stranded": int(stranded), "notifications_not_delivered": int(lost)}
+    return counts | {f"notifications_{kind.replace(' ', '_')}": int(number) for number, kind in kinds}
 
 
 @pytest.mark.parametrize(
