@@ -16,6 +16,7 @@ from .history import (
     Escalation,
     OperationKind,
     Reading,
+    RecipientAnswer,
     Refusal,
     Requeue,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "OperationKind",
     "Outage",
     "Reading",
+    "RecipientAnswer",
     "Refusal",
     "Requeue",
     "Status",

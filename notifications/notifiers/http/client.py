@@ -41,6 +41,7 @@ class Answer:
 
     complete  False when the body broke off, or did not end in time
     url       where it came from, and secrets: what `quoted` must not show
+    peer      the address that it came from
     """
 
     status: int
@@ -49,6 +50,10 @@ class Answer:
     complete: bool = True
     url: str = field(default="", repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    peer: str = ""
+
+    def dialogue(self) -> list[str]:
+        return [f"connected to {self.peer}"] if self.peer else []
 
     @property
     def text(self) -> str:
@@ -144,7 +149,7 @@ class HttpClient:
         finally:
             self._deadlines.done(connection)
         self._keep(connection, address, guarded)
-        return Answer(*reply, url, self.secrets)
+        return Answer(*reply, url, self.secrets, connection.peer)
 
     async def _connected(self, origin: Origin, guarded: bool) -> Connection:
         """Not a byte of the request is written here, so whatever fails was not sent."""
@@ -276,6 +281,12 @@ def trusted() -> ssl.SSLContext:
 def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     """The request was written, or may have been. No text here quotes the URL: it can hold a token."""
     match error:
+        case ssl.SSLError() if wants_certificate(error):
+            return PermanentError(
+                "the server wants a client certificate, so it read nothing",
+                reason=Reason.AUTH,
+                advice="give the channel one, or an address that wants none, then requeue",
+            )
         case TimeoutError():
             what = f"no answer within {timeout:g} s"
         case Disconnected():
@@ -319,6 +330,12 @@ def blocked(host: str) -> PermanentError:
         advice="to allow it add its network to the channel's ALLOWED_NETWORKS "
         "(CERTCTL_WEBHOOK_ALLOWED_NETWORKS), then requeue",
     )
+
+
+def wants_certificate(error: BaseException) -> bool:
+    """Whether a TLS alert says so. In TLS 1.3 it comes after the handshake, when something was written."""
+    reason = str(getattr(error, "reason", "") or "")
+    return isinstance(error, ssl.SSLError) and re.search(r"CERTIFICATE_REQUIRED", reason) is not None
 
 
 def unverified(error: BaseException, whose: str) -> PermanentError:
