@@ -70,6 +70,9 @@ class NotificationEvent(models.Model):
     dedup_key = Text(null=True, blank=True, validators=NO_NUL)
     requeued_at = models.DateTimeField(null=True, blank=True)
 
+    # Of the one that `notify` answers: why nothing may be delivered, a phrase each.
+    warnings: tuple[str, ...] = ()
+
     objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
     class Meta:

@@ -12,15 +12,15 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
 from django.db.models.lookups import Exact
 
-from .. import conf, database
+from .. import database
 from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
+from ..notifiers.usable import warnings_of
 from ..text import cut
 from . import tallies
 from .fields import READABLE, REQUEUEABLE, Status, Text
@@ -46,14 +46,6 @@ class Changed(NamedTuple):
 def free(now: datetime) -> Q:
     """Not in the hands of a worker."""
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-
-
-def is_served(channel: str) -> bool:
-    """Whether the channel has a notifier in this process; yes where the settings cannot be read."""
-    try:
-        return conf.current().channel(channel) is not None
-    except ImproperlyConfigured:
-        return True
 
 
 def last_outcome() -> Coalesce:
@@ -163,9 +155,10 @@ class EventQuerySet(models.QuerySet[Row]):
 
         A second call with the same dedup_key makes nothing and answers the first event, also when
         both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
-        A channel that has no notifier here is no error, for another process may have one: the log warns.
+        That nothing may be delivered is no error, for another process may have what it takes: the log warns,
+        and the event's `warnings` say why, a phrase each.
         """
-        event = self.model(
+        event: Any = self.model(
             type=type,
             channel=channel,
             recipient=recipient,
@@ -179,12 +172,14 @@ class EventQuerySet(models.QuerySet[Row]):
                 event.save(using=database.alias(), force_insert=True)
         except IntegrityError:
             everything = self._everything()
-            first = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
+            first: Any = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
             if first is None:
                 raise
+            first.warnings = warnings_of(channel, recipient)
             return first, False
-        if not is_served(channel):
-            logger.warning("notification %s is raised, but its channel %s has no notifier", event.pk, channel)
+        event.warnings = warnings_of(channel, recipient)
+        for warning in event.warnings:
+            logger.warning("notification %s is raised, but %s", event.pk, warning)
         return event, True
 
     # What operators do

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,8 @@ from ..text import cut, fitted
 from .base import NAME_LIMIT, Delivered, Endpoint, JsonNotifier, Message
 from .endpoint import is_address
 from .http.answers import raise_for
-from .http.client import Answer, HttpClient
+from .http.client import Answer, HttpClient, blocked
+from .http.network import Guard
 from .options import NETWORKS, URL, URL_START, Kind, Option, list_of
 
 PAYLOAD_LIMIT = 20_000
@@ -83,6 +85,18 @@ class WebhookNotifier(JsonNotifier):
         text = "no SECRETS, so receivers cannot tell that a request is yours"
         hint = "Set one (CERTCTL_WEBHOOK_SECRET): whsec_ and the base64 of 24 to 64 random bytes."
         return [Warning(text, hint=hint, id="notifications.W004")]
+
+    @classmethod
+    def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:
+        try:
+            host = urlsplit(target(recipient, options.get("URL") or "")).hostname or ""
+            literal = ip_address(host) if ":" in host or host.replace(".", "").isdigit() else None
+        except PermanentError as error:
+            return error.text
+        except ValueError:
+            return "its URL cannot be read"
+        allowed = options.get("ALLOWED_NETWORKS") or ()
+        return "" if literal is None or Guard(allowed).permits(literal) else blocked(host).text
 
     def url(self, message: Message) -> str:
         """The recipient where it is a URL, else URL. Raises PermanentError when neither can be posted to."""

@@ -52,6 +52,8 @@ GONE = Verdict(PermanentError, R.GONE, E.HELD)
 CONFIG = Verdict(PermanentError, R.CONFIG, E.NONE)
 
 NAMED = {
+    301: GONE,
+    308: GONE,
     400: CLIENT,
     401: AUTH,
     403: AUTH,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
@@ -66,6 +66,14 @@ class Answer:
             words = redact(words, hidden(self.url, self.secrets))
         words = cut(one_line(words), QUOTE_LIMIT)
         return f"HTTP {self.status}: {words}" if words else f"HTTP {self.status}"
+
+    def target(self) -> str:
+        """Where a redirect leads: a host and a path, without the query and what can be a secret."""
+        place = urljoin(self.url, self._header("location"))
+        if not self._header("location"):
+            return ""
+        shown = redact(place.partition("?")[0], hidden(self.url, self.secrets))
+        return cut(one_line(re.sub(r"//[^/@]*@", "//", shown)), QUOTE_LIMIT)
 
     def retry_after(self) -> float | None:
         """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3); dates by their clock."""
