@@ -26,7 +26,7 @@ from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
 from ..text import cut, utf8
 from . import mail_addresses
 from .base import Delivered, Message, SyncNotifier
-from .http.client import HttpClient
+from .http.client import HttpClient, ascii_host
 from .mail_addresses import addresses, needs_utf8
 from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
 from .mail_form import form
@@ -138,7 +138,7 @@ def is_host(value: Any) -> bool:
         raise ValueError("must be the server's address alone, without brackets")
     if text.count(":") == 1:
         raise ValueError("must be the server's name alone; its port is an option of its own")
-    return isinstance(value, str) and HOST.fullmatch(text) is not None
+    return isinstance(value, str) and HOST.fullmatch(ascii_host(text)) is not None
 
 
 ADDRESS = Kind("an e-mail address", mail_addresses.is_address, str.strip)

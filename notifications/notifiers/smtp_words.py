@@ -101,7 +101,7 @@ def explained(text: str, stage: Stage) -> Meaning | None:
     code = enhanced_code(text)
     if code in TABLE.plain and _fits(TABLE.plain[code], stage):
         return TABLE.plain[code]
-    words = re.sub(r"<[^<>]*>", "<>", text)
+    words = re.sub(r"<[^<>]*>", "<>", ENHANCED.sub("", text, count=1) if code else text)
     said = (meaning for pattern, meaning in TABLE.words if pattern.search(words))
     return next((meaning for meaning in said if _fits(meaning, stage)), None) or TABLE.vague.get(code)
 
