@@ -194,7 +194,7 @@ class EmailNotifier(SyncNotifier):
         Option(
             "HOST",
             "the mail server",
-            Kind("a host name or an IP address", is_host, str.strip),
+            Kind("a host name or an IP address, without a scheme, a port or brackets", is_host, str.strip),
             default="",
             required=True,
             env="CERTCTL_SMTP_HOST",

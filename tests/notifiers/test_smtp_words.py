@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environs import ValidationError
 
+from certctl.environment import option
 from notifications import delivery
 from notifications.exceptions import DeliveryError
 from notifications.models import Hold, NotificationEvent
 from notifications.notifiers.base import Delivered
+from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.smtp_refusals import MANY, SEVERAL, InARow, Refusal
 from notifications.notifiers.smtp_words import Meaning, Stage, explained
 from tests import factories
@@ -270,3 +273,31 @@ def test_what_the_server_said_is_kept(settings: Any) -> None:
         result = attempt(email_notifier(), MAIL)
     assert isinstance(result, Delivered)
     assert result.detail == "2.0.0 Ok: queued as 4F1"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PASSWORD", "pass word \r\n", "pass word "),
+        ("USERNAME", " certctl\n", "certctl"),
+        ("HOST", " mail.example.com\n", "mail.example.com"),
+        ("HOST", "::1", "::1"),
+        ("HOST", "bücher.example", "bücher.example"),
+        ("FROM_ADDRESS", "Certificates <pki@example.com>\n", "Certificates <pki@example.com>"),
+        ("FROM_ADDRESS", "a@example.com, b@example.com", None),
+        ("REPLY_TO", "nobody", None),
+        ("EHLO_NAME", "not a name", None),
+        ("CONNECTIONS", "0", None),
+        *(("HOST", host, None) for host in ("[::1]", "mail:25", "smtp://mail.example.com", "a b", "mail/x")),
+    ],
+)
+def test_a_variable_is_trimmed_and_checked_as_what_is_sent_with(name: str, text: str, value: Any) -> None:
+    declared = [*EmailNotifier.declared_options, *EmailNotifier.django_options]
+    [one] = [declaration for declaration in declared if declaration.name == name]
+    try:
+        read = option(text, one)
+    except ValidationError:
+        read = None
+    assert read == value
+    if value is None:
+        assert one.fault(text)
