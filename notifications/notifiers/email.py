@@ -29,7 +29,7 @@ from .base import Delivered, Message, SyncNotifier
 from .http.client import HttpClient, ascii_host
 from .mail_addresses import addresses, needs_utf8
 from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
-from .mail_form import form
+from .mail_form import form, headers
 from .mail_html import html_of
 from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults
 from .smtp import UTF8_OPTIONS, Session, misconfigured
@@ -61,6 +61,7 @@ class Mailing:
     refused     the addresses that did not take it in this attempt, and what that means
     said        the server's words on taking it
     connection  that it is on, for now
+    given_up    nobody waits for it any more, so nothing more may be sent of it
     """
 
     message: Message
@@ -70,6 +71,7 @@ class Mailing:
     said: str = BACKEND_ANSWER
     dialogue: list[str] = field(default_factory=list)
     connection: MailConnection | None = None
+    given_up: bool = False
 
     def begin(self, named: Iterable[Address]) -> None:
         """Those of the addresses that have answered before are not asked again."""
@@ -125,7 +127,7 @@ class Mailing:
         if len(self.answered) + len(self.refused) + len(self.missing) > 1:
             before = self.message.answered
             error.answered = {k: v for k, v in {**self.answered, **final}.items() if before.get(k) != v}
-        error.dialogue = self.dialogue
+        error.dialogue = list(self.dialogue)
         return error
 
 
@@ -291,8 +293,10 @@ class EmailNotifier(SyncNotifier):
         connection = mailing.connection = self._connections.take(until, fresh=fresh)
         healthy = False
         try:
-            if not connection.is_open:
+            if not (connection.is_open or mailing.given_up):
                 self._open(connection)
+            if mailing.given_up:
+                raise none_free()
             healthy = self._converse(connection, mailing, email)
         except StaleConnection:
             raise
@@ -332,7 +336,7 @@ class EmailNotifier(SyncNotifier):
             address for address in self.recipients(mailing.message) if offered or not needs_utf8(address)
         ]
         with_utf8 = needs_utf8(sender) or any(map(needs_utf8, shown))
-        content = form(email, sender, shown, utf8=with_utf8).as_bytes()
+        content = form(email, sender, shown, utf8=with_utf8)
         options = UTF8_OPTIONS if with_utf8 else ()
         envelope = str(self.options.get("ENVELOPE_FROM") or "").strip()
         bounces = addresses(envelope)[0].addr_spec if envelope else sender.addr_spec
@@ -389,9 +393,12 @@ class EmailNotifier(SyncNotifier):
         mailing = self._in_hand.get(id(message))
         if mailing is None:
             return super().abandon(message)
+        mailing.given_up = True
         connection = mailing.connection
         if connection is None:
             return mailing.told(none_free())
+        if self.verbose:
+            mailing.dialogue += connection.session.shown()
         error = self._judged(connection.session.fault(TimeoutError()), message.recipient)
         connection.session.hang_up()
         return mailing.told(error)
@@ -442,7 +449,7 @@ class EmailNotifier(SyncNotifier):
         """The mail for a notification; nothing in it can add a header."""
         sender, recipients = self.sender(), self.recipients(message)
         key, domain = message.key(200), sender.domain
-        headers = {
+        more = {
             "Message-ID": f"<{key}@{domain}>",
             "X-Certctl-Notification": key,
             "Auto-Submitted": "auto-generated",
@@ -450,7 +457,7 @@ class EmailNotifier(SyncNotifier):
         }
         if message.certificate_id:
             thread = hashlib.sha256(message.certificate_id.encode("utf-8", "replace")).hexdigest()[:32]
-            headers["References"] = f"<certificate.{thread}@{domain}>"
+            more["References"] = f"<certificate.{thread}@{domain}>"
         text = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
         reply_to = str(self.options.get("REPLY_TO") or "").strip()
         email = mail.EmailMultiAlternatives(
@@ -458,7 +465,7 @@ class EmailNotifier(SyncNotifier):
             text,
             str(sender),
             [str(address) for address in recipients],
-            headers=headers,
+            headers=more,
             reply_to=[reply_to] if reply_to else None,
         )
         if len(text) <= HTML_LIMIT:
@@ -466,10 +473,9 @@ class EmailNotifier(SyncNotifier):
         return email
 
     def preview(self, message: Message) -> str:
-        email, recipients = self.compose(message), self.recipients(message)
-        made = form(email, self.sender(), recipients, utf8=any(map(needs_utf8, recipients)))
-        hidden = ("content-type", "content-transfer-encoding", "mime-version")
-        head = "\n".join(f"{name}: {value}" for name, value in made.items() if name.lower() not in hidden)
+        email = self.compose(message)
+        shown = headers(email, self.sender(), self.recipients(message))
+        head = "\n".join(f"{name}: {value}" for name, value in shown)
         return f"{head}\n\n{email.body}"
 
 

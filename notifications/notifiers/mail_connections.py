@@ -103,11 +103,11 @@ class Connections:
     def take(self, until: float, *, fresh: bool = False) -> MailConnection:
         """One that is idle, or a new one, not open yet; fresh: a new one.
 
-        Raises TransientError when none is free `until` then, on the monotonic clock.
+        Raises TransientError when none is free until then, on the monotonic clock.
         """
         with self._free:
             while not self._idle and len(self._in_use) >= self.most:
-                if not self._free.wait(max(0.0, until - time.monotonic())):
+                if self._closed or not self._free.wait(max(0.0, until - time.monotonic())):
                     raise none_free()
             stale = self._idle.pop() if self._idle else None
             connection = stale if stale and not fresh else self._make()
@@ -161,6 +161,7 @@ class Connections:
             idle, self._idle = self._idle, []
             for connection in self._in_use:
                 connection.session.hang_up()
+            self._free.notify_all()
         return idle
 
 

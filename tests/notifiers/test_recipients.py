@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
+import hypothesis
 import pytest
+from django.core.mail import EmailMultiAlternatives
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifications import delivery
 from notifications.database import connection
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, RecipientAnswer, Status
 from notifications.notifiers.mail_addresses import addresses
+from notifications.notifiers.mail_form import LINE_ENDS, form
+from notifications.text import one_line
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
@@ -255,3 +262,35 @@ def test_a_refusal_from_before_a_requeue_is_forgotten(mailbox: MailReceiver) -> 
     )
     assert sweep(event) == (Status.SENT, "")
     assert mailbox.mails[0].recipients == ["a@example.com", "b@example.com"]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=400) | st.text(
+    " .-=?_ä漢\t\r\n\x00", max_size=300
+)
+
+
+@hypothesis.settings(deadline=None)
+@given(TEXTS, TEXTS, TEXTS)
+def test_whatever_a_mail_says_it_can_be_read_again(text: str, html: str, subject: str) -> None:
+    subject = one_line(subject)
+    email = EmailMultiAlternatives(subject, text, headers={"Message-ID": f"<{'x' * 200}@example.com>"})
+    email.attach_alternative(html, "text/html")
+    [sender], recipients = addresses("Jörg <j@example.com>"), addresses("a@example.com, Ö <b@example.com>")
+    written = form(email, sender, recipients, utf8=False)
+    assert written.isascii()
+    assert max(map(len, written.split(b"\r\n"))) <= 998
+    assert b"\n" not in written.replace(b"\r\n", b"")
+    read = message_from_bytes(written, policy=policy.default)
+    assert isinstance(read, EmailMessage)
+    assert read["Message-ID"] == f"<{'x' * 200}@example.com>"
+    assert read["From"] == "Jörg <j@example.com>"
+    assert read["To"] == "a@example.com, Ö <b@example.com>"
+    for kind, said in (("plain", text), ("html", html)):
+        part = read.get_body((kind,))
+        assert part is not None
+        content = str(part.get_content())
+        assert lines(content) == lines(said)
+
+
+def lines(text: str) -> list[str]:
+    return LINE_ENDS.split(text.rstrip("\r\n"))
