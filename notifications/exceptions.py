@@ -10,6 +10,7 @@ TransitionRefused           the rules do not allow this change of status
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 TEXT_LIMIT = 1_600
@@ -20,7 +21,7 @@ CUT_MARK = "…[cut]"
 class Reason(StrEnum):
     """Why an attempt failed: a closed set, fit for a metric's label."""
 
-    AUTH = "auth"
+    AUTH = "auth"  # we are refused: our login, sender, host or certificate
     BUSY = "busy"  # too many connections at once: fewer, and the attempt did not count
     CLIENT = "client"
     CONFIG = "config"
@@ -83,6 +84,9 @@ class DeliveryError(Exception):
     status       the provider's HTTP or SMTP status, where there was one
     retry_after  the wait that the provider asked for, in seconds
     advice       what the operator should do, one sentence; every PermanentError has one
+    answered     of a recipient that names several addresses, what became of those that are settled: "" for an
+                 accepted one, else the refusal. Set by the notifier, for the attempts that follow
+    dialogue     how far the attempt came, a line each, for whoever tries a channel out
 
     str() is text and advice, at most 2,000 characters. A value of another kind, which a site's own
     notifier may come up with, counts as not given: it must not keep the attempt from being recorded.
@@ -106,6 +110,8 @@ class DeliveryError(Exception):
         self.status = status_code(status)
         self.retry_after = _seconds(retry_after)
         self.advice = _cut(str(advice or self.default_advice), ADVICE_LIMIT)
+        self.answered: Mapping[str, str] = {}
+        self.dialogue: Sequence[str] = ()
 
     @property
     def endpoint_effect(self) -> EndpointEffect:
@@ -118,14 +124,19 @@ class DeliveryError(Exception):
     @property
     def spends_attempt(self) -> bool:
         """Whether it was an attempt at all, and so counts towards the row's budget."""
-        return self.endpoint_effect is not EndpointEffect.BUSY
+        return self.endpoint_effect is not EndpointEffect.BUSY and not self.waits_for_operator
+
+    @property
+    def waits_for_operator(self) -> bool:
+        """Whether it says nothing of the row: who set the channel up has to mend it, and all rows wait."""
+        return self.reason is Reason.AUTH and not isinstance(self, PermanentError)
 
     def __str__(self) -> str:
         return f"{self.text}: {self.advice}" if self.advice else self.text
 
 
 class TransientError(DeliveryError):
-    """The next attempt may succeed."""
+    """The next attempt may succeed. For Reason.AUTH: when somebody has mended what we are refused for."""
 
 
 class UnknownOutcome(TransientError):

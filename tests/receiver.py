@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -171,6 +171,7 @@ class Mail:
     sender: str
     recipients: list[str]
     content: bytes
+    options: tuple[str, ...] = ()
 
     @property
     def parsed(self) -> EmailMessage:
@@ -182,12 +183,18 @@ class Mail:
 class MailReceiver(Background):
     """Accepts mail. The scripted replies are given first, one for each RCPT or end of DATA.
 
-    login     user and password; when set, nothing is accepted without
-    starttls  offers STARTTLS with this context
+    login       user and password; when set, nothing is accepted without
+    starttls    offers STARTTLS with this context
+    without     extensions that it does not offer, such as 8BITMIME
+    by_address  the reply to an address's RCPT, each time; asked: the addresses so far
     """
 
     def __init__(
-        self, *, login: tuple[str, str] | None = None, starttls: ssl.SSLContext | None = None
+        self,
+        *,
+        login: tuple[str, str] | None = None,
+        starttls: ssl.SSLContext | None = None,
+        without: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.mails: list[Mail] = []
@@ -195,8 +202,11 @@ class MailReceiver(Background):
         self.connections = 0
         self.rcpt: deque[str] = deque()
         self.data: deque[str] = deque()
+        self.by_address: dict[str, str] = {}
+        self.asked: list[str] = []
         self._login = login
         self._starttls = starttls
+        self._without = without
 
     async def _open(self) -> None:
         self._server = await self._loop.create_server(self._session, sock=self._socket, backlog=BACKLOG)
@@ -214,7 +224,7 @@ class MailReceiver(Background):
             self,
             hostname="receiver.test",
             loop=self._loop,
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8="SMTPUTF8" not in self._without,
             tls_context=self._starttls,
             authenticator=self._authenticate if self._login else None,
             auth_required=bool(self._login),
@@ -227,10 +237,17 @@ class MailReceiver(Background):
         wanted = self._login and LoginPassword(self._login[0].encode(), self._login[1].encode())
         return AuthResult(success=given == wanted, handled=False)
 
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [line for line in responses if line[4:] not in self._without]
+
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        reply = self.rcpt.popleft() if self.rcpt else "250 OK"
+        self.asked.append(address)
+        reply = self.rcpt.popleft() if self.rcpt else self.by_address.get(address, "250 OK")
         if reply.startswith("250"):
             envelope.rcpt_tos.append(address)
         return reply
@@ -238,7 +255,8 @@ class MailReceiver(Background):
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         reply = self.data.popleft() if self.data else "250 taken"
         assert isinstance(envelope.content, bytes)
-        mail = Mail(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content)
+        options = tuple(envelope.mail_options)
+        mail = Mail(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content, options)
         if reply == "drop" and server.transport:
             self.dropped.append(mail)
             server.transport.abort()

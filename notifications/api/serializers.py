@@ -172,7 +172,7 @@ class Event(Model):
 
 class Raised(Event):
     warnings = serializers.ListField(
-        child=Text(), required=False, help_text="That its channel has no notifier; else left out."
+        child=Text(), required=False, help_text="Why nothing may be delivered; else left out."
     )
 
     class Meta(Event.Meta):

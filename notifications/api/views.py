@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from ..database import database_now
 from ..models import NotificationEvent, NotificationQuerySet
-from ..models.queryset import free, is_served
+from ..models.queryset import free
 from ..operations import bulk
 from ..operations.filters import Filters, matching
 from ..operations.verbs import REQUEUE
@@ -109,9 +109,8 @@ class Notifications(View):
 
 def warned(event: NotificationEvent) -> dict[str, list[str]]:
     """What whoever raised it should know, where there is anything."""
-    if is_served(event.channel):
-        return {}
-    return {"warnings": [f"The channel {event.channel} has no notifier, so nothing may be delivered."]}
+    said = [f"{why[0].upper()}{why[1:]}, so nothing may be delivered." for why in event.warnings]
+    return {"warnings": said} if said else {}
 
 
 def shown(events: list[NotificationEvent]) -> Any:

@@ -28,7 +28,7 @@ from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..queue import digest
+from ..queue import digest, recipients
 from ..queue.claim import Claimed
 from ..queue.release import release, renew
 from .connection import Away, Database
@@ -368,7 +368,9 @@ class Engine:
 
     def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
         self.clock.ask()
-        return source.claim(wanted, scope, self.clock())
+        claimed = source.claim(wanted, scope, self.clock())
+        recipients.recall(claimed)
+        return claimed
 
     def _give_back_at_once(self, refused: list[Claimed]) -> None:
         release(refused, due_at=self.clock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -51,7 +51,12 @@ def decide(
         return outcome(settings.missing_notifier, AttemptOutcome.NO_NOTIFIER, error=text)
     error = as_delivery_error(answer)
     failure = partial(
-        outcome, outcome=kind_of(error), error=str(error), reason=error.reason, status_code=error.status
+        outcome,
+        outcome=kind_of(error),
+        error=str(error),
+        reason=error.reason,
+        status_code=error.status,
+        answered=error.answered,
     )
     if not error.spends_attempt and started_at - event.due_at < settings.hold_limit:
         wait = timedelta(seconds=error.retry_after or BUSY_SECONDS)
@@ -85,7 +90,11 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
     kind = next((kind for kind in kinds if isinstance(error, kind)), TransientError)
     said = {name: getattr(error, name, None) for name in ("reason", "status", "retry_after")}
     text = getattr(error, "text", type(error).__name__)
-    return kind(text, advice=getattr(error, "advice", ""), **said)
+    known = kind(text, advice=getattr(error, "advice", ""), **said)
+    if isinstance(answered := getattr(error, "answered", None), Mapping):
+        known.answered = {str(address): str(refusal) for address, refusal in answered.items()}
+    known.dialogue = list(map(str, getattr(error, "dialogue", ())))
+    return known
 
 
 def kind_of(error: DeliveryError) -> AttemptOutcome:

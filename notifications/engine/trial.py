@@ -1,4 +1,4 @@
-"""One test alert through a channel's notifier, without a row."""
+"""One test alert through a channel's notifier, without a row; it says itself that it is one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ from ..exceptions import DeliveryError, UnknownOutcome
 from ..notifiers.base import Delivered, Message, Notifier, load
 from .outcome import as_delivery_error
 
+TYPE, TEXT = "Test", "This is a test of certctl's notifications. Nothing is wrong, and nothing is to be done."
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the provider answered: `delivered` or `error`, and how long that took in seconds."""
+    """What the provider answered: `delivered` or `error`, and how long that took in seconds.
+
+    dialogue  how far it came, a line each: the address that was connected with; of a mail server all replies
+    """
 
     notifier: Notifier
     message: Message
     seconds: float
     delivered: Delivered | None = None
     error: DeliveryError | None = None
+
+    @property
+    def dialogue(self) -> list[str]:
+        said = self.error or self.delivered
+        return list(said.dialogue) if said else []
 
 
 def send(channel: str, recipient: str, text: str, type: str, settings: conf.Conf) -> Trial:
@@ -36,6 +46,7 @@ def send(channel: str, recipient: str, text: str, type: str, settings: conf.Conf
     """
     within = settings.send_timeout.total_seconds()
     notifier = load(channel, settings.channels[channel], within)
+    notifier.verbose = True
     message = Message(
         id=f"test-{uuid.uuid4()}",
         type=type,

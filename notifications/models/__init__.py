@@ -17,6 +17,7 @@ from .history import (
     Escalation,
     OperationKind,
     Reading,
+    RecipientAnswer,
     Refusal,
     Requeue,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "OperationKind",
     "Outage",
     "Reading",
+    "RecipientAnswer",
     "Refusal",
     "Requeue",
     "Status",

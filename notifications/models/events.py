@@ -72,6 +72,9 @@ class NotificationEvent(models.Model):
     # True where a verb of ours raised or requeued it; another program's INSERT leaves it null.
     ours = models.BooleanField(null=True, blank=True, default=True, editable=False)
 
+    # Of the one that `notify` answers: why nothing may be delivered, a phrase each.
+    warnings: tuple[str, ...] = ()
+
     objects: ClassVar = Manager.from_queryset(NotificationQuerySet)()
 
     class Meta:

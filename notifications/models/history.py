@@ -282,3 +282,24 @@ class Refusal(History):
 
     def __str__(self) -> str:
         return f"refused to {self.verb}: {self.error}"
+
+
+class RecipientAnswer(History):
+    """What became of one address of a recipient that names several: the others' attempts go on without it.
+
+    refusal  "" for an address that accepted it. A refusal counts until the notification is requeued
+    """
+
+    recipient = models.TextField()
+    refusal = models.TextField(blank=True, default="")
+    at = models.DateTimeField()
+
+    objects: ClassVar = Manager()
+
+    class Meta:
+        db_table = "notification_recipients"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification"], name="idx_notification_recipients_notification"),)
+
+    def __str__(self) -> str:
+        return f"{self.recipient}: {self.refusal or 'accepted'}"

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
 from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, LessThanOrEqual
 
-from .. import conf, database
+from .. import database
 from ..database import database_now, wake_workers
 from ..exceptions import TransitionRefused
+from ..notifiers.usable import warnings_of
 from ..text import cut
 from . import tallies
 from .fields import READABLE, REQUEUEABLE, UNDELIVERED, Status, Text, is_channel
@@ -56,14 +56,6 @@ def free(now: datetime) -> Q:
 def past(now: datetime, grace: timedelta) -> Q:
     """Waiting for that long, or since a time that has yet to come: no clock is so far ahead."""
     return Q(LessThanOrEqual(DUE, now - grace)) | Q(GreaterThan(DUE, now + grace))
-
-
-def is_served(channel: str) -> bool:
-    """Whether the channel has a notifier in this process; yes where the settings cannot be read."""
-    try:
-        return conf.current().channel(channel) is not None
-    except ImproperlyConfigured:
-        return True
 
 
 def last_outcome() -> Coalesce:
@@ -195,9 +187,10 @@ class EventQuerySet(models.QuerySet[Row]):
 
         A second call with the same dedup_key makes nothing and answers the first event, also when
         both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
-        A channel that has no notifier here is no error, for another process may have one: the log warns.
+        That nothing may be delivered is no error, for another process may have what it takes: the log warns,
+        and the event's `warnings` say why, a phrase each.
         """
-        event = self.model(
+        event: Any = self.model(
             type=type,
             channel=channel,
             recipient=recipient,
@@ -211,12 +204,14 @@ class EventQuerySet(models.QuerySet[Row]):
                 event.save(using=database.alias(), force_insert=True)
         except IntegrityError:
             everything = self._everything()
-            first = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
+            first: Any = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
             if first is None:
                 raise
+            first.warnings = warnings_of(channel, recipient)
             return first, False
-        if not is_served(channel):
-            logger.warning("notification %s is raised, but its channel %s has no notifier", event.pk, channel)
+        event.warnings = warnings_of(channel, recipient)
+        for warning in event.warnings:
+            logger.warning("notification %s is raised, but %s", event.pk, warning)
         return event, True
 
     # What operators do

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.checks import CheckMessage
@@ -39,6 +40,8 @@ class Message(NamedTuple):
     id       the notification's, the same on every attempt: the provider's idempotency key
     attempt  1 for the first
     url      the notification's page in the admin, "" when the site's address is not configured
+    answered  of a recipient that names several addresses, what became of those that are settled by earlier
+              attempts: "" for an accepted one, else the refusal
     """
 
     id: str
@@ -50,6 +53,7 @@ class Message(NamedTuple):
     created_at: datetime
     attempt: int = 1
     url: str = ""
+    answered: Mapping[str, str] = MappingProxyType({})
 
     def key(self, limit: int = 255) -> str:
         """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
@@ -59,10 +63,11 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class Delivered:
-    """The provider took it. `status` and `detail` are its own answer."""
+    """The provider took it. `status` and `detail` are its own answer; dialogue: as in DeliveryError."""
 
     status: int | None = None
     detail: str = ""
+    dialogue: Sequence[str] = ()
 
 
 class Notifier:
@@ -75,7 +80,10 @@ class Notifier:
     max_per_second        what one endpoint takes, None for no limit (option MAX_PER_SECOND)
     combine_after         seconds after which what waits goes out as one message, None for never
     endpoint_concurrency  how many at once to one endpoint (option ENDPOINT_CONCURRENCY)
+    verbose               whether somebody wants to read the dialogue
     """
+
+    verbose = False
 
     # The channel's own options; None: it takes any, and tells secrets by their names.
     declared_options: ClassVar[Sequence[Option] | None] = None
@@ -129,6 +137,11 @@ class Notifier:
     def secrets(cls, options: Mapping[str, Any]) -> frozenset[str]:
         """Patterns (text.redact) of what no error, log or preview may show."""
         return secrets_in((*COMMON_OPTIONS, *(cls.declared_options or ())), options)
+
+    @classmethod
+    def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:
+        """Why nothing can be sent to the recipient, in words; "" where nothing is known against it."""
+        return ""
 
     def preview(self, message: Message) -> str:
         """What `send` would hand over, for people. Raises PermanentError where nothing can be sent."""
@@ -247,13 +260,21 @@ class JsonNotifier(Notifier):
     async def send(self, message: Message) -> Delivered:
         url, body = self.url(message), self.payload(self.bounded(message))
         headers = {**self.headers(message), **self.signature(message, body)}
-        return self.judge(await self.http.post(url, body, headers, guarded=self.guards(message)))
+        answer = await self.http.post(url, body, headers, guarded=self.guards(message))
+        try:
+            delivered = self.judge(answer)
+        except DeliveryError as error:
+            error.dialogue = answer.dialogue()
+            raise
+        if self.verbose:
+            delivered.dialogue = answer.dialogue()
+        return delivered
 
 
 class SyncNotifier(Notifier):
     """A notifier whose provider's library blocks: `deliver` runs in a thread of the channel's own pool."""
 
-    threads: ClassVar[int] = 8
+    threads: int = 8
     default_endpoint_concurrency = 8
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:

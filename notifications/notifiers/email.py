@@ -1,92 +1,152 @@
-"""E-mail, through whichever mail backend the site configured in Django (smtp.py: what can go wrong).
+"""E-mail, through whichever mail backend the site configured in Django; over SMTP address by address.
 
-Message-ID is the same on every attempt, so that a mail that arrived twice can be told (RFC 5322, 3.6.4);
-Auto-Submitted keeps vacation replies away (RFC 3834).
+What the modules beside it do: mail_addresses (whom a recipient names), mail_form and mail_html (the mail),
+mail_connections, smtp (the conversation), smtp_words and smtp_refusals (what a server's words mean).
+
+Message-ID is the same on every attempt, so that a mail that arrived twice can be told (RFC 5322, 3.6.4), and
+in the sender's domain; the alerts of one certificate refer to one another; Auto-Submitted keeps vacation
+replies away (RFC 3834); List-Id tells filters what this is (RFC 2919).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import hashlib
 import re
 import smtplib
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parseaddr
+from email.headerregistry import Address
 from typing import Any
 
 from django.core import mail
-from django.core.exceptions import ValidationError
-from django.core.mail.backends.base import BaseEmailBackend
-from django.core.validators import EmailValidator
 
-from ..exceptions import DeliveryError, PermanentError, Reason
+from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
 from ..text import cut, utf8
+from . import mail_addresses
 from .base import Delivered, Message, SyncNotifier
-from .http.client import HttpClient
-from .options import FLAG, PORT, TEXT, Kind, Option
-from .smtp import CLOSING, Session, Stage
+from .http.client import HttpClient, ascii_host
+from .mail_addresses import addresses, needs_utf8
+from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
+from .mail_form import form, headers
+from .mail_html import html_of
+from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults
+from .smtp import UTF8_OPTIONS, Session, misconfigured
+from .smtp_refusals import ADVICE, CLOSING, InARow, Refusal
+from .smtp_words import Meaning, Stage
 
-MESSAGE_ID_DOMAIN = "notifications.certctl"
-SUBJECT_LIMIT, BODY_LIMIT = 500, 1_000_000
+SUBJECT_LIMIT, BODY_LIMIT, HTML_LIMIT = 500, 1_000_000, 100_000
 IDLE_SECONDS = 20.0
 GOODBYE_SECONDS = 2.0
-BROKEN = (smtplib.SMTPException, OSError)
+HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+NO_UTF8 = "the mail server does not offer SMTPUTF8, which the address needs"
+UTF8_ADVICE = "use an address in ASCII, or a server with SMTPUTF8 (CERTCTL_SMTP_HOST), then requeue"
+ADDRESS_ADVICE = "raise the alert again with a correct address"
 
 
 class StaleConnection(Exception):
-    """The server had hung up on a kept connection before the mail was sent."""
+    """Nothing was sent, and another connection may do. fresh: a new one; else whichever is free."""
+
+    def __init__(self, fresh: bool = True) -> None:
+        self.fresh = fresh
 
 
 @dataclass(eq=False)
-class MailConnection:
-    """One connection to the mail server, used by one thread at a time."""
+class Mailing:
+    """One notification's mail, on its way to those who have not got it.
 
-    backend: BaseEmailBackend
-    session: Session = field(default_factory=Session)
-    used_at: float = 0.0
+    missing     the addresses that did not take it yet
+    answered    what became of the others: "" for who took it, else the refusal, in an earlier attempt or this
+    refused     the addresses that did not take it in this attempt, and what that means
+    said        the server's words on taking it
+    connection  that it is on, for now
+    given_up    nobody waits for it any more, so nothing more may be sent of it
+    """
 
-    def open(self, timeout: float) -> None:
-        if hasattr(self.backend, "timeout"):
-            self.backend.timeout = min(self.backend.timeout or timeout, timeout)
-        self.session.trace(self.backend)
-        self.backend.open()
-        self.session.stage = Stage.READY
+    message: Message
+    missing: dict[str, Address] = field(default_factory=dict)
+    answered: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, DeliveryError] = field(default_factory=dict)
+    said: str = BACKEND_ANSWER
+    dialogue: list[str] = field(default_factory=list)
+    connection: MailConnection | None = None
+    given_up: bool = False
 
-    def send(self, email: mail.EmailMessage) -> None:
-        self.session.stage = Stage.READY
-        self.backend.send_messages([email])
-        self.session.reused = True
-        self.used_at = time.monotonic()
+    def begin(self, named: Iterable[Address]) -> None:
+        """Those of the addresses that have answered before are not asked again."""
+        every = {address.addr_spec: address for address in named}
+        before = self.message.answered
+        self.answered = {spec: before[spec] for spec in every if spec in before}
+        self.missing = {spec: address for spec, address in every.items() if spec not in before}
 
-    def close(self) -> None:
-        with contextlib.suppress(*BROKEN):  # the connection may be gone already
-            self.backend.close()
-        self.session.close()
+    def took(self, specs: Iterable[str]) -> None:
+        for spec in specs:
+            del self.missing[spec]
+            self.answered[spec] = ""
+
+    def refuse(self, spec: str, error: DeliveryError) -> None:
+        del self.missing[spec]
+        self.refused[spec] = error
+
+    def result(self) -> Delivered:
+        """Raises what the refusals add up to, where there are any."""
+        failed = {spec: said for spec, said in self.answered.items() if said}
+        if not (self.refused or failed):
+            return Delivered(250, self.said, self.dialogue)
+        errors = list(self.refused.values())
+        first = next((e for e in errors if not isinstance(e, PermanentError)), errors[0] if errors else None)
+        if len(self.answered) + len(self.refused) == 1 and first:
+            raise first
+        kind = TransientError if isinstance(first, TransientError) else PermanentError
+        raise self.told(
+            kind(
+                self._summary(failed),
+                reason=self._reason(first),
+                status=first.status if first else None,
+                retry_after=first.retry_after if first else None,
+                advice=first.advice if first else ADVICE[Meaning.RECIPIENT],
+            )
+        )
+
+    def _reason(self, error: DeliveryError | None) -> Reason:
+        """A server that took it for one is not down, nor closed to us."""
+        if error is None or isinstance(error, PermanentError):
+            return Reason.CLIENT
+        return Reason.DEFERRED if "" in self.answered.values() and error.blames_endpoint else error.reason
+
+    def _summary(self, failed: Mapping[str, str]) -> str:
+        have, of = list(self.answered.values()).count(""), len(self.answered) + len(self.refused)
+        errors = {spec: error.text for spec, error in self.refused.items()}
+        named = "; ".join(f"{spec}: {text}" for spec, text in {**failed, **errors}.items())
+        return f"{have} of {of} recipients have it; not {named}"
+
+    def told(self, error: DeliveryError) -> DeliveryError:
+        """The error, with what is known now for the attempts that follow."""
+        final = {spec: e.text for spec, e in self.refused.items() if isinstance(e, PermanentError)}
+        if len(self.answered) + len(self.refused) + len(self.missing) > 1:
+            before = self.message.answered
+            error.answered = {k: v for k, v in {**self.answered, **final}.items() if before.get(k) != v}
+        error.dialogue = list(self.dialogue)
+        return error
 
 
-def check_address(recipient: str) -> None:
-    """Raises PermanentError for what is not exactly one address."""
-    domain = recipient.rpartition("@")[2]
-    inside = [domain] if re.fullmatch(r"[A-Za-z0-9-]{1,63}", domain) else []  # ops@mailhost
-    try:
-        EmailValidator(allowlist=["localhost", *inside])(recipient)
-    except ValidationError as error:
-        raise PermanentError(
-            f"{recipient!r} is not an e-mail address",
-            reason=Reason.CONFIG,
-            advice="raise the alert again with a correct address",
-        ) from error
+def is_host(value: Any) -> bool:
+    """Raises ValueError, which says what is too much, for an address with a scheme, port or brackets."""
+    text = str(value).strip()
+    if "://" in text or "/" in text:
+        raise ValueError("must be the server's name alone, without a scheme")
+    if text.startswith("["):
+        raise ValueError("must be the server's address alone, without brackets")
+    if text.count(":") == 1:
+        raise ValueError("must be the server's name alone; its port is an option of its own")
+    return isinstance(value, str) and HOST.fullmatch(ascii_host(text)) is not None
 
 
-def is_sender(sender: str) -> bool:
-    try:
-        check_address(parseaddr(sender)[1])
-    except (AttributeError, PermanentError):
-        return False
-    return True
+ADDRESS = Kind("an e-mail address", mail_addresses.is_address, str.strip)
+NAME = Kind("a host name", lambda value: isinstance(value, str) and bool(HOST.fullmatch(value)), str.strip)
+LOGIN_NAME = Kind("a string", TEXT.accepts, str.strip)
+PASSWORD = Kind("a string", TEXT.accepts, lambda text: text.rstrip("\r\n"), shown=False)
 
 
 class EmailNotifier(SyncNotifier):
@@ -96,16 +156,47 @@ class EmailNotifier(SyncNotifier):
         Option(
             "FROM_ADDRESS",
             "who sends, such as `Certificates <pki@example.com>`",
-            Kind("an e-mail address", is_sender, str.strip),
+            ADDRESS,
             required=True,
             env="CERTCTL_SMTP_FROM_ADDRESS",
+        ),
+        Option(
+            "REPLY_TO",
+            "where answers go, where not to who sends",
+            ADDRESS,
+            env="CERTCTL_SMTP_REPLY_TO",
+        ),
+        Option(
+            "ENVELOPE_FROM",
+            "where bounces go, where not to who sends",
+            ADDRESS,
+            env="CERTCTL_SMTP_ENVELOPE_FROM",
+        ),
+        Option(
+            "EHLO_NAME",
+            "the name by which this host greets the server, where not its own",
+            NAME,
+            env="CERTCTL_SMTP_EHLO_NAME",
+        ),
+        Option(
+            "CONNECTIONS",
+            "to the server at once; it is asked for fewer where it says that these are too many",
+            COUNT,
+            default=8,
+            env="CERTCTL_SMTP_CONNECTIONS",
+        ),
+        Option(
+            "MAILS_PER_CONNECTION",
+            "after so many a new connection is made; without it, when the server says so",
+            COUNT,
+            env="CERTCTL_SMTP_MAILS_PER_CONNECTION",
         ),
     )
     django_options = (
         Option(
             "HOST",
             "the mail server",
-            TEXT,
+            Kind("a host name or an IP address, without a scheme, a port or brackets", is_host, str.strip),
             default="",
             required=True,
             env="CERTCTL_SMTP_HOST",
@@ -120,7 +211,7 @@ class EmailNotifier(SyncNotifier):
         Option(
             "USERNAME",
             "to log in with",
-            TEXT,
+            LOGIN_NAME,
             default="",
             env="CERTCTL_SMTP_USERNAME",
             counterpart="PASSWORD",
@@ -128,7 +219,7 @@ class EmailNotifier(SyncNotifier):
         Option(
             "PASSWORD",
             "to log in with",
-            TEXT,
+            PASSWORD,
             default="",
             secret=True,
             env="CERTCTL_SMTP_PASSWORD",
@@ -139,12 +230,31 @@ class EmailNotifier(SyncNotifier):
     templates = "email"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
+        self.threads = options.get("CONNECTIONS") or SyncNotifier.threads
         super().__init__(options, http)
-        self._lock = threading.Lock()
-        self._idle: list[MailConnection] = []
-        self._in_use: dict[int, MailConnection] = {}  # by id(message)
+        if "ENDPOINT_CONCURRENCY" not in options:
+            self.endpoint_concurrency = self.threads
+        self._connections = Connections(self._connection, self.threads, options.get("MAILS_PER_CONNECTION"))
+        self._in_a_row = InARow()
+        self._in_hand: dict[int, Mailing] = {}  # by id(message)
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
+
+    @classmethod
+    def option_faults(cls, options: Mapping[str, Any]) -> list[str]:
+        """Of Django's mail settings, too: they are what is connected with."""
+        try:
+            return [f"the mail server's {fault}" for fault in server_faults(backend())]
+        except DeliveryError as error:
+            return [error.text]
+
+    @classmethod
+    def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:
+        try:
+            addresses(recipient)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     async def send(self, message: Message) -> Delivered:
         try:
@@ -154,64 +264,152 @@ class EmailNotifier(SyncNotifier):
                 self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     def deliver(self, message: Message) -> Delivered:
-        email = self.compose(message)
+        until = time.monotonic() + self.http.timeout
+        mailing = self._in_hand[id(message)] = Mailing(message)
         try:
-            try:
-                connection = self._transmit(self._take(message), email)
-            except StaleConnection:
-                connection = self._transmit(self._take(message, fresh=True), email)
+            mailing.begin(self.recipients(message))
+            email = self.compose(message)
+            fresh = False
+            while mailing.missing:
+                try:
+                    self._send_once(mailing, email, until, fresh)
+                    fresh = False
+                except StaleConnection as stale:
+                    fresh = stale.fresh
+            return mailing.result()
+        except DeliveryError as error:
+            mailing.told(error)
+            raise
         finally:
-            self._in_use.pop(id(message), None)
-        self._put_back(connection)
-        return Delivered(250, "accepted by the mail server")
+            self._in_hand.pop(id(message), None)
 
-    def _take(self, message: Message, fresh: bool = False) -> MailConnection:
-        with self._lock:
-            connection = self._idle.pop() if self._idle and not fresh else MailConnection(_backend())
-            self._in_use[id(message)] = connection
-        return connection
+    def _send_once(
+        self, mailing: Mailing, email: mail.EmailMultiAlternatives, until: float, fresh: bool
+    ) -> None:
+        """One mail to whoever is missing; those that one mail is too small for are missing still.
 
-    def _put_back(self, connection: MailConnection) -> None:
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def _transmit(self, connection: MailConnection, email: mail.EmailMessage) -> MailConnection:
-        """Raises StaleConnection where a new connection may do at once, else the delivery error."""
+        Raises StaleConnection where a new connection may do at once, else the delivery error.
+        """
+        connection = mailing.connection = self._connections.take(until, fresh=fresh)
+        healthy = False
         try:
-            if connection.session.stage is Stage.CONNECT:
-                connection.open(self.http.timeout)
-            connection.send(email)
-            return connection
-        except BROKEN as error:
-            connection.close()
-            if connection.session.reused and _went_stale(connection, error):
-                raise StaleConnection from error
-            raise connection.session.error(error) from error
-        except ValueError as error:  # what Django or the email package will not put into a header
-            connection.close()
+            if not (connection.is_open or mailing.given_up):
+                self._open(connection)
+            if mailing.given_up:
+                raise none_free()
+            healthy = self._converse(connection, mailing, email)
+        except StaleConnection:
+            raise
+        except (*BROKEN, ValueError, TypeError) as error:
+            self._raise_for(error, connection, mailing)
+        finally:
+            if self.verbose:
+                mailing.dialogue += connection.session.shown()
+            mailing.connection = None
+            if healthy:
+                self._connections.give_back(connection)
+            else:
+                self._connections.drop(connection)
+
+    def _open(self, connection: MailConnection) -> None:
+        if found := next(iter(server_faults(connection.backend)), ""):
+            raise misconfigured(f"the mail server's {found}")
+        connection.open(self.http.timeout)
+
+    def _converse(
+        self, connection: MailConnection, mailing: Mailing, email: mail.EmailMultiAlternatives
+    ) -> bool:
+        """Whether the connection serves for another mail."""
+        smtp = connection.smtp
+        if smtp is None:
+            refused = connection.hand_over(email)
+            return self._settle(connection.session, mailing, refused, BACKEND_ANSWER.encode())
+        sender, offered = self.sender(), smtp.has_extn("smtputf8")
+        if needs_utf8(sender) and not offered:
+            raise misconfigured(NO_UTF8.replace("the address", "the sender"), ADVICE[Meaning.SENDER])
+        if not offered:
+            for spec in [spec for spec, address in mailing.missing.items() if needs_utf8(address)]:
+                mailing.refuse(spec, PermanentError(NO_UTF8, reason=Reason.CLIENT, advice=UTF8_ADVICE))
+        if not mailing.missing:
+            return True
+        shown = [
+            address for address in self.recipients(mailing.message) if offered or not needs_utf8(address)
+        ]
+        with_utf8 = needs_utf8(sender) or any(map(needs_utf8, shown))
+        content = form(email, sender, shown, utf8=with_utf8)
+        options = UTF8_OPTIONS if with_utf8 else ()
+        envelope = str(self.options.get("ENVELOPE_FROM") or "").strip()
+        bounces = addresses(envelope)[0].addr_spec if envelope else sender.addr_spec
+        refused, said = connection.transact(smtp, bounces, list(mailing.missing), content, options)
+        return self._settle(connection.session, mailing, refused, said)
+
+    def _settle(
+        self, session: Session, mailing: Mailing, replies: Mapping[str, tuple[int, bytes]], said: bytes
+    ) -> bool:
+        """What the server's replies make of each address. Answers whether it took the mail for any."""
+        session.stage = Stage.RCPT
+        refused = {spec: session.refusal(*reply) for spec, reply in replies.items()}
+        took = [spec for spec in mailing.missing if spec not in refused]
+        if took:
+            self._in_a_row.taken()
+            mailing.took(took)
+            mailing.said = session.quote(said.decode("utf-8", "replace"))
+        elif session.mails and any(map(_is_spent, refused.values())):
+            raise self._stale(session, *refused.values())
+        for spec, one in refused.items():
+            if took and isinstance(one, Refusal) and one.meaning is Meaning.ENVELOPE:
+                continue  # the next mail is for those
+            mailing.refuse(spec, self._judged(one, spec))
+        return bool(took)
+
+    def _raise_for(self, error: Exception, connection: MailConnection, mailing: Mailing) -> None:
+        """Raises what the exception means for the row, or StaleConnection."""
+        session = connection.session
+        if not isinstance(error, BROKEN) and session.stage >= Stage.READY:
+            # What Django or the email package will not put into a mail.
             raise PermanentError(
-                f"the mail cannot be written: {error}", advice="raise a corrected alert, or dismiss this one"
+                f"the mail cannot be written ({type(error).__name__})",
+                advice="raise a corrected alert, or dismiss this one",
             ) from error
+        fault = session.fault(error)
+        if session.mails and session.stage < Stage.DOT and (_hung_up(error) or _is_spent(fault)):
+            raise self._stale(session, fault) from error
+        judged = self._judged(fault, mailing.message.recipient)
+        if judged.reason is Reason.BUSY and session.stage < Stage.DOT:
+            self._connections.drop(connection)
+            if self._connections.too_many():
+                raise StaleConnection(fresh=False) from error
+        raise judged from error
+
+    def _stale(self, session: Session, *faults: DeliveryError | Refusal) -> StaleConnection:
+        if any(isinstance(one, Refusal) and one.meaning is Meaning.SESSION for one in faults):
+            self._connections.took_only(session.mails)
+        return StaleConnection()
+
+    def _judged(self, fault: DeliveryError | Refusal, recipient: str) -> DeliveryError:
+        return self._in_a_row.judged(fault, recipient) if isinstance(fault, Refusal) else fault
 
     def abandon(self, message: Message) -> DeliveryError:
-        connection = self._in_use.get(id(message))
-        if connection is None:
+        mailing = self._in_hand.get(id(message))
+        if mailing is None:
             return super().abandon(message)
-        error = connection.session.error(TimeoutError())
+        mailing.given_up = True
+        connection = mailing.connection
+        if connection is None:
+            return mailing.told(none_free())
+        if self.verbose:
+            mailing.dialogue += connection.session.shown()
+        error = self._judged(connection.session.fault(TimeoutError()), message.recipient)
         connection.session.hang_up()
-        return error
+        return mailing.told(error)
+
+    def _connection(self) -> MailConnection:
+        return MailConnection(backend(), Session(str(self.options.get("EHLO_NAME") or "").strip()))
 
     def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
         self._idle_timer = None
-        over = time.monotonic() - IDLE_SECONDS
-        with self._lock:
-            stale = [connection for connection in self._idle if connection.used_at <= over]
-            self._idle = [connection for connection in self._idle if connection.used_at > over]
-            more = bool(self._idle or self._in_use)
+        stale, more = self._connections.idle_since(time.monotonic() - IDLE_SECONDS)
         for connection in stale:
             self._pool.submit(connection.close)
         if more:
@@ -221,11 +419,8 @@ class EmailNotifier(SyncNotifier):
         """QUIT on every connection, in the pool's threads; a mail that is still on its way is cut off."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        for connection in list(self._in_use.values()):
-            connection.session.hang_up()
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
+        self._closed = True
+        idle = self._connections.end()
         goodbyes = [asyncio.wrap_future(self._pool.submit(connection.close)) for connection in idle]
         if goodbyes:
             await asyncio.wait(goodbyes, timeout=GOODBYE_SECONDS)
@@ -233,35 +428,72 @@ class EmailNotifier(SyncNotifier):
                 connection.session.hang_up()
         await super().close()
 
-    def preview(self, message: Message) -> str:
-        email = self.compose(message)
-        head = "\n".join(f"{name}: {value}" for name, value in email.message().items())
-        return f"{head}\n\n{email.body}"
+    # The mail
 
-    def compose(self, message: Message) -> mail.EmailMessage:
-        """The mail for a notification; one row is one recipient, and nothing in it can add a header."""
-        check_address(message.recipient)
-        key = message.key()
-        headers = {
-            "Message-ID": f"<{key}@{MESSAGE_ID_DOMAIN}>",
+    def recipients(self, message: Message) -> tuple[Address, ...]:
+        """Whom the recipient names. Raises PermanentError where that is not clear."""
+        try:
+            return addresses(message.recipient)
+        except ValueError as error:
+            raise PermanentError(str(error), reason=Reason.CONFIG, advice=ADDRESS_ADVICE) from error
+
+    def sender(self) -> Address:
+        try:
+            [address] = addresses(self.option("FROM_ADDRESS"))
+        except ValueError as error:
+            text = "FROM_ADDRESS is not an e-mail address"
+            raise misconfigured(text, ADVICE[Meaning.SENDER]) from error
+        return address
+
+    def compose(self, message: Message) -> mail.EmailMultiAlternatives:
+        """The mail for a notification; nothing in it can add a header."""
+        sender, recipients = self.sender(), self.recipients(message)
+        key, domain = message.key(200), sender.domain
+        more = {
+            "Message-ID": f"<{key}@{domain}>",
             "X-Certctl-Notification": key,
             "Auto-Submitted": "auto-generated",
+            "List-Id": f"certctl notifications <certctl.{domain.strip('[]')}>",
         }
-        subject = cut(self.subject(message), SUBJECT_LIMIT)
-        body = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
-        return mail.EmailMessage(
-            subject, body, self.option("FROM_ADDRESS"), [message.recipient], headers=headers
+        if message.certificate_id:
+            thread = hashlib.sha256(message.certificate_id.encode("utf-8", "replace")).hexdigest()[:32]
+            more["References"] = f"<certificate.{thread}@{domain}>"
+        text = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
+        reply_to = str(self.options.get("REPLY_TO") or "").strip()
+        email = mail.EmailMultiAlternatives(
+            cut(self.subject(message), SUBJECT_LIMIT),
+            text,
+            str(sender),
+            [str(address) for address in recipients],
+            headers=more,
+            reply_to=[reply_to] if reply_to else None,
         )
+        if len(text) <= HTML_LIMIT:
+            email.attach_alternative(html_of(self.bounded(message), text), "text/html")
+        return email
+
+    def preview(self, message: Message) -> str:
+        email = self.compose(message)
+        shown = headers(email, self.sender(), self.recipients(message))
+        head = "\n".join(f"{name}: {value}" for name, value in shown)
+        return f"{head}\n\n{email.body}"
 
 
-def _went_stale(connection: MailConnection, error: Exception) -> bool:
-    """The server had hung up while nothing was sent (its 421 included), so a new connection may do."""
+def server_faults(made: Any) -> list[str]:
+    """What is wrong with the settings that a mail backend connects with."""
+    found = {option.name: getattr(made, option.name.lower(), None) for option in EmailNotifier.django_options}
+    return list(faults(EmailNotifier.django_options, found)) if hasattr(made, "host") else []
+
+
+def _hung_up(error: Exception) -> bool:
+    """The server had hung up (its 421 included) before anything of this mail was taken."""
     code = getattr(error, "smtp_code", None)
-    hung_up = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError) or code == CLOSING
-    timed_out = isinstance(error.__context__, TimeoutError)
-    return connection.session.stage < Stage.DOT and hung_up and not timed_out
+    lost = isinstance(error, smtplib.SMTPServerDisconnected | ConnectionError)
+    return (lost or code == CLOSING) and not isinstance(error.__context__, TimeoutError)
 
 
-def _backend() -> BaseEmailBackend:
-    backend: BaseEmailBackend = mail.mailers["default"] if hasattr(mail, "mailers") else mail.get_connection()
-    return backend
+def _is_spent(fault: DeliveryError | Refusal) -> bool:
+    """Of a connection that had a mail before: it gets no other one, or the server will not go on here."""
+    if not isinstance(fault, Refusal):
+        return False
+    return fault.meaning is Meaning.SESSION or (fault.stage is Stage.MAIL and 400 <= fault.code < 500)

@@ -16,7 +16,7 @@ from django.core.checks import CheckMessage, Warning
 from ..exceptions import Reason
 from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
-from .http.answers import PERMANENT, raise_for
+from .http.answers import PERMANENT, raise_for, raise_for_body
 from .http.client import Answer
 from .options import TEXT, URL, Option, choice, completed, is_within
 
@@ -94,5 +94,6 @@ class OpsGenieNotifier(JsonNotifier):
         return to_json({name: value for name, value in alert.items() if value})
 
     def judge(self, answer: Answer) -> Delivered:
-        raise_for(answer, success=(202,), permanent=REFUSED, advice=ADVICE)
+        raise_for(answer, permanent=REFUSED, advice=ADVICE)
+        raise_for_body(answer)
         return Delivered(answer.status, answer.quoted())

@@ -174,6 +174,7 @@ NETWORKS = list_of(
         lambda text: str(ip_network(text, strict=False)),
     )
 )
+COUNT = Kind("a whole number of 1 or more", _is_count, int)
 PORT = Kind("a port", lambda value: _is_count(value) and value <= 65535, int)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), _flag)
 

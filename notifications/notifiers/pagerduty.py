@@ -12,7 +12,7 @@ from typing import Any
 from ..exceptions import Reason
 from ..text import cut, fitted
 from .base import Delivered, JsonNotifier, Message
-from .http.answers import KnownRefusal, raise_for
+from .http.answers import KnownRefusal, raise_for, raise_for_body
 from .http.client import Answer
 from .options import TEXT, URL, Option, choice
 
@@ -68,12 +68,13 @@ class PagerDutyNotifier(JsonNotifier):
         )
 
     def judge(self, answer: Answer) -> Delivered:
-        raise_for(answer, success=(202,), known=REFUSALS)
+        raise_for(answer, known=REFUSALS)
+        raise_for_body(answer, REFUSALS)
         return Delivered(answer.status, answer.quoted())
 
 
 def event(message: Message, summary: str, text: str, severity: str) -> dict[str, Any]:
-    certificate = message.certificate_id or ""
+    certificate = (message.certificate_id or "").strip()  # PagerDuty takes no blank source
     content: dict[str, Any] = {
         "event_action": "trigger",
         "dedup_key": message.key(DEDUP_KEY_LIMIT),

@@ -1,9 +1,10 @@
 """Slack incoming webhooks.
 
 From docs.slack.dev, "Sending messages using incoming webhooks", "Rate limits" and the Block Kit
-reference: success is 200 with the body `ok`; the words of the errors below; one message a second per
-webhook; a header holds 150 characters, a section 3,000, the text 40,000; `&`, `<` and `>` are escaped
-in mrkdwn and nowhere else, so that what others wrote mentions nobody.
+reference: success is 200 with the body `ok` (servers that take the same post answer other 2xx:
+`{"success":true}`); the words of the errors below; one message a second per webhook; a header holds 150
+characters, a section 3,000, the text 40,000; `&`, `<` and `>` are escaped in mrkdwn and nowhere else, so that
+what others wrote mentions nobody.
 
 The webhook decides where a message goes. CHANNEL and USERNAME override it only for legacy webhooks.
 """
@@ -15,7 +16,7 @@ from typing import Any
 from ..exceptions import Reason
 from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
-from .http.answers import KnownRefusal, raise_for, unexpected
+from .http.answers import KnownRefusal, raise_for, raise_for_body, unexpected
 from .http.client import Answer
 from .options import TEXT, URL, Option, combine_after
 
@@ -73,9 +74,10 @@ class SlackNotifier(JsonNotifier):
         return to_json(content)
 
     def judge(self, answer: Answer) -> Delivered:
-        raise_for(answer, success=(200,), known=REFUSALS)
-        if answer.text != "ok":
+        raise_for(answer, known=REFUSALS)
+        if not answer.complete:
             raise unexpected(answer, "ok")
+        raise_for_body(answer, REFUSALS)
         return Delivered(answer.status, answer.quoted())
 
 

@@ -19,7 +19,7 @@ from django.core.checks import CheckMessage, Warning
 from ..exceptions import CUT_MARK, Reason
 from ..text import cut, to_json, utf16
 from .base import Delivered, JsonNotifier, Message
-from .http.answers import KnownRefusal, raise_for, unexpected
+from .http.answers import PERMANENT, KnownRefusal, raise_for, raise_for_body, refusal, unexpected
 from .http.client import Answer
 from .options import URL, Option, is_within
 
@@ -88,10 +88,11 @@ class TeamsNotifier(JsonNotifier):
     def judge(self, answer: Answer) -> Delivered:
         inner = INNER_ERROR.search(answer.text) if 200 <= answer.status < 300 else None
         if inner and inner[1]:
-            raise_for(replace(answer, status=int(inner[1])), success=(), known=REFUSALS, advice=ADVICE)
+            raise refusal(replace(answer, status=int(inner[1])), PERMANENT, REFUSALS, ADVICE)
         if inner:
             raise unexpected(answer, "no error in the body")
         raise_for(answer, known=REFUSALS, advice=ADVICE)
+        raise_for_body(answer)
         return Delivered(answer.status, answer.quoted())
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,8 @@ from ..text import cut, fitted, fold
 from .base import NAME_LIMIT, Delivered, Endpoint, JsonNotifier, Message
 from .endpoint import is_address
 from .http.answers import raise_for
-from .http.client import Answer, HttpClient
+from .http.client import Answer, HttpClient, blocked
+from .http.network import Guard
 from .options import NETWORKS, URL, URL_START, Kind, Option, choice, list_of
 
 PAYLOAD_LIMIT = 20_000
@@ -118,6 +120,22 @@ class WebhookNotifier(JsonNotifier):
         text = "no SECRETS, so receivers cannot tell that a request is yours"
         hint = "Set one (CERTCTL_WEBHOOK_SECRET), such as whsec_ and the base64 of 24 to 64 random bytes."
         return [Warning(text, hint=hint, id="notifications.W004")]
+
+    @classmethod
+    def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:
+        try:
+            host = urlsplit(target(recipient, options.get("URL") or "")).hostname or ""
+            literal = ip_address(host) if ":" in host or host.replace(".", "").isdigit() else None
+        except PermanentError as error:
+            return error.text
+        except ValueError:
+            return "its URL cannot be read"
+        allowed = options.get("ALLOWED_NETWORKS") or ()
+        return (
+            ""
+            if literal is None or not is_address(recipient) or Guard(allowed).permits(literal)
+            else blocked(host).text
+        )
 
     def url(self, message: Message) -> str:
         """The recipient where it is a URL, else URL. Raises PermanentError when neither can be posted to."""

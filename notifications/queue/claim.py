@@ -6,8 +6,9 @@ records compares it, so a worker that comes back after its lease was taken away 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from django.db.models import Func, IntegerField, Model, QuerySet, Value
@@ -23,6 +24,7 @@ from ..models.history import INTERRUPTED
 from ..models.queryset import DUE
 from .mend import mend
 
+NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
 Row = TypeVar("Row", bound=Model)
 
@@ -34,6 +36,7 @@ class Claimed(NamedTuple):
 
     interrupted  how often its worker died while it was attempted: 3 for three times in a row, or more often
     due_at       since when it is due: when it was raised, or requeued
+    answered     as in Message; recipients.py reads it
     """
 
     id: str
@@ -48,6 +51,7 @@ class Claimed(NamedTuple):
     created_at: datetime
     due_at: datetime
     leased_until: datetime
+    answered: Mapping[str, str] = NOTHING_ANSWERED
 
     @property
     def attempt_number(self) -> int:
@@ -99,11 +103,11 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = [name for name in Claimed._fields if name != "leased_until"]
+    names: list[Any] = list(Claimed._fields[:-2])
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
-    return [Claimed._make((*row, lease)) for row in rows.order_by(DUE).values_list(*names)]
+    return [Claimed._make((*row, lease, NOTHING_ANSWERED)) for row in rows.order_by(DUE).values_list(*names)]
 
 
 # How often its worker died while it was attempted.
@@ -138,7 +142,7 @@ def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
     created_at, due_at = row[-2:]
     raised = time_of(created_at)
     due = raised if due_at == created_at else time_of(due_at)
-    return Claimed._make((*row[:-2], raised, due, until))
+    return Claimed._make((*row[:-2], raised, due, until, NOTHING_ANSWERED))
 
 
 def time_of(at: float | str) -> datetime:

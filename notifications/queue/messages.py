@@ -13,7 +13,7 @@ from django.utils.http import RFC3986_SUBDELIMS
 from ..models import NotificationEvent, Status
 from ..notifiers.base import Message
 from ..text import cut, one_line
-from .claim import Claimed
+from .claim import NOTHING_ANSWERED, Claimed
 
 PLACE = "place-of-the-id"
 PATH_SAFE = f"{RFC3986_SUBDELIMS}/~:@"
@@ -33,6 +33,7 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
         created_at=event.created_at,
         attempt=event.retry_count + 1,
         url=link(event.id),
+        answered=event.answered if isinstance(event, Claimed) else NOTHING_ANSWERED,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,8 +17,9 @@ from ..exceptions import status_code
 from ..models import NotificationEvent, Status, tallies
 from ..models.tallies import Counted
 from ..text import tidy
+from . import recipients
 from .batch import in_parts, put_on_record, reason_of
-from .claim import Claimed
+from .claim import NOTHING_ANSWERED, Claimed
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Outcome(NamedTuple):
     error     the attempt's error, None where it succeeded
     duration  of the attempt, in milliseconds
     spent     whether it counts towards the budget; a probe that fails does not
+    answered  of single addresses of the recipient, what became of them: as in DeliveryError
     """
 
     event: Claimed
@@ -45,6 +47,7 @@ class Outcome(NamedTuple):
     reason: str = ""
     status_code: int | None = None
     spent: bool = True
+    answered: Mapping[str, str] = NOTHING_ANSWERED
 
 
 class Recorded(NamedTuple):
@@ -89,6 +92,8 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
         written = [o for o in outcomes if o.event.id in ids]
         rest = [o for o in outcomes if o.event.id not in ids]
         locked, late, again = _not_settled(rest, now, worker) if rest else (set(), set(), set())
+        if answered := {o.event.id: o.answered for o in outcomes if o.answered and o.event.id in ids | late}:
+            recipients.remember(answered, now=now)
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
         counted = [
@@ -103,7 +108,9 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
 def _set_aside(outcome: Outcome, error: Exception, *, now: datetime, worker: str) -> Recorded:
     """In plain words, so that it can be written: a delivery stays one, and all else is dead."""
     pk, reason = outcome.event.id, reason_of(error)
-    plain = outcome._replace(channel=outcome.event.channel, reason="", delay=None, status_code=None)
+    plain = outcome._replace(
+        channel=outcome.event.channel, reason="", delay=None, status_code=None, answered=NOTHING_ANSWERED
+    )
     died = plain._replace(status=Status.DEAD, error=reason)
     tries = [died]
     if outcome.status == Status.SENT:

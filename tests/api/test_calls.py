@@ -15,10 +15,13 @@ from notifications.models import Escalation, NotificationEvent, Requeue
 from tests import factories
 from tests.api.support import client_of, make_user
 from tests.fixtures import Configure
-from tests.reporting.rows import WEBHOOK
 
 LIST = "/api/v1/notifications"
 BULK = "/api/v1/notifications/requeue"
+SLACK = {
+    "NOTIFIER": "notifications.notifiers.slack.SlackNotifier",
+    "URL": "https://hooks.slack.com/services/T/B/x",
+}
 ALERT = {"type": "ExpirationWarning", "channel": "Slack", "recipient": "#pki", "message": "7 days"}
 SHAPE = [
     "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
@@ -253,7 +256,7 @@ def test_other_methods_are_405_and_change_nothing(api: APIClient, method: str, p
 
 
 def test_creating(api: APIClient, django_assert_max_num_queries: Any, configure: Configure) -> None:
-    configure(CHANNELS={"slack": WEBHOOK})
+    configure(CHANNELS={"slack": SLACK})
     with django_assert_max_num_queries(6):
         answer = post(api, LIST, ALERT | {"certificate_id": "mc-1"})
     assert answer.status_code == 201
@@ -273,6 +276,22 @@ def test_creating_warns_of_a_channel_that_nobody_serves(
     assert [r.levelname for r in logged] == ["WARNING"]
 
 
+def test_creating_warns_of_a_recipient_that_nothing_can_be_sent_to(
+    api: APIClient, configure: Configure
+) -> None:
+    email = "notifications.notifiers.email.EmailNotifier"
+    configure(CHANNELS={"Email": {"NOTIFIER": email, "FROM_ADDRESS": "pki@example.com"}})
+    mail = ALERT | {"channel": "email"}
+    for recipient, warned in (("a@example.com; Ops <b@example.com>", False), ("a@example.com, b", True)):
+        answer = post(api, LIST, mail | {"recipient": recipient})
+        assert answer.status_code == 201
+        assert ("warnings" in answer.json()) == warned
+    assert answer.json()["warnings"] == [
+        "The channel Email cannot deliver to this recipient: 'b' is not an e-mail address, "
+        "so nothing may be delivered."
+    ]
+
+
 def test_what_was_not_delivered_is_listed_and_requeued(api: APIClient) -> None:
     one, other, _ = factories.not_delivered(), factories.not_delivered(), factories.sent(error="certctl's")
     found = api.get(LIST, {"status": "not_delivered"}).json()
@@ -285,7 +304,7 @@ def test_what_was_not_delivered_is_listed_and_requeued(api: APIClient) -> None:
 
 
 def test_the_same_dedup_key_answers_the_first_event(api: APIClient, configure: Configure) -> None:
-    configure(CHANNELS={"slack": WEBHOOK})
+    configure(CHANNELS={"slack": SLACK})
     first = post(api, LIST, ALERT | {"dedup_key": "k"})
     again = post(api, LIST, ALERT | {"dedup_key": "k", "message": "other"})
     assert (first.status_code, again.status_code) == (201, 200)

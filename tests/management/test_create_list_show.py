@@ -12,6 +12,7 @@ from notifications.models import Escalation, NotificationEvent
 from tests import factories
 from tests.factories import ago, ahead
 from tests.management.support import Run
+from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +43,7 @@ def only_event() -> NotificationEvent:
 # create
 
 
-def test_create_raises_an_alert(run: Run) -> None:
+def test_create_raises_an_alert(run: Run, script: Script) -> None:
     ran = run("create", *ALERT, "--certificate", "mc-api", "--dedup-key", "k")
     event = only_event()
     assert (ran.code, ran.out, ran.err) == (0, f"{event.pk} raised\n", "")
@@ -76,6 +77,21 @@ def test_a_strict_create_refuses_a_channel_that_nobody_serves(run: Run) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "the channel Pager has no notifier; nothing was raised" in ran.err
     assert not NotificationEvent.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "said"), [("ops", "not an http or https URL"), ("http://127.0.0.1/", "not a public")]
+)
+def test_create_warns_of_a_recipient_that_nothing_can_be_sent_to(run: Run, recipient: str, said: str) -> None:
+    alert = ("create", *ALERT, "--recipient", recipient)
+    ran = run(*alert, "--strict")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert not NotificationEvent.objects.exists()
+    ran = run(*alert)
+    assert ran.code == 0
+    assert ran.err.startswith("warning: the channel Webhook cannot deliver to this recipient: ")
+    assert only_event().recipient == recipient
 
 
 def test_what_was_not_delivered_is_called_so(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,8 @@ from tests import factories
 from tests.factories import ago, ahead
 from tests.fixtures import Configure
 from tests.management.support import Run
-from tests.receiver import Answer, HttpReceiver
+from tests.notifiers.support import mail_settings
+from tests.receiver import Answer, HttpReceiver, MailReceiver
 from tests.reporting.rows import held, swept, tally, this_hour
 from tests.scripted import Script
 
@@ -88,10 +90,39 @@ def test_a_test_alert_leaves_no_row_and_says_what_came_back(run: Run, webhook: H
     assert ran.code == 0
     assert ran.out.startswith("delivered on Webhook in ")
     assert "202" in ran.out
+    assert ran.out.splitlines()[1:] == [f"  connected to 127.0.0.1:{webhook.port}"]
     (request,) = webhook.requests
     assert request.path == "/elsewhere"
     assert request.json["data"]["message"] == "Hello"
     assert not NotificationEvent.objects.exists()
+
+
+def test_a_test_does_not_look_like_an_alarm(run: Run, webhook: HttpReceiver) -> None:
+    assert run("test", "webhook", webhook.url()).code == 0
+    data = webhook.requests[0].json["data"]
+    assert data["type"] == "Test"
+    assert "Nothing is wrong" in data["message"]
+
+
+def test_a_test_mail_shows_the_stages_of_the_dialogue(
+    run: Run, mail_receiver: MailReceiver, configure: Configure, settings: Any
+) -> None:
+    mail_settings(settings, mail_receiver.port)
+    email = "notifications.notifiers.email.EmailNotifier"
+    configure(CHANNELS={"Email": {"NOTIFIER": email, "FROM_ADDRESS": "pki@example.com"}})
+    mail_receiver.data.append("250 2.0.0 Ok: queued as 4F1")
+    ran = run("test", "email", "ops@example.com")
+    first, *stages = ran.out.splitlines()
+    assert re.fullmatch(r"delivered on Email in \d+\.\d\d s: 250 2\.0\.0 Ok: queued as 4F1", first)
+    begins = ["connected to 127.0.0.1:", "the connection: 220", "EHLO: 250", "MAIL: 250", "RCPT: 250"]
+    begins += ["DATA: 354", "the mail: 250 2.0.0 Ok: queued as 4F1"]
+    assert [line.strip()[: len(begin)] for line, begin in zip(stages, begins, strict=True)] == begins
+    assert "Test" in mail_receiver.mails[0].parsed["Subject"]
+    mail_receiver.rcpt.append("550 5.1.1 No such user")
+    ran = run("test", "email", "nobody@example.com")
+    assert ran.code == 1
+    assert ran.out.splitlines()[-1] == "  RCPT: 550 5.1.1 No such user"
+    assert "raise the alert again with another address" in ran.err
 
 
 def test_a_failed_test_gives_the_error_and_the_advice(run: Run, webhook: HttpReceiver) -> None:
@@ -139,6 +170,7 @@ def test_a_test_for_programs(run: Run, script: Script) -> None:
         "detail": "taken",
         "reason": "",
         "advice": "",
+        "dialogue": [],
     }
     assert (ran.code, ran.json | {"seconds": 0}) == (
         1,
@@ -150,6 +182,7 @@ def test_a_test_for_programs(run: Run, script: Script) -> None:
             "detail": "gone",
             "reason": "gone",
             "advice": "a new one",
+            "dialogue": [],
         },
     )
 

@@ -27,7 +27,11 @@ class MailWire(Wire):
 
     hang, close, garbage (no SMTP), endless (a line without end), drip (a byte at a time), 250-flood
     (lines without end; `flooded` counts their bytes).
+
+    most  connections at once, and `each`: mails on one of them; what is more is told so
     """
+
+    most, each = 1_000, 1_000
 
     def __init__(self, replies: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(self._talk, tls)
@@ -36,13 +40,27 @@ class MailWire(Wire):
         self.heard: list[str] = []
         self.mails: list[bytes] = []
         self.flooded = 0
+        self.open = 0
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            await self._converse(reader, writer)
+        finally:
+            self.open -= 1
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mails = 0
+        if self.open > self.most:
+            self.once["greeting"] = "421 Too many concurrent SMTP connections"
         if not await self._reply("greeting", writer):
             return
         while line := await reader.readline():
             verb = line[:4].decode("ascii", "replace").strip().lower()
             self.heard.append(verb)
+            mails += verb == "mail"
+            if verb == "mail" and mails > self.each:
+                self.once["mail"] = "451 4.3.0 Mails per session limit exceeded"
             if not await self._reply("ehlo" if verb == "helo" else verb, writer) or verb == "quit":
                 return
             if verb == "data" and self.replies["data"].startswith("354"):

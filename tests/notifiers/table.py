@@ -45,12 +45,15 @@ BUSY = Verdict(TransientError, R.BUSY, E.BUSY)
 OTHER = Verdict(TransientError, R.OTHER, E.COUNTS)
 RATE_LIMITED = Verdict(TransientError, R.RATE_LIMITED, E.HELD)
 UNKNOWN = Verdict(UnknownOutcome, R.UNKNOWN, E.COUNTS)
+HELD = Verdict(TransientError, R.AUTH, E.HELD)  # ours to mend: the row waits, and spends nothing
 CLIENT = Verdict(PermanentError, R.CLIENT, E.HEALTHY)
 AUTH = Verdict(PermanentError, R.AUTH, E.HELD)
 GONE = Verdict(PermanentError, R.GONE, E.HELD)
 CONFIG = Verdict(PermanentError, R.CONFIG, E.NONE)
 
 NAMED = {
+    301: GONE,
+    308: GONE,
     400: CLIENT,
     401: AUTH,
     403: AUTH,
@@ -77,12 +80,14 @@ LOGIN = ("auth",)
 THE_MAIL = ("mail", "rcpt", "data", "dot")
 ONE_RECIPIENT = ("rcpt", "data", "dot")
 SMTP = {
-    **{(stage, code): AUTH for stage in BEFORE_THE_MAIL for code in (550, 554)},
+    **{(stage, code): HELD for stage in BEFORE_THE_MAIL for code in (550, 554)},
     **{(stage, code): SERVER for stage in (*BEFORE_THE_MAIL, *LOGIN, *THE_MAIL) for code in (421, 451, 454)},
     **{(stage, code): DEFERRED for stage in ONE_RECIPIENT for code in (450, 451, 452, 454)},
-    **{(stage, code): AUTH for stage in LOGIN for code in (530, 534, 535, 538)},
-    **{(stage, code): AUTH for stage in THE_MAIL for code in (530, 535)},
-    **{(stage, code): CLIENT for stage in THE_MAIL for code in (501, 550, 551, 552, 553, 554)},
+    **{(stage, code): HELD for stage in LOGIN for code in (530, 534, 535, 538)},
+    **{(stage, code): HELD for stage in THE_MAIL for code in (530, 535)},
+    **{("mail", code): HELD for code in (501, 550, 551, 553, 554)},
+    **{(stage, code): CLIENT for stage in ONE_RECIPIENT for code in (501, 550, 551, 552, 553, 554)},
+    ("mail", 552): CLIENT,
 }
 # What happens to the connection while the server is to answer, and what it means.
 SMTP_BREAKS = {

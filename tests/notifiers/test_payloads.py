@@ -257,3 +257,9 @@ def test_a_template_that_fails_kills_its_row_and_says_why(fault: str, tmp_path: 
     assert (error.reason, error.status) == (Reason.CLIENT, None)
     assert "template" in error.advice
     assert "notifications/slack/body.txt" in error.text
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\N{NO-BREAK SPACE}"])
+def test_pagerduty_is_never_given_a_blank_source(blank: str) -> None:
+    _, body = sent(PAGERDUTY, a_message(certificate_id=blank))
+    assert json.loads(body)["payload"]["source"] == "certctl"

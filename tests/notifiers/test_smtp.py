@@ -25,11 +25,11 @@ from tests.notifiers.support import (
     outcomes,
 )
 from tests.notifiers.table import (
-    AUTH,
     BUSY,
     CLIENT,
     CONFIG,
     DEFERRED,
+    HELD,
     NETWORK,
     OTHER,
     SENT,
@@ -303,16 +303,18 @@ def test_starttls_login_and_the_mail_itself(trusted: ssl.SSLContext, settings: A
         assert Verdict.of(attempt(email_notifier(), MAIL)) == SENT
         mail_settings(settings, server.port, username="certctl", password="wrong-password", use_tls=True)
         error = attempt(email_notifier(), MAIL)
-        assert Verdict.of(error) == AUTH
+        assert Verdict.of(error) == HELD
         assert "wrong-password" not in str(error)
     [got] = server.mails
     parsed = got.parsed
     assert (got.sender, got.recipients) == ("certctl@example.com", ["pki@example.com"])
     assert parsed["Subject"] == "[certctl] ExpirationWarning: mc-api-prod"
-    assert parsed["Message-ID"] == "<n-1@notifications.certctl>"
+    assert parsed["Message-ID"] == "<n-1@example.com>"
     assert parsed["Auto-Submitted"] == "auto-generated"
+    text = parsed.get_body(("plain",))
+    assert text is not None
     for part in (MAIL.message, MAIL.type, MAIL.certificate_id, MAIL.url):
-        assert part in parsed.get_content()
+        assert part in text.get_content()
 
 
 def test_implicit_tls(trusted: ssl.SSLContext, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +325,7 @@ def test_implicit_tls(trusted: ssl.SSLContext, settings: Any, monkeypatch: pytes
         assert server.connections == 1
         monkeypatch.delenv("SSL_CERT_FILE")  # nobody vouches for the server
         error = attempt(email_notifier(), MAIL)
-        assert Verdict.of(error) == AUTH
+        assert Verdict.of(error) == HELD
         assert "certificate" in str(error)
 
 
@@ -346,15 +348,17 @@ def test_starttls_that_the_server_does_not_have(settings: Any) -> None:
     with MailWire() as server:
         mail_settings(settings, server.port, use_tls=True)
         error = attempt(email_notifier(), MAIL)
-    assert Verdict.of(error) == CONFIG
-    assert isinstance(error, PermanentError)
-    assert error.advice
+    assert Verdict.of(error) == HELD
+    assert isinstance(error, DeliveryError)
+    assert "CERTCTL_SMTP_USE_TLS" in error.advice
 
 
 def test_a_login_that_the_server_does_not_have(settings: Any) -> None:
     with MailWire({"ehlo": "250 mail.test"}) as server:
         mail_settings(settings, server.port, username="certctl", password=PASSWORD)
-        assert Verdict.of(attempt(email_notifier(), MAIL)) == CONFIG
+        error = attempt(email_notifier(), MAIL)
+    assert Verdict.of(error) == HELD
+    assert "CERTCTL_SMTP_USERNAME" in str(error)
 
 
 @pytest.mark.parametrize("said", [PASSWORD, PASSWORD.upper(), "AGNlcnRjdGwAY29ycmVjdC1ob3JzZS1iYXR0ZXJ5"])
@@ -391,15 +395,10 @@ def test_aiosmtpd_drops_the_mail_on_the_floor(mail_receiver: MailReceiver, setti
         "",
         "nobody",
         "a@b@c.example",
-        "a@example.com, b@example.com",
-        "A B <a@example.com>",
         "a@example.com\nBcc: x@example.com",
         "a@example.com\r\nBcc: x@example.com",
-        "a@example.com\n",
         "a\r\nRCPT TO:<x@example.com>@example.com",
-        "<a@example.com>",
         "a@example.com>",
-        " a@example.com",
         "a@exa mple.com",
         "a@",
         "@example.com",
@@ -451,10 +450,9 @@ def test_nothing_in_a_row_adds_a_header_or_a_mail(
     [got] = mail_receiver.mails
     assert got.recipients == ["pki@example.com"]
     head = got.content.split(b"\r\n\r\n")[0]
-    assert set(got.parsed.keys()) == {
+    assert set(got.parsed.keys()) - {"Content-Transfer-Encoding"} == {
         "Content-Type",
         "MIME-Version",
-        "Content-Transfer-Encoding",
         "Subject",
         "From",
         "To",
@@ -462,6 +460,8 @@ def test_nothing_in_a_row_adds_a_header_or_a_mail(
         "Message-ID",
         "X-Certctl-Notification",
         "Auto-Submitted",
+        "List-Id",
+        "References",
     }
     assert b"victim" not in b"".join(line for line in head.split(b"\r\n") if line.lower().startswith(b"bcc"))
     assert all(len(line) <= 998 for line in got.content.split(b"\r\n"))
@@ -473,7 +473,7 @@ def test_the_same_message_id_on_every_attempt(mail_receiver: MailReceiver, setti
     messages = [a_message(recipient="pki@example.com", attempt=number) for number in (1, 2, 3)]
     made = email_notifier()
     outcomes([(made, message) for message in messages], in_turn=True)
-    assert {m.parsed["Message-ID"] for m in mail_receiver.mails} == {"<n-1@notifications.certctl>"}
+    assert {m.parsed["Message-ID"] for m in mail_receiver.mails} == {"<n-1@example.com>"}
 
 
 def test_another_mail_backend_than_smtp(mailoutbox: list[mail.EmailMessage]) -> None:

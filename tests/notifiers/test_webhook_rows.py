@@ -67,7 +67,8 @@ def test_a_retry_is_signed_afresh_under_the_same_id(signed: HttpReceiver) -> Non
 STATUSES = [
     (200, Status.SENT, ""),
     (204, Status.SENT, ""),
-    (301, Status.FAILED, "other"),
+    (301, Status.DEAD, "gone"),
+    (302, Status.FAILED, "other"),
     (400, Status.DEAD, "client"),
     (401, Status.DEAD, "auth"),
     (403, Status.DEAD, "auth"),

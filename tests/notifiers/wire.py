@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import trustme
 
 from tests.receiver import Background
 
@@ -82,6 +87,38 @@ def answering(*answers: bytes) -> Script:
             await writer.drain()
 
     return script
+
+
+@contextmanager
+def wanting_a_certificate(trusted: Path) -> Iterator[int]:
+    """The port of a TLS server that refuses whoever has none; its issuer's certificate goes into `trusted`.
+
+    A thread, for asyncio closes such a connection without the alert that says why.
+    """
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    authority.cert_pem.write_to_path(str(trusted))
+    context.verify_mode = ssl.CERT_REQUIRED
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            with suppress(ssl.SSLError):
+                tls.do_handshake()
+            with socket.socket(fileno=tls.detach()) as bare:  # closed at once, it would reset and not say why
+                while bare.recv(4096):
+                    pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.close()
+        thread.join(20)
 
 
 async def for_ever() -> None:

@@ -24,6 +24,7 @@ from notifications.management.cli import (
     terminal,
 )
 from notifications.models import NotificationEvent, Status
+from notifications.notifiers.usable import warnings_of
 from notifications.operations import filters, prune
 from notifications.operations.verbs import MARK_READ, REQUEUE
 from notifications.operations.walk import NEWEST
@@ -80,7 +81,9 @@ class Command(BaseCommand):
             "--dedup-key", type=arguments.text, metavar="KEY", help="the same key raises no second alert"
         )
         verb.add_argument(
-            "--strict", action="store_true", help="raise nothing for a channel that has no notifier"
+            "--strict",
+            action="store_true",
+            help="raise nothing that cannot be delivered, as far as it shows",
         )
 
     def add_list_arguments(self, verb: CommandParser) -> None:
@@ -103,8 +106,8 @@ class Command(BaseCommand):
     def add_test_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("channel", metavar="CHANNEL", type=arguments.text, help="without regard to case")
         verb.add_argument("recipient", metavar="RECIPIENT", type=arguments.text)
-        verb.add_argument("--type", default="ExpirationWarning", type=arguments.text)
-        verb.add_argument("--message", type=arguments.text, default="This is a test. Nothing is wrong.")
+        verb.add_argument("--type", default=trial.TYPE, type=arguments.text)
+        verb.add_argument("--message", type=arguments.text, default=trial.TEXT)
 
     def add_holds_arguments(self, verb: CommandParser) -> None:
         pass
@@ -144,15 +147,15 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}
         if given["message"] == "-":
             given["message"] = sys.stdin.read().strip()
-        unserved = conf.current().channel(given["channel"]) is None
-        if unserved and options["strict"]:
-            raise CommandError(f"the channel {given['channel']} has no notifier; nothing was raised")
+        conf.current()  # bad settings are refused
+        if options["strict"] and (found := warnings_of(given["channel"], given["recipient"])):
+            raise CommandError(f"{display.printable('; '.join(found))}; nothing was raised")
         try:
             event, created = NotificationEvent.objects.notify(**given, certificate_id=options["certificate"])
         except ValidationError as error:
             raise CommandError(faults(error), returncode=2) from error
-        if unserved:
-            self.stderr.write(f"warning: the channel {event.channel} has no notifier")
+        for warning in event.warnings:
+            self.stderr.write(f"warning: {display.printable(warning)}")
         if options["json"]:
             self.say_json({**fields(event, EVENT), "created": created})
         else:
@@ -204,7 +207,9 @@ class Command(BaseCommand):
         tried = trial.send(channel, options["recipient"], options["message"], options["type"], settings)
         self._say_tried(tried, options)
         if tried.error:
-            raise CommandError(f"not delivered: {display.printable(tried.error)}")
+            raise CommandError(
+                f"not delivered: {display.printable(tried.error)} (after {tried.seconds:.2f} s)"
+            )
         if lifted := trial.lift_holds(tried):
             self.stderr.write(f"{lifted} held endpoint{'s' if lifted > 1 else ''} opened again")
 
@@ -244,12 +249,16 @@ class Command(BaseCommand):
                     "detail": error.text if error else delivered and delivered.detail,
                     "reason": str(error.reason) if error else "",
                     "advice": error.advice if error else "",
+                    "dialogue": tried.dialogue,
                 }
             )
-        elif delivered:
+            return
+        if delivered:
             answer = " ".join(str(part) for part in (delivered.status, delivered.detail) if part)
             said = f": {display.printable(answer)}" if answer else ""
             self.stdout.write(f"delivered on {tried.message.channel} in {tried.seconds:.2f} s{said}")
+        for line in tried.dialogue:
+            self.stdout.write(f"  {display.printable(line)}")
 
     def _say_pruned(self, pruned: prune.Pruned, what: str, options: dict[str, Any]) -> None:
         if options["json"]:

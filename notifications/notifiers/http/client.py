@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
@@ -42,6 +42,7 @@ class Answer:
 
     complete  False when the body broke off, or did not end in time
     url       where it came from, and secrets: what `quoted` must not show
+    peer      the address that it came from
     """
 
     status: int
@@ -50,6 +51,10 @@ class Answer:
     complete: bool = True
     url: str = field(default="", repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    peer: str = ""
+
+    def dialogue(self) -> list[str]:
+        return [f"connected to {self.peer}"] if self.peer else []
 
     @property
     def text(self) -> str:
@@ -62,6 +67,14 @@ class Answer:
             words = redact(words, hidden(self.url, self.secrets))
         words = cut(one_line(words), QUOTE_LIMIT)
         return f"HTTP {self.status}: {words}" if words else f"HTTP {self.status}"
+
+    def target(self) -> str:
+        """Where a redirect leads: a host and a path, without the query and what can be a secret."""
+        place = urljoin(self.url, self._header("location"))
+        if not self._header("location"):
+            return ""
+        shown = redact(place.partition("?")[0], hidden(self.url, self.secrets))
+        return cut(one_line(re.sub(r"//[^/@]*@", "//", shown)), QUOTE_LIMIT)
 
     def retry_after(self) -> float | None:
         """Retry-After in seconds, from either of its forms (RFC 9110, 10.2.3); dates by their clock."""
@@ -145,7 +158,7 @@ class HttpClient:
         finally:
             self._deadlines.done(connection)
         self._keep(connection, address, guarded)
-        return Answer(*reply, url, self.secrets)
+        return Answer(*reply, url, self.secrets, connection.peer)
 
     async def _connected(self, origin: Origin, guarded: bool) -> Connection:
         """Not a byte of the request is written here, so whatever fails was not sent."""
@@ -278,6 +291,12 @@ def trusted() -> ssl.SSLContext:
 def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     """The request was written, or may have been. No text here quotes the URL: it can hold a token."""
     match error:
+        case ssl.SSLError() if wants_certificate(error):
+            return PermanentError(
+                "the server wants a client certificate, so it read nothing",
+                reason=Reason.AUTH,
+                advice="give the channel one, or an address that wants none, then requeue",
+            )
         case TimeoutError():
             what = f"no answer within {timeout:g} s"
         case Disconnected():
@@ -321,6 +340,12 @@ def blocked(host: str) -> PermanentError:
         advice="to allow it add its network to the channel's ALLOWED_NETWORKS "
         "(CERTCTL_WEBHOOK_ALLOWED_NETWORKS), then requeue",
     )
+
+
+def wants_certificate(error: BaseException) -> bool:
+    """Whether a TLS alert says so. In TLS 1.3 it comes after the handshake, when something was written."""
+    reason = str(getattr(error, "reason", "") or "")
+    return isinstance(error, ssl.SSLError) and re.search(r"CERTIFICATE_REQUIRED", reason) is not None
 
 
 def unverified(error: BaseException, whose: str) -> PermanentError:

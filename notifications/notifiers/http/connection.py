@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.waiter: asyncio.Future[Reply] | None = None
         self.idle_since = 0.0
+        self.peer = ""  # its address
         self.keep_alive = False
         self.received = 0  # bytes in answer to one request, what is only informational included
         self._begin()
@@ -93,6 +94,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        address, port = (*(transport.get_extra_info("peername") or ("", "")), "")[:2]
+        self.peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     def data_received(self, data: bytes) -> None:
         if self.waiter is None:
