@@ -29,6 +29,7 @@ from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
 from ..queue import digest
 from ..queue.claim import Claimed
+from ..queue.opened import told
 from ..queue.release import release, renew
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
@@ -51,6 +52,7 @@ class AnySender(Protocol):
     in_flight: set[Any]
     may_start: bool
     hungry: bool
+    resolving: frozenset[str]
 
     def room(self) -> int: ...
     def has_plenty(self) -> bool: ...
@@ -345,7 +347,9 @@ class Engine:
 
     def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
         self.clock.ask()
-        return source.claim(wanted, scope, self.clock())
+        claimed = source.claim(wanted, scope, self.clock())
+        told(claimed, self.sender.resolving)
+        return claimed
 
     def _give_back_at_once(self, refused: list[Claimed]) -> None:
         release(refused, due_at=self.clock())

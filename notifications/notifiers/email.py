@@ -26,8 +26,9 @@ from ..exceptions import DeliveryError, PermanentError, Reason
 from ..text import cut, utf8
 from .base import Delivered, Message, SyncNotifier
 from .http.client import HttpClient
-from .options import FLAG, PORT, TEXT, Kind, Option
+from .options import FLAG, PORT, TEXT, Kind, Option, words_options
 from .smtp import CLOSING, Session, Stage
+from .wording import IMPORTANCE
 
 MESSAGE_ID_DOMAIN = "notifications.certctl"
 SUBJECT_LIMIT, BODY_LIMIT = 500, 1_000_000
@@ -100,6 +101,7 @@ class EmailNotifier(SyncNotifier):
             required=True,
             env="CERTCTL_SMTP_FROM_ADDRESS",
         ),
+        *words_options("CERTCTL_SMTP"),
     )
     django_options = (
         Option(
@@ -241,14 +243,15 @@ class EmailNotifier(SyncNotifier):
     def compose(self, message: Message) -> mail.EmailMessage:
         """The mail for a notification; one row is one recipient, and nothing in it can add a header."""
         check_address(message.recipient)
-        key = message.key()
+        key, words = message.key(), self.words(message)
         headers = {
             "Message-ID": f"<{key}@{MESSAGE_ID_DOMAIN}>",
             "X-Certctl-Notification": key,
             "Auto-Submitted": "auto-generated",
+            **IMPORTANCE[words.severity],
         }
-        subject = cut(self.subject(message), SUBJECT_LIMIT)
-        body = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
+        subject = cut(words.headline, SUBJECT_LIMIT)
+        body = self.shortened(words.body(), message, BODY_LIMIT, utf8)
         return mail.EmailMessage(
             subject, body, self.option("FROM_ADDRESS"), [message.recipient], headers=headers
         )

@@ -34,6 +34,7 @@ class Claimed(NamedTuple):
 
     interrupted  how often its worker died while it was attempted: 3 for three times in a row, or more often
     due_at       since when it is due: when it was raised, or requeued
+    opened       see `opened.told`
     """
 
     id: str
@@ -48,6 +49,7 @@ class Claimed(NamedTuple):
     created_at: datetime
     due_at: datetime
     leased_until: datetime
+    opened: tuple[str, ...] = ()
 
     @property
     def attempt_number(self) -> int:
@@ -99,11 +101,11 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = [name for name in Claimed._fields if name != "leased_until"]
+    names: list[Any] = [name for name in Claimed._fields if name not in ("leased_until", "opened")]
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
-    return [Claimed._make((*row, lease)) for row in rows.order_by(DUE).values_list(*names)]
+    return [Claimed._make((*row, lease, ())) for row in rows.order_by(DUE).values_list(*names)]
 
 
 # How often its worker died while it was attempted.
@@ -137,7 +139,7 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
     *values, created_at, due_at = row
     raised = time_of(created_at)
-    return Claimed._make((*values, raised, raised if due_at == created_at else time_of(due_at), until))
+    return Claimed._make((*values, raised, raised if due_at == created_at else time_of(due_at), until, ()))
 
 
 def time_of(at: float | str) -> datetime:

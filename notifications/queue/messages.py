@@ -31,6 +31,7 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
         created_at=event.created_at,
         attempt=event.retry_count + 1,
         url=link(event.id),
+        opened=event.opened if isinstance(event, Claimed) else (),
     )
 
 
