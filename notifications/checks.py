@@ -8,6 +8,7 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W006  a notifier that declares its options in the old way
                                    W007  a database that is not UTF-8 (--database)
                                    W008  rows that were lately sent, but not delivered (--database)
+                                   W011  a site's own template that fails: the plain words go out
 
 W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.db.models import Count
 from django.utils import timezone
@@ -29,7 +31,7 @@ from . import conf
 from .database import alias, encoding_fault
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
-from .notifiers.base import Notifier, notifier_class
+from .notifiers.base import Notifier, load, notifier_class
 
 CHANNELS_HINT = "See docs/channels.md."
 LATELY = timedelta(days=7)
@@ -135,6 +137,21 @@ def _channel(name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     for found in notifier.warnings(options):
         yield Warning(f"{where}: {found.msg}", hint=found.hint, id=found.id)
     yield from _old_declarations(where, notifier)
+    yield from _templates(where, name, options)
+
+
+def _templates(where: str, name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Each is compiled and tried, for every type that certctl knows."""
+    try:
+        tried = load(name, options, timeout=1)
+    except ImproperlyConfigured:
+        return  # the faults above say why
+    for path, fault in tried.try_templates().items():
+        yield Warning(
+            f"{where}: the template {path} fails, so the plain words go out: {fault}",
+            hint="Correct it: docs/channels.md, Texts, says what it is given.",
+            id="notifications.W011",
+        )
 
 
 def _old_declarations(where: str, notifier: type[Notifier]) -> Iterator[CheckMessage]:

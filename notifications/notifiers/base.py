@@ -36,7 +36,7 @@ from .http.answers import raise_for
 from .http.client import Answer, HttpClient
 from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
 from .templates import BODY, SUBJECT, OwnWords
-from .wording import Severity, Words, kind_of, severities_in, words_of
+from .wording import LABELS, Severity, Words, kind_of, severities_in, words_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,9 @@ class Notifier:
     folds_repeats: ClassVar[bool] = False
     # The folder of a site's own templates below notifications/; what is not there is looked for in default/.
     templates: ClassVar[str] = "default"
+    # What its messages look like where people read them: chat, card, mail, incident, plain; "" where programs
+    # read them. The console draws it so.
+    looks: ClassVar[str] = "plain"
     # How many characters of a message the provider can take at most.
     message_limit: ClassVar[int] = MESSAGE_LIMIT
     default_max_per_second: ClassVar[float | None] = None
@@ -204,6 +207,12 @@ class Notifier:
         if text := (body or "").strip():
             words = replace(words, text=text, detail=text, facts=(), own=True)
         return words
+
+    def try_templates(self) -> dict[str, str]:
+        """What is wrong with a site's own templates, by template: each is given an alert of its type."""
+        for type in LABELS:
+            self.words(Message("id", type, self.name, "recipient", "An example.", "id", timezone.now()))
+        return self.own_words.faults
 
     def severity(self, type: str, given: Severity) -> Severity:
         """Of an alert of this type, as the site wants it."""

@@ -139,6 +139,7 @@ class EmailNotifier(SyncNotifier):
         Option("USE_TLS", "whether to encrypt", FLAG, default=True, env="CERTCTL_SMTP_USE_TLS"),
     )
     templates = "email"
+    looks = "mail"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         super().__init__(options, http)

@@ -63,6 +63,7 @@ class OpsGenieNotifier(ResolvingNotifier):
     )
     folds_repeats = True
     templates = "opsgenie"
+    looks = "incident"
     message_limit = DESCRIPTION_LIMIT
 
     @classmethod

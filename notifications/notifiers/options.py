@@ -166,7 +166,7 @@ def _is_count(value: Any) -> bool:
 
 def _severities(value: Any) -> bool:
     try:
-        return bool(severities_in(value))
+        return bool(severities_in(value)) or isinstance(value, Mapping)
     except ValueError:
         return False
 

@@ -50,6 +50,7 @@ class PagerDutyNotifier(ResolvingNotifier):
     )
     folds_repeats = True
     templates = "pagerduty"
+    looks = "incident"
 
     def url(self, message: Message) -> str:
         return self.base_url(PATH)

@@ -52,6 +52,7 @@ class SlackNotifier(JsonNotifier):
         *words_options("CERTCTL_SLACK"),
     )
     templates = "slack"
+    looks = "chat"
     message_limit = TEXT_LIMIT
     default_max_per_second = 1.0
 

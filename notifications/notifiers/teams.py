@@ -63,6 +63,7 @@ class TeamsNotifier(JsonNotifier):
         *words_options("CERTCTL_TEAMS"),
     )
     templates = "teams"
+    looks = "card"
     message_limit = CARD_LIMIT // 2
 
     @classmethod

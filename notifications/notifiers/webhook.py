@@ -70,6 +70,7 @@ class WebhookNotifier(JsonNotifier):
     )
     folds_repeats = True
     guarded = True
+    looks = ""
     message_limit = PAYLOAD_LIMIT
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:

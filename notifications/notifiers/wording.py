@@ -83,24 +83,7 @@ RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
 SENTENCE_END = re.compile(r"(?<=[^\s.]{2})[.!?](?=\s+[^a-z\d\s]|\s*$)|[。！？]")  # noqa: RUF001
-ABBREVIATIONS = frozenset(
-    [
-        "inc.",
-        "ltd.",
-        "corp.",
-        "co.",
-        "no.",
-        "nr.",
-        "st.",
-        "dr.",
-        "mr.",
-        "mrs.",
-        "ms.",
-        "vs.",
-        "approx.",
-        "ca.",
-    ]
-)
+ABBREVIATION = re.compile(r"(?:inc|ltd|corp|co|no|nr|st|dr|mrs?|ms|vs|approx|ca)\.", re.IGNORECASE)
 HOST = re.compile(r"(?<![/\w.@-])(?:\*\.)?(?:[\w-]{1,63}\.){1,10}[^\W\d_]{2,63}")
 CERTCTLS = re.compile(r"The certificate for (\S{1,300}) (?=[a-z])")
 DATE = re.compile(
@@ -292,7 +275,7 @@ def first_sentence(text: str) -> str:
     line = text.lstrip()[:LINE_LIMIT].partition("\n")[0].rstrip()
     for end in SENTENCE_END.finditer(line):
         sentence = line[: end.end()]
-        if sentence.rpartition(" ")[2].casefold() not in ABBREVIATIONS:
+        if not ABBREVIATION.fullmatch(sentence.rpartition(" ")[2]):
             return sentence.rstrip(".。")
     return line
 
