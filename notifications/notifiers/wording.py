@@ -179,7 +179,10 @@ def words_of(
     alert: Alert, now: datetime, *, severity: Callable[[str, Severity], Severity] = lambda _, given: given
 ) -> Words:
     """What is said of an alert at the time `now`. severity: what the channel makes of a type's severity."""
-    reading, label = Reading(alert), label_of(alert.type)
+    reading = Reading(alert)
+    label = label_of(alert.type)
+    if label == LABELS["expiration_warning"] and reading.is_over(now):
+        label = "Expired"
     return Words(
         headline=reading.headline(now) or label,
         label=label,
@@ -232,8 +235,11 @@ class Reading:
     def severity(self, now: datetime) -> Severity:
         """Of the type; where the certificate has expired, nothing but a success is less than critical."""
         given = severity_of_type(self.alert.type)
-        over = self.expired or (self.expiry is not None and self.expiry.is_over(now))
-        return Severity.CRITICAL if over and given is not Severity.INFO else given
+        return Severity.CRITICAL if self.is_over(now) and given is not Severity.INFO else given
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the certificate has expired, as far as that is said."""
+        return self.expired or (self.expiry is not None and self.expiry.is_over(now))
 
     def headline(self, now: datetime) -> str:
         """The first sentence, what it is about in front where it does not say so, and the day that "in 7

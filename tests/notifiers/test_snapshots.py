@@ -27,9 +27,10 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 MESSAGES = {
     "ExpirationWarning": "The certificate for api.example.com will expire in 7 days (2026-12-02).\n\n"
     "Please schedule renewal.\n\n[threshold:7]",
-    "ExpirationWarning, expired": "[EXPIRED] The certificate for api.example.com has expired (2026-11-20).\n\n"
-    "Immediate action required.\n\n[threshold:0]",
-    "RenewalSuccess": "The certificate for api.example.com has been successfully renewed.\n\nNew expiry: 2027-02-23",
+    "ExpirationWarning, expired": "[EXPIRED] The certificate for api.example.com has expired (2026-11-20)."
+    "\n\nImmediate action required.\n\n[threshold:0]",
+    "RenewalSuccess": "The certificate for api.example.com has been successfully renewed.\n\n"
+    "New expiry: 2027-02-23",
     "RenewalFailure": "The certificate for api.example.com failed to renew.\n\nError: CAA forbids it\n\n"
     "Please investigate.",
     "DeploymentSuccess": "The certificate for api.example.com has been successfully deployed to lb-1.",

@@ -95,9 +95,7 @@ def test_opsgenie_closes_by_the_alias(receiver: HttpReceiver, configure: Configu
     assert delivery.send_pending().sent == 1
     create, close = receiver.requests
     assert create.path == "/v2/alerts"
-    [alias] = [
-        part for part in close.path.split("/") if len(part) == 64
-    ]  # an id that is no safe alias is hashed
+    [alias] = [part for part in close.path.split("/") if len(part) == 64]  # the hash of an odd id
     assert close.path == f"/v2/alerts/{alias}/close?identifierType=alias"
     assert close.headers["Authorization"].startswith("GenieKey ")
     assert json.loads(close.body)["source"] == "certctl"
