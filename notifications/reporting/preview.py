@@ -11,7 +11,7 @@ from .. import conf
 from ..exceptions import DeliveryError
 from ..models import NotificationEvent
 from ..notifiers.base import Message, Notifier, load, preview_of
-from ..notifiers.wording import ICONS, Fact, Words
+from ..notifiers.wording import Fact, Words
 from ..queue.messages import linker, message_of
 from ..text import cut, redact
 
@@ -37,10 +37,6 @@ class Preview:
     words: Words | None = None
     text: str = ""
     fault: str = ""
-
-    @property
-    def icon(self) -> str:
-        return ICONS[self.words.severity] if self.words else ""
 
 
 def previews(event: NotificationEvent) -> list[Preview]:

@@ -183,3 +183,11 @@ WEBHOOK = record(
         ),
     }
 )
+
+SCHEMAS = {
+    "Slack": SLACK,
+    "Teams": TEAMS,
+    "PagerDuty": PAGERDUTY,
+    "OpsGenie": OPSGENIE,
+    "Webhook": WEBHOOK,
+}

@@ -13,7 +13,8 @@ import pytest
 from notifications.exceptions import CUT_MARK
 from notifications.notifiers.base import Delivered, Message
 from notifications.text import MESSAGE_LIMIT
-from tests.notifiers import schemas, wire
+from tests.notifiers import wire
+from tests.notifiers.schemas import SCHEMAS
 from tests.notifiers.support import (
     API_KEY,
     HTTP_CHANNELS,
@@ -30,13 +31,6 @@ from tests.notifiers.support import (
 )
 from tests.notifiers.wire import Wire, response
 
-SCHEMAS = {
-    "Slack": schemas.SLACK,
-    "Teams": schemas.TEAMS,
-    "PagerDuty": schemas.PAGERDUTY,
-    "OpsGenie": schemas.OPSGENIE,
-    "Webhook": schemas.WEBHOOK,
-}
 every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda channel: channel.name)
 
 

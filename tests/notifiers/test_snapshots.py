@@ -18,8 +18,8 @@ import time_machine
 from notifications.notifiers.base import JsonNotifier, Message
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.wording import Severity
+from tests.notifiers.schemas import SCHEMAS
 from tests.notifiers.support import HTTP_CHANNELS, Channel, a_message, email_notifier, notifier
-from tests.notifiers.test_payloads import SCHEMAS
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

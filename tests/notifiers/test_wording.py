@@ -18,8 +18,8 @@ from notifications.database.values import NEVER
 from notifications.notifiers.base import JsonNotifier, Message
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.wording import Severity, Words, label_of, words_of
+from tests.notifiers.schemas import SCHEMAS
 from tests.notifiers.support import HTTP_CHANNELS, Channel, a_message, email_notifier, notifier
-from tests.notifiers.test_payloads import SCHEMAS
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # two days after the message was raised
 EXPIRY, FAILED = "ExpirationWarning", "RenewalFailure"
@@ -255,9 +255,10 @@ def test_the_type_is_a_label(type: str, label: str) -> None:
 # fmt: off
 PIECES = st.sampled_from([
     "<!channel>", "<@U1>", "<https://evil.example|bank>", "@here", "<at>All</at>", "**b**", "[x](https://evil)",
-    "`", "_", "*", "~", "#", "&amp;", "x", "a.example.com", "2026-12-02", "{{message}}", "<b>", "[threshold:7]",
-    "[EXPIRED]", "\u202e", "\u2066", "\u2069", "\u05d0\u05d1", "\u0627", "\x1b[2J", "\x00", "\ud83d", '"', "\\",
-    "\U0001f600", "Bcc:a@b.example", "\r\n", "\n\n", "\u2028", " ", ". ", "* a", "1. a", "expires in 7 days",
+    "`", "_", "*", "~", "#", "&amp;", "x", "a.example.com", "2026-12-02", "{{message}}", "<b>",
+    "[threshold:7]", "[EXPIRED]", "\u202e", "\u2066", "\u2069", "\u05d0\u05d1", "\u0627", "\x1b[2J", "\x00",
+    "\ud83d", '"', "\\", "\U0001f600", "Bcc:a@b.example", "\r\n", "\n\n", "\u2028", " ", ". ", "* a", "1. a",
+    "expires in 7 days",
 ])
 # fmt: on
 TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(st.characters(), max_size=60)
