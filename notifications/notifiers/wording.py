@@ -90,7 +90,9 @@ DATE = re.compile(
     r"\b(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?(?: ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
 )
 IN_DAYS = re.compile(r"\bin (\d{1,4}) days?\b")
-EXPIRY = re.compile(r"expir|renewed until|valid until", re.IGNORECASE)
+# What follows is when. Of other types fewer words count: a token or an account may have expired.
+EXPIRING = re.compile(r"expir\w*([^\n]{0,60})", re.IGNORECASE)
+EXPIRY = re.compile(r"(?:\bexpir(?:es|y)|(?:valid|renewed) until)\b([^\n]{0,60})", re.IGNORECASE)
 EXPIRED = re.compile(r"\b(?:has|have|is|are) expired\b|\bexpired (?:on|at|\d)", re.IGNORECASE)
 
 
@@ -221,8 +223,11 @@ class Reading:
         self.expired = expires and bool(
             mark or self.tags.get("threshold", "1").startswith(("-", "0")) or EXPIRED.search(self.sentence)
         )
-        about_expiry = expires or EXPIRY.search(raised, 0, LINE_LIMIT)
-        self.expiry = expiry_in(raised[:LINE_LIMIT], alert.created_at) if about_expiry else None
+        beginning = raised[:LINE_LIMIT]
+        told = [found[1] for found in (EXPIRING if expires else EXPIRY).finditer(beginning)]
+        told += [beginning] if expires else []
+        times = (expiry_in(text, alert.created_at) for text in told)
+        self.expiry = next((expiry for expiry in times if expiry), None)
 
     @property
     def detail(self) -> str:

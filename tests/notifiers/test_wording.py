@@ -123,6 +123,14 @@ def said(type: str, message: str, **changes: Any) -> Words:
         ),
         (EXPIRY, "a.example.com expires in 1 day", "a.example.com expires in 1 day (24 Nov)", "", "critical"),
         (EXPIRY, "a.example.com will in 2 days", "a.example.com will in 2 days (25 Nov)", "", "warning"),
+        (
+            EXPIRY,
+            "Seen 2026-11-01: a.example.com expires 2026-12-02",
+            "Seen 2026-11-01: a.example.com expires 2026-12-02",
+            "",
+            "warning",
+        ),
+        (FAILED, "the key expired 2026-11-01", "mc-api-prod: the key expired 2026-11-01", "", "error"),
         # An escalation's note comes before the alert, and is not what it is about.
         (
             EXPIRY,
