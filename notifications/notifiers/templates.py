@@ -15,12 +15,12 @@ from django.template import Context, TemplateDoesNotExist
 from django.template.backends.django import Template as DjangoTemplate
 from django.template.loader import get_template
 
-from .wording import SAFE_NAME, clean, kind_of
+from .wording import LABELS, SAFE_NAME, clean, kind_of
 
 logger = logging.getLogger(__name__)
 
 SUBJECT, BODY = "subject.txt", "body.txt"
-MOST_KINDS = 200  # types that are remembered; what others write there can be anything
+MOST_FOUND = 400  # names that are looked for beside those of certctl's types
 
 
 class OwnWords:
@@ -33,8 +33,7 @@ class OwnWords:
 
     def render(self, name: str, type: str, context: Mapping[str, Any]) -> str | None:
         """What the site's template says; None where there is none, or it fails: then `faults` has it."""
-        kind = kind_of(type)
-        path, template = self._template(name, kind if SAFE_NAME.fullmatch(kind) else "")
+        path, template = self._template(name, self._kind(kind_of(type)))
         if template is None:
             return None
         try:
@@ -44,6 +43,11 @@ class OwnWords:
             return None
         self.faults.pop(path, None)
         return clean(text)
+
+    def _kind(self, kind: str) -> str:
+        """What is looked for: Django remembers every name, so of those that others make up not too many."""
+        known = kind in LABELS or (SUBJECT, kind) in self._found
+        return kind if known or (SAFE_NAME.fullmatch(kind) and len(self._found) < MOST_FOUND) else ""
 
     def _candidates(self, name: str, kind: str) -> list[str]:
         places = [[f"{folder}/{kind}", folder] if kind else [folder] for folder in self.folders]
@@ -63,8 +67,7 @@ class OwnWords:
                 self._failed(path, error)
                 return found
             break
-        if len(self._found) < MOST_KINDS:
-            self._found[name, kind] = found
+        self._found[name, kind] = found
         return found
 
     def _failed(self, path: str, error: Exception) -> None:

@@ -13,6 +13,7 @@ import pytest
 from notifications.checks import check_channels
 from notifications.models import NotificationEvent
 from notifications.notifiers.base import Delivered, JsonNotifier, Message
+from notifications.notifiers.templates import MOST_FOUND
 from notifications.reporting.preview import previews
 from tests.notifiers.support import PAGERDUTY, SLACK, TEAMS, Channel, a_message, attempt, notifier
 from tests.receiver import Answer, HttpReceiver
@@ -67,6 +68,15 @@ def test_the_type_s_comes_before_the_channel_s_and_this_before_all_others(
 def test_a_type_that_is_no_name_of_a_folder_is_looked_for_nowhere(type: str, write: Write) -> None:
     write("slack/subject.txt", "slack")
     assert notifier(SLACK, HOST).subject(a_message(type=type)) == "slack"
+
+
+def test_whoever_makes_up_types_does_not_fill_the_memory(write: Write) -> None:
+    write("slack/renewal_failure/subject.txt", "failed")
+    made = notifier(SLACK, HOST)
+    for n in range(2 * MOST_FOUND):
+        made.subject(a_message(type=f"made_up_{n}"))
+    assert len(made.own_words._found) <= MOST_FOUND + 4
+    assert made.subject(a_message(type="RenewalFailure")) == "failed"
 
 
 def test_what_a_template_is_given(write: Write) -> None:
