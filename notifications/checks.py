@@ -11,6 +11,7 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W009  BESIDE where certctl is not (--database)
                                    W010  a grace that certctl's own sending can outlast (--database)
                                    W011  a database without the guard that BESIDE relies on (--database)
+                                   W012  a site's own template that fails: the plain words go out
 
 W001, W002 and W004 are the channels' own: see `warnings` in their files.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.db.models import Count
 from django.utils import timezone
@@ -32,7 +34,7 @@ from . import conf
 from .database import alias, encoding_fault
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
-from .notifiers.base import Notifier, notifier_class
+from .notifiers.base import Notifier, load, notifier_class
 from .queue import beside
 
 BESIDE_HINT = "See docs/adopting.md, Two ways to live together."
@@ -176,6 +178,21 @@ def _channel(name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
     for found in notifier.warnings(options):
         yield Warning(f"{where}: {found.msg}", hint=found.hint, id=found.id)
     yield from _old_declarations(where, notifier)
+    yield from _templates(where, name, options)
+
+
+def _templates(where: str, name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Each is compiled and tried, for every type that certctl knows."""
+    try:
+        tried = load(name, options, timeout=1)
+    except ImproperlyConfigured:
+        return  # the faults above say why
+    for path, fault in tried.try_templates().items():
+        yield Warning(
+            f"{where}: the template {path} fails, so the plain words go out: {fault}",
+            hint="Correct it: docs/channels.md, Texts, says what it is given.",
+            id="notifications.W012",
+        )
 
 
 def _old_declarations(where: str, notifier: type[Notifier]) -> Iterator[CheckMessage]:

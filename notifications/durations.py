@@ -1,10 +1,14 @@
-"""How durations are written, in settings and on the command line."""
+"""How durations and times are written: in settings, on the command line, and for people to read."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
+from django.utils import timezone
+
+UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 PART = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)"
 
@@ -25,3 +29,20 @@ def parse(text: str) -> timedelta:
     if not span:
         raise ValueError("A duration must be longer than nothing.")
     return span
+
+
+def duration(seconds: float) -> str:
+    """`312 ms`, `1.2 s`, `42 s`, `3 min`, `2 h`, `5 days`: rounded down, in a unit that it has two of."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}".removesuffix(".0") + " s"
+    unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
+    return f"{int(seconds // size)} {unit}"
+
+
+def timestamp(at: datetime) -> str:
+    """`2026-11-24 08:00:00 UTC`: in the site's time zone, or whichever is active."""
+    with suppress(OverflowError):  # certctl's zero time, the year 1, has no local time west of Greenwich
+        at = timezone.localtime(at)
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"

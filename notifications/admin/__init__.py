@@ -30,12 +30,12 @@ from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import READERS
 from ..operations.verbs import MARK_READ, REQUEUE, VERBS, Verb
+from ..reporting.preview import previews
 from . import cells, confirm, dashboard, endpoints, operation
 from .console import TEMPLATES, Console
 from .list import READ, NotificationChangeList
 from .list_filters import FILTERS
 from .page import facts, related, timeline
-from .preview import previews
 
 REFRESH_HEADER = "X-Notifications-Refresh"
 

@@ -54,6 +54,7 @@ class HandOverSender:
         self.in_flight: set[object] = set()
         self.may_start = True
         self.hungry = False
+        self.resolving = frozenset[str]()
 
     async def close(self) -> None:
         pass

@@ -30,6 +30,7 @@ from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
 from ..queue import digest, recipients
 from ..queue.claim import Claimed
+from ..queue.opened import told
 from ..queue.release import release, renew
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
@@ -53,6 +54,7 @@ class AnySender(Protocol):
     in_flight: set[Any]
     may_start: bool
     hungry: bool
+    resolving: frozenset[str]
 
     def room(self) -> int: ...
     def has_plenty(self) -> bool: ...
@@ -370,6 +372,7 @@ class Engine:
         self.clock.ask()
         claimed = source.claim(wanted, scope, self.clock())
         recipients.recall(claimed)
+        told(claimed, self.sender.resolving)
         return claimed
 
     def _give_back_at_once(self, refused: list[Claimed]) -> None:

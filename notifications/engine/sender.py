@@ -23,6 +23,7 @@ from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines
 from ..queue.claim import Claimed
 from ..queue.messages import MOST_COMBINED, Linker, combined, linker, message_of
+from ..text import fold
 from .claim_size import FIRST, MOST_SILENT, ClaimSize
 from .outcome import as_delivery_error, decide, unspent
 from .recorder import Recorder
@@ -51,6 +52,7 @@ class Sender:
     may_start  False while the engine stops, or the database is away
     hungry     whether the engine is to be woken when little is left to start
     probes     whether it makes the probes of endpoints that were held
+    resolving  the folded names of the channels where a success can end what its failures opened
     """
 
     probes = True
@@ -72,6 +74,7 @@ class Sender:
         self._crowd = min(MOST_SILENT * settings.concurrency, settings.sweep_limit // 4)
         # Raises ImproperlyConfigured before anything is claimed.
         self._notifiers = load_all(settings)
+        self.resolving = frozenset(fold(name) for name, made in self._notifiers.items() if made.resolves)
         self._link: Linker = linker(settings.base_url)
         self._deadlines = Deadlines(settings.send_timeout.total_seconds(), self._late)
         self._overdue: set[asyncio.Task[Any] | None] = set()

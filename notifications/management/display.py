@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import OutputWrapper
 
 from notifications.models import Escalation, NotificationEvent
+from notifications.notifiers.wording import Severity
 from notifications.reporting import activity, held, words
 from notifications.reporting.channels import settings
 from notifications.reporting.contract import ATTEMPT, EVENT, READING, REQUEUE, fields
 from notifications.reporting.figures import Snapshot, Traffic
+from notifications.reporting.preview import Preview
 from notifications.reporting.timeline import Entry, Kind, plain, timeline
 from notifications.text import one_line
 
@@ -27,6 +29,9 @@ COLORS = {
     "pending": "yellow", "failed": "yellow", "sent": "green", "dead": "bold red", "read": "dim",
     "transient": "yellow", "permanent": "bold red", "unknown": "yellow", "interrupted": "yellow",
     "no_notifier": "bold red", "not delivered": "bold red", "probably delivered": "yellow",
+}  # fmt: skip
+SEVERITY_COLORS = {
+    Severity.CRITICAL: "bold red", Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "green",
 }  # fmt: skip
 NUMBER = re.compile(r"(about )?[\d,]+\+?")
 WIDE = 100_000  # columns, where nobody looks: nothing is cut or folded for grep
@@ -171,6 +176,39 @@ def show_entry(screen: Screen, entry: Entry) -> None:
     screen.line(f"{at:<{TIME_WIDTH}}  {line}", COLORS.get(entry.outcome, ""))
     if entry.detail and entry.kind != Kind.RAISED:  # the message stands above
         screen.line(f"{'':{TIME_WIDTH}}  {one_line(entry.detail)}", "dim")
+
+
+def previewed(preview: Preview) -> dict[str, Any]:
+    """For programs."""
+    words = preview.words
+    said = words and {
+        "headline": words.headline,
+        "label": words.label,
+        "severity": words.severity,
+        "text": words.text,
+        "facts": dict(words.facts),
+        "url": words.link,
+        "template_fault": words.fault,
+    }
+    return {"channel": preview.channel, "words": said, "sent": preview.text, "fault": preview.fault}
+
+
+def show_preview(screen: Screen, preview: Preview) -> None:
+    """As its readers see it; where programs read it, what they get."""
+    words = preview.words
+    if words is None:
+        screen.plain(printable_lines(preview.text))
+        return
+    if words.fault:
+        screen.line(f"In plain words: {words.fault}", "bold red")
+    screen.line(words.headline, "bold")
+    screen.line(f"{words.severity}: {words.label} on {preview.channel}", SEVERITY_COLORS[words.severity])
+    for text in ("", *words.body().splitlines()):
+        screen.line(text)
+
+
+def printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.splitlines())
 
 
 def show_stats(screen: Screen, shown: Snapshot, now: datetime) -> None:

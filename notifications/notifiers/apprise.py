@@ -12,9 +12,16 @@ from ..exceptions import PermanentError, Reason, TransientError, UnknownOutcome
 from ..text import cut, one_line, redact
 from .base import Delivered, Message, SyncNotifier
 from .options import Kind, Option
+from .wording import Severity
 
 WORDS_LIMIT = 600
 WARNINGS = {"WARNING", "ERROR", "CRITICAL"}
+KINDS = {  # Apprise's own, which have colours and icons
+    Severity.CRITICAL: "failure",
+    Severity.ERROR: "failure",
+    Severity.WARNING: "warning",
+    Severity.INFO: "info",
+}
 INSTALL = "install the extra: pip install certctl-notifications[apprise]"
 
 
@@ -39,16 +46,18 @@ class AppriseNotifier(SyncNotifier):
 
     def deliver(self, message: Message) -> Delivered:
         service = _service(self.option("URL"))
-        title, body = self.subject(message), self.body(message)
-        if message.url and message.url not in body:
-            body = f"{body}\n{message.url}"
-        result = service.notify(body=body, title=title, body_format="text")
+        words = self.words(message)
+        body = words.body() or words.headline
+        if words.link and words.link not in body:
+            body = f"{body}\n{words.link}"
+        kind = KINDS[words.severity]
+        result = service.notify(body=body, title=words.headline, notify_type=kind, body_format="text")
         if result:
             return Delivered(detail="accepted")
-        words = redact(_words(result), self.http.secrets) or "Apprise gives no reason"
+        said = redact(_warnings(result), self.http.secrets) or "Apprise gives no reason"
         if getattr(getattr(result, "status", None), "name", "") == "TIMEOUT":
-            raise UnknownOutcome(f"the service did not answer in time; it may have arrived: {words}")
-        raise TransientError(f"the service did not take it: {words}", reason=Reason.OTHER)
+            raise UnknownOutcome(f"the service did not answer in time; it may have arrived: {said}")
+        raise TransientError(f"the service did not take it: {said}", reason=Reason.OTHER)
 
 
 def _service(url: str) -> Any:
@@ -69,7 +78,7 @@ def _service(url: str) -> Any:
     return service
 
 
-def _words(result: object) -> str:
+def _warnings(result: object) -> str:
     """The warnings of this one delivery: Apprise 2 keeps them, earlier versions only log them."""
     logs = getattr(result, "logs", None)
     warnings = [str(entry.message) for entry in logs() if entry.level in WARNINGS] if logs else []

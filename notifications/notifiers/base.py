@@ -8,29 +8,42 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
-from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from ..exceptions import CUT_MARK, DeliveryError, PermanentError, Reason, TransientError, UnknownOutcome
+from ..exceptions import (
+    CUT_MARK,
+    DeliveryError,
+    EndpointEffect,
+    PermanentError,
+    Reason,
+    TransientError,
+    UnknownOutcome,
+)
 from ..text import MESSAGE_LIMIT, Size, cut, fold, largest, one_line, redact
 from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
-from .options import COMMON_OPTIONS, Option, completed, faults, secrets_in, unknown
+from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
+from .templates import BODY, SUBJECT, OwnWords
+from .wording import LABELS, Severity, Words, kind_of, severities_in, words_of
+
+logger = logging.getLogger(__name__)
 
 SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
-# Characters that are read of what is short in a sound row, and of the message for a subject.
-NAME_LIMIT, SUBJECT_SOURCE = 1_000, 4_000
+# Characters that are read of what is short in a sound row.
+NAME_LIMIT = 1_000
 LINK_LIMIT = 2_000
 
 
@@ -42,6 +55,7 @@ class Message(NamedTuple):
     url      the notification's page in the admin, "" when the site's address is not configured
     answered  of a recipient that names several addresses, what became of those that are settled by earlier
               attempts: "" for an accepted one, else the refusal
+    opened   of a success, the ids of the delivered failures that it ends, where the provider can be told so
     """
 
     id: str
@@ -54,11 +68,16 @@ class Message(NamedTuple):
     attempt: int = 1
     url: str = ""
     answered: Mapping[str, str] = MappingProxyType({})
+    opened: tuple[str, ...] = ()
 
     def key(self, limit: int = 255) -> str:
         """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
-        safe = len(self.id) <= limit and SAFE_ID.fullmatch(self.id)
-        return self.id if safe else hashlib.sha256(self.id.encode("utf-8", "replace")).hexdigest()
+        return key_of(self.id, limit)
+
+
+def key_of(id: str, limit: int = 255) -> str:
+    safe = len(id) <= limit and SAFE_ID.fullmatch(id)
+    return id if safe else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(slots=True)
@@ -89,11 +108,15 @@ class Notifier:
     declared_options: ClassVar[Sequence[Option] | None] = None
     # What the project reads from the environment for Django's settings instead of the channel's dict.
     django_options: ClassVar[Sequence[Option]] = ()
+    # Whether the provider can be told that an alert is over: then a success gets its failures in `opened`.
+    resolves: ClassVar[bool] = False
     # Whether the provider folds a repeated message with the same id into the first.
     folds_repeats: ClassVar[bool] = False
-    # The folder of its templates, notifications/<templates>/subject.txt and body.txt; what is not
-    # there comes from notifications/default/.
+    # The folder of a site's own templates below notifications/; what is not there is looked for in default/.
     templates: ClassVar[str] = "default"
+    # What its messages look like where people read them: chat, card, mail, incident, plain; "" where programs
+    # read them. The console draws it so.
+    looks: ClassVar[str] = "plain"
     # How many characters of a message the provider can take at most.
     message_limit: ClassVar[int] = MESSAGE_LIMIT
     default_max_per_second: ClassVar[float | None] = None
@@ -109,6 +132,10 @@ class Notifier:
         self.max_per_second: float | None = options.get("MAX_PER_SECOND", rate) or None
         self.combine_after: float | None = (options.get("COMBINE_AFTER") or None) if self.combines else None
         self.endpoint_concurrency: int | None = options.get("ENDPOINT_CONCURRENCY", at_once) or None
+        self.prefix = one_line(str(self.options.get("PREFIX") or ""))
+        self.severities = severities_in(self.options.get("SEVERITY"))
+        folder = self.options.get("TEMPLATES")
+        self.own_words = OwnWords([*([folder] if folder else []), self.templates, "default"])
 
     @classmethod
     def title(cls) -> str:
@@ -120,7 +147,7 @@ class Notifier:
         """What is wrong with the options, a sentence each; `manage.py check` shows them."""
         if cls.declared_options is None:
             return [*faults(COMMON_OPTIONS, options), *cls.option_faults(options)]
-        declared = (*COMMON_OPTIONS, *cls.declared_options)
+        declared = declared_by(cls.declared_options)
         return [*unknown(declared, options), *faults(declared, options), *cls.option_faults(options)]
 
     @classmethod
@@ -136,7 +163,7 @@ class Notifier:
     @classmethod
     def secrets(cls, options: Mapping[str, Any]) -> frozenset[str]:
         """Patterns (text.redact) of what no error, log or preview may show."""
-        return secrets_in((*COMMON_OPTIONS, *(cls.declared_options or ())), options)
+        return secrets_in(declared_by(cls.declared_options or ()), options)
 
     @classmethod
     def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:
@@ -175,41 +202,69 @@ class Notifier:
             )
         return value
 
+    def words(self, message: Message, now: datetime | None = None) -> Words:
+        """What is said of the message on this channel: the site's own words, else the plain ones."""
+        message, now = self.bounded(message), now or timezone.now()
+        words = words_of(message, now, severity=self.severity)
+        context = {
+            "message": message._replace(id=cut(message.id, NAME_LIMIT)),
+            "channel": self.name,
+            "now": now,
+            "headline": words.headline,
+            "label": words.label,
+            "severity": words.severity,
+            "text": words.text,
+            "facts": words.facts,
+        }
+        subject = self.own_words.render(SUBJECT, message.type, context)
+        body = self.own_words.render(BODY, message.type, context)
+        headline = one_line(subject or "") or f"{self.prefix} {words.headline}".lstrip()
+        fault = "; ".join(f"the template {path} fails: {why}" for path, why in self.own_words.faults.items())
+        words = replace(words, headline=headline, fault=fault)
+        if text := (body or "").strip():
+            words = replace(words, text=text, detail=text, facts=(), own=True)
+        return words
+
+    def try_templates(self) -> dict[str, str]:
+        """What is wrong with a site's own templates, by template: each is given an alert of its type."""
+        for type in LABELS:
+            self.words(Message("id", type, self.name, "recipient", "An example.", "id", timezone.now()))
+        return self.own_words.faults
+
+    def severity(self, type: str, given: Severity) -> Severity:
+        """Of an alert of this type, as the site wants it."""
+        return self.severities.get(kind_of(type)) or self.severities.get("") or given
+
     def subject(self, message: Message) -> str:
-        """One line, from notifications/<channel>/subject.txt."""
-        message = message._replace(message=cut(message.message, SUBJECT_SOURCE))
-        return one_line(self._render("subject.txt", message)) or "certctl notification"
+        """One line that says what it is."""
+        return self.words(message).headline
 
     def body(self, message: Message) -> str:
-        """Plain text, from notifications/<channel>/body.txt."""
-        return self._render("body.txt", message).strip() or self.subject(message)
+        """Plain text: all that there is to say, the facts aligned, the link at the end."""
+        return self.words(message).body() or self.subject(message)
 
     def shortened(self, body: str, message: Message, limit: int, size: Size = len) -> str:
         """`body(message)` within the limit: the message in it is cut, so that what follows it stays."""
         if size(body) <= limit:
             return body
+        words = self.words(message)
+        return self._own_within(message, limit, size) if words.own else words.body(limit, size)
+
+    def below(self, words: Words, headline_limit: int, message: Message, limit: int, size: Size = len) -> str:
+        """What a channel says below a headline of which it shows so much, within the limit."""
+        text = words.below(headline_limit)
+        if words.own and size(text) > limit:
+            return self._own_within(message, limit, size)
+        return cut(text, limit, size)
+
+    def _own_within(self, message: Message, limit: int, size: Size) -> str:
+        """What a site's own template makes of a message that is cut; at last it is cut itself."""
 
         def shown(count: int) -> str:
             return self.body(message._replace(message=message.message[:count] + CUT_MARK))
 
         length = min(len(message.message), limit)
-        body = shown(largest(length, lambda count: size(shown(count)) <= limit))
-        if size(body) > limit:
-            body = body[: largest(limit, lambda count: size(body[:count] + CUT_MARK) <= limit)] + CUT_MARK
-        return body
-
-    def _render(self, name: str, message: Message) -> str:
-        candidates = [f"notifications/{self.templates}/{name}", f"notifications/default/{name}"]
-        message = self.bounded(message)._replace(id=cut(message.id, NAME_LIMIT))
-        try:
-            text = render_to_string(candidates, {"message": message})
-        except Exception as error:  # a site's own template can raise anything
-            raise PermanentError(
-                f"the template {candidates[0]} fails: {type(error).__name__}: {error}",
-                reason=Reason.CLIENT,
-                advice="correct the template, then requeue",
-            ) from error
-        return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent anywhere
+        return cut(shown(largest(length, lambda count: size(shown(count)) <= limit)), limit, size)
 
     async def send(self, message: Message) -> Delivered:
         raise NotImplementedError(f"{type(self).__name__} must define send")
@@ -268,6 +323,35 @@ class JsonNotifier(Notifier):
             raise
         if self.verbose:
             delivered.dialogue = answer.dialogue()
+        return delivered
+
+
+class ResolvingNotifier(JsonNotifier):
+    """A notifier whose provider keeps alerts open until it is told that they are over."""
+
+    resolves = True
+
+    def resolution(self, opened: str) -> tuple[str, bytes]:
+        """The URL and the JSON that end the alert of the notification with this id."""
+        raise NotImplementedError(f"{type(self).__name__} must define resolution")
+
+    async def send(self, message: Message) -> Delivered:
+        """The alert, and then the ends of those in `opened`, all one attempt: a failure repeats all, and the
+        provider folds what it had. One that the provider refuses as such is passed over: the alert is out."""
+        delivered = await super().send(message)
+        refused = 0
+        for opened in message.opened:
+            url, body = self.resolution(opened)
+            headers = {**self.headers(message), "Idempotency-Key": f"{message.key()}-ends-{key_of(opened)}"}
+            try:
+                self.judge(await self.http.post(url, body, headers, guarded=self.guarded))
+            except PermanentError as error:
+                if error.endpoint_effect is not EndpointEffect.HEALTHY:
+                    raise
+                refused += 1
+                logger.warning("the alert of notification %s stays open: %s", opened, error)
+        if ended := len(message.opened) - refused:
+            delivered.detail = f"{delivered.detail}; {ended} open alerts resolved".lstrip("; ")
         return delivered
 
 

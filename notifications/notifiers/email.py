@@ -31,10 +31,11 @@ from .mail_addresses import addresses, needs_utf8
 from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
 from .mail_form import form, headers
 from .mail_html import html_of
-from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults
+from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, words_options
 from .smtp import UTF8_OPTIONS, Session, misconfigured
 from .smtp_refusals import ADVICE, CLOSING, InARow, Refusal
 from .smtp_words import Meaning, Stage
+from .wording import IMPORTANCE
 
 SUBJECT_LIMIT, BODY_LIMIT, HTML_LIMIT = 500, 1_000_000, 100_000
 IDLE_SECONDS = 20.0
@@ -191,6 +192,7 @@ class EmailNotifier(SyncNotifier):
             COUNT,
             env="CERTCTL_SMTP_MAILS_PER_CONNECTION",
         ),
+        *words_options("CERTCTL_SMTP"),
     )
     django_options = (
         Option(
@@ -228,6 +230,7 @@ class EmailNotifier(SyncNotifier):
         Option("USE_TLS", "whether to encrypt", FLAG, default=True, env="CERTCTL_SMTP_USE_TLS"),
     )
     templates = "email"
+    looks = "mail"
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
         self.threads = options.get("CONNECTIONS") or SyncNotifier.threads
@@ -448,20 +451,21 @@ class EmailNotifier(SyncNotifier):
     def compose(self, message: Message) -> mail.EmailMultiAlternatives:
         """The mail for a notification; nothing in it can add a header."""
         sender, recipients = self.sender(), self.recipients(message)
-        key, domain = message.key(200), sender.domain
+        key, domain, words = message.key(200), sender.domain, self.words(message)
         more = {
             "Message-ID": f"<{key}@{domain}>",
             "X-Certctl-Notification": key,
             "Auto-Submitted": "auto-generated",
             "List-Id": f"certctl notifications <certctl.{domain.strip('[]')}>",
+            **IMPORTANCE[words.severity],
         }
         if message.certificate_id:
             thread = hashlib.sha256(message.certificate_id.encode("utf-8", "replace")).hexdigest()[:32]
             more["References"] = f"<certificate.{thread}@{domain}>"
-        text = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
+        text = self.shortened(words.body(), message, BODY_LIMIT, utf8)
         reply_to = str(self.options.get("REPLY_TO") or "").strip()
         email = mail.EmailMultiAlternatives(
-            cut(self.subject(message), SUBJECT_LIMIT),
+            cut(words.headline, SUBJECT_LIMIT),
             text,
             str(sender),
             [str(address) for address in recipients],
@@ -469,7 +473,7 @@ class EmailNotifier(SyncNotifier):
             reply_to=[reply_to] if reply_to else None,
         )
         if len(text) <= HTML_LIMIT:
-            email.attach_alternative(html_of(self.bounded(message), text), "text/html")
+            email.attach_alternative(html_of(words), "text/html")
         return email
 
     def preview(self, message: Message) -> str:

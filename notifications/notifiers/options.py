@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..text import secret_patterns
+from .wording import SAFE_NAME, Severity, severities_in
 
 URL_START = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
 SECRET_NAME = re.compile(r"URL|SECRET|TOKEN|PASSWORD|KEY")
@@ -82,6 +83,11 @@ def faults(declared: Iterable[Option], options: Mapping[str, Any]) -> Iterator[s
                 yield f"{option.name} is missing"
         elif fault := option.fault(value):
             yield f"{option.name} {fault}"
+
+
+def declared_by(own: Iterable[Option]) -> tuple[Option, ...]:
+    """A channel's own options and the common ones; its own declaration of one of these wins."""
+    return tuple({option.name: option for option in (*COMMON_OPTIONS, *own)}.values())
 
 
 def unknown(declared: Iterable[Option], options: Mapping[str, Any]) -> Iterator[str]:
@@ -158,6 +164,21 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _severities(value: Any) -> bool:
+    try:
+        return bool(severities_in(value)) or isinstance(value, Mapping)
+    except ValueError:
+        return False
+
+
+def _read_severities(text: str) -> str | dict[str, str]:
+    """`error`, or `RenewalFailure=critical,PolicyViolation=info`."""
+    if "=" not in text:
+        return text.strip()
+    pairs = (part.partition("=") for part in text.split(",") if part.strip())
+    return {type.strip(): severity.strip() for type, _, severity in pairs}
+
+
 def _flag(text: str) -> bool:
     word = text.strip().lower()
     if word not in TRUE + FALSE:
@@ -187,8 +208,32 @@ def combine_after(env: str = "") -> Option:
     return Option("COMBINE_AFTER", text, POSITIVE, env=env)
 
 
+FOLDER = Kind(
+    "a folder's name of small letters, digits, - and _",
+    lambda value: isinstance(value, str) and bool(SAFE_NAME.fullmatch(value)),
+)
+SEVERITY_MAP = Kind(
+    f"one of {', '.join(Severity)}, or a map from types to them", _severities, _read_severities
+)
+
+
+def words_options(env: str = "") -> tuple[Option, ...]:
+    """What is said in front of an alert, and how grave it is. env: how their variables begin, if any."""
+    return (
+        Option("PREFIX", "in front of every headline", TEXT, env=env and f"{env}_PREFIX"),
+        Option(
+            "SEVERITY",
+            "instead of what follows from an alert's type",
+            SEVERITY_MAP,
+            env=env and f"{env}_SEVERITY",
+        ),
+    )
+
+
 # What every channel takes besides its own options.
 COMMON_OPTIONS = (
+    *words_options(),
+    Option("TEMPLATES", "the folder of a site's own templates, where it is not the channel's", FOLDER),
     Option("NOTIFIER", "the dotted path of the class", Kind("a dotted path", lambda value: True)),
     Option(
         "MAX_PER_SECOND",

@@ -2,7 +2,8 @@
 
 From developer.pagerduty.com, "Send an Alert Event" and "Events API v2 Overview": 202 is success; 400 is a
 faulty event or routing key; 429 and 5xx may be repeated. summary holds 1,024 characters, dedup_key 255,
-an event 512 KB. A repeated dedup_key only adds to the log of an open alert.
+an event 512 KB. A repeated dedup_key only adds to the log of an open alert; `resolve` for one that is not
+open is accepted and does nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions import Reason
-from ..text import cut, fitted
-from .base import Delivered, JsonNotifier, Message
+from ..text import cut, fitted, to_json
+from .base import Delivered, Message, ResolvingNotifier, key_of
 from .http.answers import KnownRefusal, raise_for, raise_for_body
 from .http.client import Answer
-from .options import TEXT, URL, Option, choice
+from .options import TEXT, URL, Option, words_options
+from .wording import Words
 
 PATH = "/v2/enqueue"
 EVENT_LIMIT, SUMMARY_LIMIT, DEDUP_KEY_LIMIT = 512_000, 1_024, 255
@@ -27,7 +29,7 @@ REFUSALS = (
 )
 
 
-class PagerDutyNotifier(JsonNotifier):
+class PagerDutyNotifier(ResolvingNotifier):
     declared_options = (
         Option(
             "ROUTING_KEY",
@@ -38,34 +40,34 @@ class PagerDutyNotifier(JsonNotifier):
             env="CERTCTL_PAGERDUTY_ROUTING_KEY",
         ),
         Option(
-            "SEVERITY",
-            "of the alerts",
-            choice("critical", "error", "warning", "info"),
-            default="warning",
-            env="CERTCTL_PAGERDUTY_SEVERITY",
-        ),
-        Option(
             "BASE_URL",
             "in the EU `https://events.eu.pagerduty.com`",
             URL,
             default="https://events.pagerduty.com",
             env="CERTCTL_PAGERDUTY_BASE_URL",
         ),
+        *words_options("CERTCTL_PAGERDUTY"),
     )
     folds_repeats = True
     templates = "pagerduty"
+    looks = "incident"
 
     def url(self, message: Message) -> str:
         return self.base_url(PATH)
 
     def payload(self, message: Message) -> bytes:
-        key, summary = self.option("ROUTING_KEY"), cut(self.subject(message), SUMMARY_LIMIT)
-        severity = self.option("SEVERITY")
+        key, words = self.option("ROUTING_KEY"), self.words(message)
         return fitted(
-            lambda text: {"routing_key": key, **event(message, summary, text, severity)},
-            self.body(message),
-            EVENT_LIMIT,
+            lambda text: {"routing_key": key, **event(message, words, text)}, words.text, EVENT_LIMIT
         )
+
+    def resolution(self, opened: str) -> tuple[str, bytes]:
+        event = {
+            "routing_key": self.option("ROUTING_KEY"),
+            "event_action": "resolve",
+            "dedup_key": key_of(opened, DEDUP_KEY_LIMIT),
+        }
+        return self.base_url(PATH), to_json(event)
 
     def judge(self, answer: Answer) -> Delivered:
         raise_for(answer, known=REFUSALS)
@@ -73,31 +75,32 @@ class PagerDutyNotifier(JsonNotifier):
         return Delivered(answer.status, answer.quoted())
 
 
-def event(message: Message, summary: str, text: str, severity: str) -> dict[str, Any]:
+def event(message: Message, words: Words, text: str) -> dict[str, Any]:
     certificate = (message.certificate_id or "").strip()  # PagerDuty takes no blank source
     content: dict[str, Any] = {
         "event_action": "trigger",
         "dedup_key": message.key(DEDUP_KEY_LIMIT),
         "payload": {
-            "summary": summary,
+            "summary": cut(words.headline, SUMMARY_LIMIT),
             "source": certificate or "certctl",
-            "severity": severity,
+            "severity": words.severity,
             "timestamp": message.created_at.isoformat(),
             "component": certificate or "certctl",
-            "group": "certificates",
+            "group": certificate or "certificates",
             "class": message.type,
             "custom_details": {
+                "alert": words.label,
+                **words.details,
+                "message": text,
                 "type": message.type,
                 "certificate_id": certificate,
-                "message": text,
                 "recipient": message.recipient,
                 "notification_id": message.key(DEDUP_KEY_LIMIT),
-                "url": message.url,
             },
         },
         "client": "certctl",
     }
-    if message.url:
-        content["client_url"] = message.url
-        content["links"] = [{"href": message.url, "text": "Open the notification"}]
+    if words.link:
+        content["client_url"] = words.link
+        content["links"] = [{"href": words.link, "text": "Open the notification"}]
     return content

@@ -34,6 +34,7 @@ from .http.answers import raise_for
 from .http.client import Answer, HttpClient, blocked
 from .http.network import Guard
 from .options import NETWORKS, URL, URL_START, Kind, Option, choice, list_of
+from .wording import kind_of
 
 PAYLOAD_LIMIT = 20_000
 SPELLED = "whsec_"
@@ -105,6 +106,7 @@ class WebhookNotifier(JsonNotifier):
     )
     folds_repeats = True
     guarded = True
+    looks = ""
     message_limit = PAYLOAD_LIMIT
 
     def __init__(self, options: Mapping[str, Any], http: HttpClient) -> None:
@@ -202,7 +204,7 @@ def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
 
 def payload(message: Message, text: str) -> dict[str, Any]:
     return {
-        "type": f"certificate.{snake(message.type) or 'notification'}",
+        "type": f"certificate.{kind_of(message.type) or 'notification'}",
         "timestamp": message.created_at.isoformat(),
         "data": {
             "id": cut(message.id, NAME_LIMIT),
@@ -259,9 +261,3 @@ def origin(url: str) -> str:
     shown = f"[{host}]" if ":" in host else host
     default = port is None or port == PORTS[parts.scheme]
     return f"{parts.scheme}://{shown}" + ("" if default else f":{port}")
-
-
-@lru_cache(maxsize=256)
-def snake(name: str) -> str:
-    """ExpirationWarning and expiration_warning are both expiration_warning."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -25,6 +25,7 @@ from ..models.queryset import DUE
 from .mend import mend
 
 NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
+NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...]] = (NOTHING_ANSWERED, ())  # answered, opened
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
 Row = TypeVar("Row", bound=Model)
 
@@ -37,6 +38,7 @@ class Claimed(NamedTuple):
     interrupted  how often its worker died while it was attempted: 3 for three times in a row, or more often
     due_at       since when it is due: when it was raised, or requeued
     answered     as in Message; recipients.py reads it
+    opened       see `opened.told`
     """
 
     id: str
@@ -52,6 +54,7 @@ class Claimed(NamedTuple):
     due_at: datetime
     leased_until: datetime
     answered: Mapping[str, str] = NOTHING_ANSWERED
+    opened: tuple[str, ...] = ()
 
     @property
     def attempt_number(self) -> int:
@@ -103,11 +106,11 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = list(Claimed._fields[:-2])
+    names: list[Any] = list(Claimed._fields[:-3])
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
-    return [Claimed._make((*row, lease, NOTHING_ANSWERED)) for row in rows.order_by(DUE).values_list(*names)]
+    return [Claimed._make((*row, lease, *NOTHING_TOLD)) for row in rows.order_by(DUE).values_list(*names)]
 
 
 # How often its worker died while it was attempted.
@@ -142,7 +145,7 @@ def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
     created_at, due_at = row[-2:]
     raised = time_of(created_at)
     due = raised if due_at == created_at else time_of(due_at)
-    return Claimed._make((*row[:-2], raised, due, until, NOTHING_ANSWERED))
+    return Claimed._make((*row[:-2], raised, due, until, *NOTHING_TOLD))
 
 
 def time_of(at: float | str) -> datetime:

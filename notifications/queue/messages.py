@@ -34,6 +34,7 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
         attempt=event.retry_count + 1,
         url=link(event.id),
         answered=event.answered if isinstance(event, Claimed) else NOTHING_ANSWERED,
+        opened=event.opened if isinstance(event, Claimed) else (),
     )
 
 

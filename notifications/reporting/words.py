@@ -5,40 +5,22 @@ Plain text: the surface escapes it, colours it, and adds what only it has, such 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 
-from django.utils import timezone
-
 from ..database.values import UNKNOWN, UnknownTime
+from ..durations import UNITS
+from ..durations import duration as duration
+from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
 from ..queue.beside import Terms
 
-UNITS = (("days", 86400), ("h", 3600), ("min", 60))
 REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 
 # Times and numbers
-
-
-def timestamp(at: datetime) -> str:
-    """`2026-11-24 08:00:00 UTC`: in the site's time zone, or whichever is active."""
-    with suppress(OverflowError):  # certctl's zero time, the year 1, has no local time west of Greenwich
-        at = timezone.localtime(at)
-    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def duration(seconds: float) -> str:
-    """`312 ms`, `1.2 s`, `42 s`, `3 min`, `2 h`, `5 days`: rounded down, in a unit that it has two of."""
-    if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f}".removesuffix(".0") + " s"
-    unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
-    return f"{int(seconds // size)} {unit}"
 
 
 def exact_duration(seconds: float) -> str:

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from notifications.models import BulkOperation, NotificationEvent, Requeue, SweepRun, Tally, Worker
 from notifications.models.tallies import COUNTS
+from notifications.notifiers.mail_html import html_of
+from notifications.notifiers.wording import words_of
 from tests.admin.browser import Open, assert_accessible, assert_fits
 from tests.admin.support import LIST, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
 from tests.fixtures import Configure
+from tests.notifiers.support import a_message
 from tests.reporting.rows import held
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -185,3 +189,74 @@ def test_every_page_fits_and_is_accessible(visit: Open, configure: Configure, wi
             page.screenshot(path=IMAGES / PICTURES[width, theme, name], full_page=width > 400)
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
+
+
+CERTCTLS = (
+    "The certificate for api.example.com will expire in 7 days (2026-12-02).\n\nPlease schedule renewal."
+    "\n\n[threshold:7]"
+)
+BIDI = "\u202e<b onclick=x>\u05d0\u05d1\u05d2</b> [x](https://evil.example) <!channel>"
+
+
+def pictured(page: Page, name: str, within: Locator | None = None) -> None:
+    """Kept for docs/channels.md, in both themes, when it is asked for."""
+    for theme in ("light", "dark") if os.environ.get("UPDATE_SCREENSHOTS") == "1" else ():
+        page.emulate_media(color_scheme=theme)
+        (within or page).screenshot(path=IMAGES / f"{name}-{theme}.png")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (375, "dark")])
+def test_a_message_is_seen_as_it_is_read(visit: Open, configure: Configure, width: int, theme: str) -> None:
+    configure(CHANNELS=CHANNELS, BASE_URL="https://certctl.example.com")
+    event = sent(channel="Slack", recipient="pki@example.com", message=CERTCTLS, created_at=ago(minutes=2))
+    page = visit(url("change", event), width=width, theme=theme, policy=False)
+    page.evaluate("document.querySelectorAll('.nf-preview').forEach(preview => preview.open = true)")
+    assert page.locator(".nf-picture").count() == len(CHANNELS)
+    for picture in page.locator(".nf-picture").all():
+        expect(picture).to_contain_text("api.example.com will expire in 7 days (2026-12-02)")
+        expect(picture).to_contain_text("mc-api-prod")
+        expect(picture).not_to_contain_text("threshold")
+        assert picture.get_by_text("Open the notification").count() == 1
+    assert_fits(page, width)
+    assert_accessible(page)
+    if width > 400:
+        for channel in ("Slack", "Teams", "Email", "PagerDuty"):
+            pictured(page, f"preview-{channel.lower()}", page.get_by_label(f"What {channel} shows"))
+
+
+def test_no_text_leaves_its_place_in_a_picture(visit: Open, configure: Configure) -> None:
+    """Under the policy, and without a script error: `visit` fails of either."""
+    configure(CHANNELS=CHANNELS)
+    event = sent(channel="Slack", message=BIDI, certificate_id=BIDI, type=BIDI[:60])
+    page = visit(url("change", event))
+    picture = page.locator(".nf-picture").first
+    expect(picture).to_contain_text("<b onclick=x>")
+    assert picture.locator("b, a, [onclick]").count() == 0
+    assert "\u202e" not in picture.inner_text()
+    isolation = "e => getComputedStyle(e).unicodeBidi"
+    assert {text.evaluate(isolation) for text in picture.locator("bdi").all()} == {"isolate"}
+
+
+def test_a_mail_is_read_in_both_themes(browser: Browser) -> None:
+    """As a mail program shows it, and nothing is asked of any other host."""
+    text = f"api.example.com failed to renew.\n\n{BIDI}\n\nPlease investigate."
+    message = a_message(type="RenewalFailure", message=text)
+    asked: list[str] = []
+    context = browser.new_context(viewport={"width": 640, "height": 420})
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_content(html_of(words_of(message, message.created_at + timedelta(hours=2))))
+    assert asked == []
+    expect(page.locator(".first")).to_have_text("api.example.com failed to renew")
+    expect(page.locator(".facts tr")).to_have_count(2)
+    expect(page.locator(".open")).to_have_attribute("href", message.url)
+    assert page.locator("a").count() == 1
+    assert page.locator("b, script, img, link").count() == 0
+    for theme, ink in (("light", "rgb(0, 0, 0)"), ("dark", "rgb(255, 255, 255)")):
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate("getComputedStyle(document.querySelector('.first')).color") == ink
+        assert_accessible(page)
+    plain = a_message(message=CERTCTLS)
+    page.set_content(html_of(words_of(plain, plain.created_at + timedelta(minutes=2))))
+    pictured(page, "mail")
+    context.close()

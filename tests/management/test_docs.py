@@ -69,6 +69,7 @@ def test_every_verb_has_an_example() -> None:
         "create",
         "list",
         "show",
+        "preview",
         "requeue",
         "read",
         "stats",

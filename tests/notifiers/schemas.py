@@ -29,29 +29,38 @@ def plain(most: int) -> dict[str, Any]:
     return record({"type": {"const": "plain_text"}, "text": text(most)}, emoji={"type": "boolean"})
 
 
+HEAD = record({"type": {"const": "mrkdwn"}, "text": text(80, pattern="^\\*[A-Z][a-z]+\\*$")})
+FIELDS = {"type": "array", "minItems": 1, "maxItems": 10, "items": {"oneOf": [plain(2_000), HEAD]}}
 MRKDWN = record(
     {"type": {"const": "mrkdwn"}, "text": text(3_000, pattern="^[^<>&]*(<https?://[^<>|]+\\|[^<>]+>)?$")}
 )
+BLOCKS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 50,
+    "items": {
+        "oneOf": [
+            record({"type": {"const": "header"}, "text": plain(150)}),
+            record({"type": {"const": "section"}, "text": plain(3_000)}),
+            record({"type": {"const": "section"}, "fields": FIELDS}),
+            record(
+                {
+                    "type": {"const": "context"},
+                    "elements": {"type": "array", "maxItems": 10, "items": {"oneOf": [MRKDWN, plain(2_000)]}},
+                }
+            ),
+        ]
+    },
+}
 SLACK = record(
     {
         "text": text(40_000, pattern="^[^<>]*$"),
-        "blocks": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 50,
-            "items": {
-                "oneOf": [
-                    record({"type": {"const": "header"}, "text": plain(150)}),
-                    record({"type": {"const": "section"}, "text": plain(3_000)}),
-                    record(
-                        {
-                            "type": {"const": "context"},
-                            "elements": {"type": "array", "maxItems": 10, "items": MRKDWN},
-                        }
-                    ),
-                ]
-            },
-        },
+        "blocks": BLOCKS,
+    },
+    attachments={
+        "type": "array",
+        "maxItems": 1,
+        "items": record({"color": {"type": "string", "pattern": "^#[0-9a-f]{6}$"}, "blocks": BLOCKS}),
     },
     channel=text(80),
     username=text(80),
@@ -61,7 +70,19 @@ RUN = record(
     {"type": {"const": "TextRun"}, "text": text(28_000)},
     weight={"enum": ["Lighter", "Default", "Bolder"]},
     size={"enum": ["Small", "Default", "Medium", "Large", "ExtraLarge"]},
+    isSubtle={"type": "boolean"},
 )
+TEXT_BLOCK = record(
+    {"type": {"const": "RichTextBlock"}, "inlines": {"type": "array", "minItems": 1, "items": RUN}}
+)
+# Its texts are Markdown.
+FACT = record(
+    {
+        "title": text(40, pattern="^[A-Z][a-z]+$"),
+        "value": text(2_000, pattern=r"^(?!\s*([-+]|\d+[.)])\s)[^\\*_`~#<>\[\]|&]+$"),
+    }
+)
+FACTS = record({"type": {"const": "FactSet"}, "facts": {"type": "array", "minItems": 1, "items": FACT}})
 CARD = record(
     {
         "$schema": {"const": "http://adaptivecards.io/schemas/adaptive-card.json"},
@@ -70,12 +91,20 @@ CARD = record(
         "body": {
             "type": "array",
             "minItems": 1,
-            "items": record(
-                {
-                    "type": {"const": "RichTextBlock"},
-                    "inlines": {"type": "array", "minItems": 1, "items": RUN},
-                }
-            ),
+            "items": {
+                "oneOf": [
+                    TEXT_BLOCK,
+                    FACTS,
+                    record(
+                        {
+                            "type": {"const": "Container"},
+                            "items": {"type": "array", "minItems": 1, "items": TEXT_BLOCK},
+                        },
+                        style={"enum": ["default", "emphasis", "good", "attention", "warning", "accent"]},
+                        bleed={"type": "boolean"},
+                    ),
+                ]
+            },
         },
         "msteams": record({"width": {"const": "full"}}),
     },
@@ -154,3 +183,11 @@ WEBHOOK = record(
         ),
     }
 )
+
+SCHEMAS = {
+    "Slack": SLACK,
+    "Teams": TEAMS,
+    "PagerDuty": PAGERDUTY,
+    "OpsGenie": OPSGENIE,
+    "Webhook": WEBHOOK,
+}

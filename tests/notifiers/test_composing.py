@@ -1,6 +1,6 @@
 """However long and odd a row is, composing reads no more of it than its provider could take.
 
-Counted is work, not time: the characters that templates and the JSON writer hand out for one message.
+Counted is work, not time: the characters that the wording and the JSON writer hand out for one message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from notifications import text
 from notifications.exceptions import CUT_MARK
-from notifications.notifiers import base
+from notifications.notifiers import wording
 from notifications.notifiers.base import JsonNotifier, Message, Notifier, load
 from notifications.notifiers.email import EmailNotifier
 from notifications.text import MESSAGE_LIMIT, cut, fitted, json_size, largest, utf8, utf16
@@ -60,7 +60,7 @@ class Work:
         written = SimpleNamespace(dumps=self.counted(orjson.dumps))
         monkeypatch.setattr(text, "orjson", written)
         monkeypatch.setattr(text, "json", SimpleNamespace(dumps=self.counted(json.dumps)))
-        monkeypatch.setattr(base, "render_to_string", self.counted(base.render_to_string))
+        monkeypatch.setattr(wording, "clean", self.counted(wording.clean))
 
     def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def counting(*args: Any, **kwargs: Any) -> Any:

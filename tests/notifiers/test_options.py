@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environs import ValidationError
 
 from certctl import environment
 from notifications.exceptions import PermanentError
 from notifications.notifiers.base import Notifier, load, preview_of
 from notifications.notifiers.options import (
     FLAG,
+    FOLDER,
     NETWORKS,
     PORT,
+    SEVERITY_MAP,
     TEXT,
     URL,
     Kind,
@@ -91,6 +94,12 @@ def test_every_declaration_is_whole(kind: type[Notifier]) -> None:
         (FLAG, [True, False], [1, "true", None]),
         (choice("a", "b"), ["a", "b"], ["", "c", None, 1, ["a"]]),
         (list_of(TEXT), [[], ["a"]], ["a", [1]]),
+        (
+            SEVERITY_MAP,
+            ["error", {}, {"RenewalFailure": "critical", "x_y": "info"}],
+            ["urgent", "", None, 1, ["error"], {"RenewalFailure": "P1"}],
+        ),
+        (FOLDER, ["ops", "a_b-1"], ["", "../x", "A", 1, None]),
     ],
 )
 def test_what_a_kind_accepts(kind: Kind, good: list[Any], bad: list[Any]) -> None:
@@ -221,3 +230,21 @@ def test_half_of_a_channel_is_told_by_its_declarations() -> None:
     assert environment.half_configured({"CERTCTL_FAX_NUMER": "1"}, [Fax]) == [
         "the channel Fax is off: CERTCTL_FAX_NUMBER is not set, but CERTCTL_FAX_NUMER"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("error", "error"),
+        (" RenewalFailure = critical, x=info ,", {"RenewalFailure": "critical", "x": "info"}),
+        ("RenewalFailure=P1", "refused"),
+        ("urgent", "refused"),
+    ],
+)
+def test_severities_are_read_from_the_environment(text: str, value: Any) -> None:
+    declared = Option("SEVERITY", "", SEVERITY_MAP, env="CERTCTL_X_SEVERITY")
+    if value != "refused":
+        assert environment.option(text, declared) == value
+        return
+    with pytest.raises(ValidationError):
+        environment.option(text, declared)

@@ -105,7 +105,7 @@ def test_its_findings_come_from_its_declarations(settings: Any) -> None:
     assert checked(settings) == [warned]
     assert checked(settings, URL="pager", PIN="", TONE="shrill", VOLUME=11) == [
         "notifications.E002: there is no option 'VOLUME'; the options are ENDPOINT_CONCURRENCY, "
-        "MAX_PER_SECOND, NOTIFIER, PIN, TONE, URL",
+        "MAX_PER_SECOND, NOTIFIER, PIN, PREFIX, SEVERITY, TEMPLATES, TONE, URL",
         "notifications.E002: URL must be an http or https URL",
         "notifications.E002: PIN is missing",
         "notifications.E002: TONE must be one of low, high, not 'shrill'",
@@ -145,8 +145,7 @@ class Plain(Notifier):
 def test_a_notifier_of_any_kind_has_a_preview() -> None:
     made = load("Plain", {"NOTIFIER": f"{__name__}.Plain", "API_TOKEN": TOKEN}, 5)
     shown = preview_of(made, a_message(message=f"it expires; {TOKEN}"))
-    assert "ExpirationWarning: mc-api-prod" in shown
-    assert "it expires; [redacted]" in shown
+    assert "mc-api-prod: it expires; [redacted]" in shown
 
 
 class Old(Plain):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from notifications.admin.preview import previews
 from notifications.exceptions import DeliveryError, Reason
 from notifications.models import NotificationEvent
 from notifications.notifiers.base import Message, Notifier, preview_of
+from notifications.reporting.preview import previews
 from tests.notifiers.support import (
     HTTP_CHANNELS,
     PAGERDUTY,
@@ -45,7 +45,7 @@ def test_a_mail_is_shown_with_its_head(settings: Any) -> None:
     shown = preview_of(email_notifier(), a_message(recipient="pki@example.com"))
     head, _, body = shown.partition("\n\n")
     assert "To: pki@example.com" in head.splitlines()
-    assert "Subject: [certctl] ExpirationWarning: mc-api-prod" in head.splitlines()
+    assert "Subject: *.example.com expires in 7 days (30 Nov)" in head.splitlines()
     assert a_message().message in body
 
 

@@ -308,12 +308,12 @@ def test_starttls_login_and_the_mail_itself(trusted: ssl.SSLContext, settings: A
     [got] = server.mails
     parsed = got.parsed
     assert (got.sender, got.recipients) == ("certctl@example.com", ["pki@example.com"])
-    assert parsed["Subject"] == "[certctl] ExpirationWarning: mc-api-prod"
+    assert parsed["Subject"] == "*.example.com expires in 7 days (30 Nov)"
     assert parsed["Message-ID"] == "<n-1@example.com>"
     assert parsed["Auto-Submitted"] == "auto-generated"
     text = parsed.get_body(("plain",))
     assert text is not None
-    for part in (MAIL.message, MAIL.type, MAIL.certificate_id, MAIL.url):
+    for part in (MAIL.message, "Expiry warning", MAIL.certificate_id, MAIL.url):
         assert part in text.get_content()
 
 

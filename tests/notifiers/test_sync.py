@@ -103,7 +103,7 @@ def test_apprise_says_everything(receiver: HttpReceiver) -> None:
     assert Verdict.of(attempt(apprise(as_apprise(receiver.url())), message)) == SENT
     sent = receiver.requests[0].json
     text = sent["title"] + sent["message"]
-    for part in (message.type, message.certificate_id, message.message, message.url):
+    for part in ("Expiry warning", message.certificate_id, message.message, message.url):
         assert part in text
 
 

@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from notifications.notifiers.base import Endpoint
-from notifications.notifiers.webhook import WebhookNotifier, origin, snake
+from notifications.notifiers.webhook import WebhookNotifier, origin
+from notifications.notifiers.wording import kind_of
 from tests.notifiers.support import OLD_SECRET, SECRET, WEBHOOK, a_message, attempt, notifier, outcomes
 from tests.notifiers.table import CONFIG, SENT, Verdict
 from tests.receiver import HttpReceiver, Request
@@ -180,7 +181,7 @@ def test_a_prefix_never_covers_another_host() -> None:
     ],
 )
 def test_one_spelling_of_the_type(name: str, snaked: str) -> None:
-    assert snake(name) == snaked
+    assert kind_of(name) == snaked
 
 
 def test_what_is_signed_is_what_is_sent(receiver: HttpReceiver) -> None:

@@ -22,6 +22,7 @@ from notifications.queue import beside
 from notifications.queue.beside import Terms
 from notifications.queue.claim import Claimed
 from notifications.queue.claim import claim as claim_from
+from notifications.queue.opened import told
 from notifications.queue.reap import bury, reap, schedule_stranded
 from notifications.queue.record import Outcome, record
 from notifications.queue.release import release
@@ -233,3 +234,13 @@ def test_releasing_does_not_scan_the_table() -> None:
     statements = issued(lambda: release(events, due_at=NOW))
     assert statements
     assert not plan(statements).scanned
+
+
+def test_what_a_success_ends_is_found_by_an_index() -> None:
+    [event] = claim(SweepKind.PENDING, 1)
+    claimed = [event._replace(type="RenewalSuccess", channel="PagerDuty", certificate_id="mc-7")]
+    statements = issued(lambda: told(claimed, {"pagerduty"}))
+    assert len(statements) == 1
+    found = plan(statements)
+    assert found.indexes <= {"idx_notification_events_certificate_id", "idx_notification_events_type"}
+    assert not found.scanned

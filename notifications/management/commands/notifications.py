@@ -31,12 +31,14 @@ from notifications.operations.walk import NEWEST
 from notifications.reporting import snapshot as stats
 from notifications.reporting.command_line import one_line_errors
 from notifications.reporting.contract import EVENT, fields
+from notifications.reporting.preview import preview
 
 PRUNABLE = (Status.SENT, Status.READ)
 VERBS = {
     "create": "raise an alert",
     "list": "what there is, newest first",
     "show": "one notification with its attempts as a timeline",
+    "preview": "what a channel would send of one notification",
     "requeue": "give dead letters a fresh budget of attempts",
     "read": "mark as seen (sent) or dismissed (dead)",
     "stats": "how things stand",
@@ -93,6 +95,10 @@ class Command(BaseCommand):
 
     def add_show_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("id", metavar="ID", type=arguments.text)
+
+    def add_preview_arguments(self, verb: CommandParser) -> None:
+        verb.add_argument("id", metavar="ID", type=arguments.text)
+        verb.add_argument("--channel", type=arguments.text, help="another one than its own")
 
     def add_requeue_arguments(self, verb: CommandParser) -> None:
         arguments.add_selection(verb)
@@ -177,13 +183,27 @@ class Command(BaseCommand):
             screen.line(f"The newest {limit}; there are more (--limit).", "dim")
 
     def do_show(self, options: dict[str, Any]) -> None:
-        event = NotificationEvent.objects.filter(pk=options["id"]).first()
-        if event is None:
-            raise CommandError(changing.unknown(options["id"]))
+        event = self.known(options["id"])
         if options["json"]:
             self.say_json(display.whole(event))
         else:
             display.show_event(self.screen(options), event, conf.current().max_attempts, database_now())
+
+    def do_preview(self, options: dict[str, Any]) -> None:
+        event, settings = self.known(options["id"]), conf.current()
+        shown = preview(event, configured(settings, options["channel"] or event.channel), settings)
+        if options["json"]:
+            self.say_json(display.previewed(shown))
+        elif not shown.fault:
+            display.show_preview(self.screen(options), shown)
+        if shown.fault:
+            raise CommandError(f"cannot be sent on {shown.channel}: {display.printable(shown.fault)}")
+
+    def known(self, pk: str) -> NotificationEvent:
+        event: NotificationEvent | None = NotificationEvent.objects.filter(pk=pk).first()
+        if event is None:
+            raise CommandError(changing.unknown(pk))
+        return event
 
     def do_requeue(self, options: dict[str, Any]) -> None:
         changing.run(REQUEUE, options, self.screen(options), by=operator())
