@@ -83,9 +83,8 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
         return TransientError(f"the notifier failed: {type(error).__name__}; the log has the details")
     kinds: tuple[type[DeliveryError], ...] = (PermanentError, UnknownOutcome)
     kind = next((kind for kind in kinds if isinstance(error, kind)), TransientError)
-    said = {name: getattr(error, name, None) for name in ("reason", "status", "retry_after")}
-    text = getattr(error, "text", type(error).__name__)
-    return kind(text, advice=getattr(error, "advice", ""), **said)
+    said = {name: getattr(error, name, None) for name in ("reason", "status", "retry_after", "advice")}
+    return kind(getattr(error, "text", type(error).__name__), **said)
 
 
 def kind_of(error: DeliveryError) -> AttemptOutcome:

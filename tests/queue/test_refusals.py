@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -24,7 +25,7 @@ from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.reap import bury, reap, schedule_stranded
 from notifications.queue.record import Recorded, record
-from notifications.queue.release import release
+from notifications.queue.release import release, renew
 from tests import factories
 from tests.fixtures import Configure
 from tests.processes import PATIENCE, eventually
@@ -48,15 +49,15 @@ def recorded(events: list[Claimed], answer: Any = None, now: datetime | None = N
     return record(outcomes, now=now, worker="w:1", pauses=NO_PAUSE)
 
 
-def refuse(condition: str, verb: str = "UPDATE") -> None:
-    """A trigger of the site's own that refuses some rows."""
+def refuse(condition: str, state: str = "23514") -> None:
+    """A trigger of the site's own that refuses to change some rows, by this SQLSTATE."""
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE OR REPLACE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'not this one — 日本'; END $$"
+            f" $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'not this one — 日本'; END $$"
         )
         cursor.execute(
-            f"CREATE TRIGGER refuse_some BEFORE {verb} ON notification_events"
+            "CREATE TRIGGER refuse_some BEFORE UPDATE ON notification_events"
             f" FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse_some()"
         )
 
@@ -133,29 +134,79 @@ def test_an_operators_requeue_begins_anew() -> None:
     assert not EVENTS.all().refused().exists()
 
 
-@pytest.mark.parametrize("verb", ["reap", "bury", "schedule", "release"])
-def test_every_verb_passes_over_the_one_that_is_refused(verb: str) -> None:
+def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
+    """(five rows that the verb changes, the verb)."""
     now = timezone.now()
-    match verb:
-        case "reap":
-            rows = [factories.lost().pk for _ in range(5)]
-        case "bury":
-            rows = [factories.failed(retry_count=5).pk for _ in range(5)]
-        case "schedule":
-            rows = [factories.stranded().pk for _ in range(5)]
-        case "release":
-            events = claimed(5)
-            rows = [event.id for event in events]
+    limits = {"now": now, "limit": 10}
+    if verb in ("release", "record"):
+        events = claimed(5)
+        outcomes = [verdict.decide(e, Delivered(200), conf.Conf(), now, 5) for e in events]
+        act = (
+            partial(release, events, due_at=now)
+            if verb == "release"
+            else partial(record, outcomes, now=now, worker="w:1")
+        )
+        return [event.id for event in events], act
+    made: dict[str, tuple[Callable[[], NotificationEvent], Callable[..., Any]]] = {
+        "reap": (factories.lost, partial(reap, EVENTS.all(), max_attempts=5, **limits)),
+        "unlease": (
+            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC)),
+            partial(reap, EVENTS.all(), max_attempts=5, **limits),
+        ),
+        "bury": (
+            lambda: factories.failed(retry_count=5),
+            partial(bury, EVENTS.all(), max_attempts=5, **limits),
+        ),
+        "schedule": (factories.stranded, partial(schedule_stranded, EVENTS.all(), **limits)),
+    }
+    make, act = made[verb]
+    return [make().pk for _ in range(5)], act
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "dead"),
+    [("reap", (4, 1), 1), ("bury", 4, 4), ("schedule", 4, 1), ("release", 4, 0), ("unlease", (0, 0), 1)],
+)
+def test_every_verb_passes_over_the_one_that_is_refused(verb: str, answer: Any, dead: int) -> None:
+    rows, act = prepared(verb)
     refuse(f"OLD.id = '{rows[2]}' AND NEW.status <> 'dead'" if verb != "bury" else f"OLD.id = '{rows[2]}'")
-    match verb:
-        case "reap":
-            assert reap(EVENTS.all(), now=now, max_attempts=5, limit=10) == (4, 1)
-        case "bury":
-            assert bury(EVENTS.all(), now=now, max_attempts=5, limit=10) == 4
-        case "schedule":
-            assert schedule_stranded(EVENTS.all(), now=now, limit=10) == 4
-        case "release":
-            assert release(events, due_at=now) == 4
+    assert act() == answer
+    assert EVENTS.dead().count() == dead
+
+
+DOING = {
+    "reap": "reap",
+    "unlease": "unlease",
+    "bury": "bury",
+    "schedule": "schedule",
+    "release": "releasing",
+    "record": "recording",
+}
+
+
+@pytest.mark.parametrize("verb", DOING)
+def test_a_verb_that_is_in_the_way_of_others_tries_again_after_its_pauses_and_says_so(
+    verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, act = prepared(verb)
+    refuse("true", state="40001")
+    with pytest.raises(OperationalError):
+        act(pauses=(0.001, 0.002))
+    what = f"{DOING[verb]}: in the way of others, tried again in"
+    assert [line.split(" s: ")[0] for line in caplog.messages] == [f"{what} 0.001", f"{what} 0.002"]
+
+
+@pytest.mark.parametrize("verb", [*DOING, "claim", "renew"])
+def test_what_a_worker_writes_is_a_transaction_of_its_own(verb: str) -> None:
+    """Within another's it would be undone with that one, after the answer was given."""
+    if verb == "claim":
+        act: Callable[..., Any] = partial(claimed, 1)
+    elif verb == "renew":
+        act = partial(renew, claimed(1), timezone.now() + LEASE)
+    else:
+        act = prepared(verb)[1]
+    with database.atomic(), pytest.raises(RuntimeError, match="durable"):
+        act()
 
 
 def test_what_another_program_locks_is_passed_over_and_tried_again(other: psycopg.Connection[Any]) -> None:
