@@ -43,9 +43,12 @@ def main() -> int:
     def tried(name: str) -> int:
         mutants = made(name, asked.maker)
         open_ones = [m for m in mutants if not explained.covers(name, m)]
-        known = verdicts(name)
-        left = sampled([m for m in open_ones if known.get(key(m)) not in KILLED], asked.sample, asked.seed)
-        bad = run(name, modules[name], left, asked.minutes) if left and not asked.report else 0
+        bad = 0
+        for database in [] if asked.report else modules[name]["databases"]:
+            known = verdicts(name)
+            left = [m for m in open_ones if known.get(key(m)) not in KILLED]
+            if left:
+                bad += run(name, modules[name], database, sampled(left, asked), asked.minutes)
         return bad + report(name, mutants, open_ones, verdicts(name))
 
     names = asked.modules or list(modules)
@@ -63,7 +66,9 @@ def arguments(modules: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="modules that are tried at the same time")
     parser.add_argument("--sample", type=int, default=0, help="at most so many of each module; 0 is all")
     parser.add_argument("--seed", type=int, default=11, help="of the sample")
-    parser.add_argument("--minutes", type=float, default=60, help="at most so long for each module")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="at most, for a module and database"
+    )
     parser.add_argument("--report", action="store_true", help="run nothing, say what is known")
     return parser.parse_args()
 
@@ -122,10 +127,10 @@ def key(mutant: Mutant) -> tuple[str, ...]:
     return tuple(mutant[part] for part in IDENTITY)
 
 
-def sampled(mutants: list[Mutant], most: int, seed: int) -> list[Mutant]:
+def sampled(mutants: list[Mutant], asked: argparse.Namespace) -> list[Mutant]:
     """In random order, so that a run which its minutes end has looked evenly."""
-    shuffled = random.Random(seed).sample(mutants, len(mutants))
-    return shuffled[:most] if most else shuffled
+    shuffled = random.Random(asked.seed).sample(mutants, len(mutants))
+    return shuffled[: asked.sample] if asked.sample else shuffled
 
 
 def verdicts(name: str) -> dict[tuple[str, ...], str]:
@@ -138,13 +143,13 @@ def results_of(name: str) -> Path:
     return RESULTS / f"{name}.jsonl"
 
 
-def run(name: str, module: dict[str, Any], mutants: list[Mutant], minutes: float) -> int:
+def run(name: str, module: dict[str, Any], database: str, mutants: list[Mutant], minutes: float) -> int:
     """Try the mutants, in the order given; the exit code of the tests, which must pass unchanged."""
     order = RESULTS / f"{name}.order.json"
     until = time.time() + minutes * 60
     wanted = {"module": name, "mutants": mutants, "results": str(results_of(name)), "until": until}
     order.write_text(json.dumps(wanted))
-    environment = {**os.environ, "TEST_DATABASE": module["database"], "MUTANTS_ORDER": str(order)}
+    environment = {**os.environ, "TEST_DATABASE": database, "MUTANTS_ORDER": str(order)}
     options = ["-q", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin"]
     skipped = [f"--deselect={test}" for test in module.get("but", ())]
     command = [sys.executable, "-m", "pytest", *options, *skipped, *module["tests"]]
