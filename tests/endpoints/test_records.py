@@ -142,6 +142,21 @@ def test_the_earliest_failure_and_the_longest_streak_count_in_whatever_order() -
         found.delete()
 
 
+def test_two_spellings_of_one_host_are_two_outages_and_two_holds() -> None:
+    """Each has the rows that spell it so."""
+    changes = [
+        Change(Learned.HELD, Endpoint(HOST.key, "Webhook", prefix), DOWN, seconds=9.0, times=1)
+        for prefix in ("https://a/", "https://A/")
+    ]
+    holds.write(changes, now=NOW)
+    assert (Outage.objects.count(), Hold.objects.count()) == (2, 2)
+
+
+def test_what_was_noted_is_found_by_its_time() -> None:
+    outages.note([Change(Learned.FAILS, HOST, DOWN, since=NOW - DAY - TICK)], now=NOW)
+    assert outages.ongoing(now=NOW) == []
+
+
 def test_a_change_without_an_error_is_no_failure() -> None:
     outages.note([Change(Learned.FAILS, HOST)], now=NOW)
     assert not Outage.objects.exists()

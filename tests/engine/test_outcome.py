@@ -20,7 +20,18 @@ CONF = made({"CHANNELS": {"Webhook": {"NOTIFIER": "x"}}, "HOLD_LIMIT": timedelta
 
 def event(**fields: Any) -> Claimed:
     row = Claimed(
-        "id-1", "Expiry", None, "webhook", "ops", "text", "pending", 0, 0, NOW, NOW, NOW + timedelta(minutes=2)
+        "id-1",
+        "Expiry",
+        None,
+        "webhook",
+        "ops",
+        "text",
+        "pending",
+        0,
+        0,
+        NOW,
+        NOW,
+        NOW + timedelta(minutes=2),
     )
     return row._replace(**fields)
 
@@ -46,9 +57,7 @@ def test_a_channel_without_a_notifier_is_what_the_settings_say_and_says_so(polic
     )
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"), [(TransientError, "transient"), (UnknownOutcome, "unknown")]
-)
+@pytest.mark.parametrize(("error", "kind"), [(TransientError, "transient"), (UnknownOutcome, "unknown")])
 def test_a_transient_failure_waits_for_its_turn(error: type[DeliveryError], kind: str) -> None:
     row = event(retry_count=2)
     assert decided(error("down", reason=Reason.SERVER, status=503), row) == Outcome(

@@ -66,9 +66,7 @@ def arguments(modules: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="modules that are tried at the same time")
     parser.add_argument("--sample", type=int, default=0, help="at most so many of each module; 0 is all")
     parser.add_argument("--seed", type=int, default=11, help="of the sample")
-    parser.add_argument(
-        "--minutes", type=float, default=60, help="at most, for a module and database"
-    )
+    parser.add_argument("--minutes", type=float, default=60, help="at most, for a module and database")
     parser.add_argument("--report", action="store_true", help="run nothing, say what is known")
     return parser.parse_args()
 
@@ -152,7 +150,8 @@ def run(name: str, module: dict[str, Any], database: str, mutants: list[Mutant],
     environment = {**os.environ, "TEST_DATABASE": database, "MUTANTS_ORDER": str(order)}
     options = ["-q", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin"]
     skipped = [f"--deselect={test}" for test in module.get("but", ())]
-    command = [sys.executable, "-m", "pytest", *options, *skipped, *module["tests"]]
+    tests = [*module["tests"], *(module.get("on_postgresql", ()) if database == "postgresql" else ())]
+    command = [sys.executable, "-m", "pytest", *options, *skipped, *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     order.unlink()
     if done.returncode not in (0, 5):  # 5: pytest counts no test, because it ran none by itself
