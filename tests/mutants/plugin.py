@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -35,7 +35,7 @@ ORDER = json.loads(Path(os.environ["MUTANTS_ORDER"]).read_text())
 examples.register_profile("mutants", phases=(Phase.explicit, Phase.generate))
 examples.load_profile("mutants")
 
-LEAST_SECONDS, TIMES = 20, 5  # a mutant may take so long, and so many times as long as its tests do unchanged
+LEAST_SECONDS, TIMES = 20, 5  # a test of a mutant may take so long, or so many times as long as unchanged
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,27 +108,47 @@ def judge(
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
-            os.setsid()
-            swap(module, mutant)
-            noticed = next((n for n, item in enumerate(items) if failure_of(session, item)), None)
-            os.write(writer, b"survived" if noticed is None else f"killed {noticed}".encode())
-        except LookupError:
-            os.write(writer, b"not tried")
-        finally:
-            os._exit(0)
+        os.close(reader)
+        try_out(session, module, mutant, items, writer)
     os.close(writer)
-    patience = max(LEAST_SECONDS, TIMES * sum(seconds[item] for item in items))
-    with os.fdopen(reader, "rb") as answer:
-        if not select.select([answer], [], [], patience)[0]:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            clean_up(session)
-            return "timeout", None
-        words = answer.read().decode()
+    said = [b""]
+
+    def patience() -> float:
+        return max(LEAST_SECONDS, TIMES * seconds[items[min(len(said), len(items)) - 1]])
+
+    while select.select([reader], [], [], patience())[0]:
+        if not (words := os.read(reader, 1000)):
+            break
+        said = (b"\n".join(said) + words).split(b"\n")
+    else:
+        os.killpg(child, signal.SIGKILL)
+        said = [b"timeout"]
+    os.close(reader)
     os.waitpid(child, 0)
-    verdict, _, number = words.partition(" ") if words.startswith("killed ") else (words, "", "")
-    return verdict or "killed", items[int(number)] if number else None  # no word: it ended its own process
+    verdict = said[-1].decode() or "killed"  # no word: it ended its own process
+    if verdict == "timeout":
+        clean_up(session)
+    return verdict, items[len(said) - 1] if verdict == "killed" else None
+
+
+def try_out(
+    session: pytest.Session, module: ModuleType, mutant: dict[str, Any], items: list[Any], writer: int
+) -> NoReturn:
+    """In the fork: an empty line after each test that passed, and then the verdict."""
+    try:
+        os.setsid()
+        swap(module, mutant)
+        for item in items:
+            if failure_of(session, item):
+                os.write(writer, b"killed")
+                break
+            os.write(writer, b"\n")
+        else:
+            os.write(writer, b"survived")
+    except LookupError:
+        os.write(writer, b"not tried")
+    finally:
+        os._exit(0)
 
 
 def clean_up(session: pytest.Session) -> None:

@@ -72,11 +72,13 @@ def _no_trigger() -> Iterator[None]:
 
 @pytest.fixture
 def other() -> Iterator[psycopg.Connection[Any]]:
-    """Another program's session, in the middle of a transaction."""
-    connection.ensure_connection()
+    """Another program's session, in the middle of a transaction; who waits for it here fails soon."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '2s'")
     with psycopg.connect(connection.connection.info.dsn) as other:
         yield other
         other.rollback()
+    connection.close()
 
 
 def hold(other: psycopg.Connection[Any], pk: str) -> None:
