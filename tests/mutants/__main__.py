@@ -63,7 +63,7 @@ def arguments(modules: dict[str, Any]) -> argparse.Namespace:
         "modules", nargs="*", metavar="MODULE", choices=[*modules, []], help="all, unless named"
     )
     parser.add_argument("--maker", default=sys.executable, help="the Python that has mutmut")
-    parser.add_argument("--jobs", type=int, default=1, help="modules that are tried at the same time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="modules at the same time")
     parser.add_argument("--sample", type=int, default=0, help="at most so many of each module; 0 is all")
     parser.add_argument("--seed", type=int, default=11, help="of the sample")
     parser.add_argument("--minutes", type=float, default=60, help="at most, for a module and database")
