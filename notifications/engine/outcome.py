@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from ..conf import Conf
 from ..exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
@@ -83,7 +84,9 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
         return TransientError(f"the notifier failed: {type(error).__name__}; the log has the details")
     kinds: tuple[type[DeliveryError], ...] = (PermanentError, UnknownOutcome)
     kind = next((kind for kind in kinds if isinstance(error, kind)), TransientError)
-    said = {name: getattr(error, name, None) for name in ("reason", "status", "retry_after", "advice")}
+    said: dict[str, Any] = {
+        name: getattr(error, name, None) for name in ("reason", "status", "retry_after", "advice")
+    }
     return kind(getattr(error, "text", type(error).__name__), **said)
 
 

@@ -151,5 +151,5 @@ def time_of(at: float | str) -> datetime:
 
 
 def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
-    """Those that nobody else holds, held until the transaction ends; SQLite, with its one writer, ignores it."""
+    """Those that nobody holds, held until the transaction ends; SQLite, with its one writer, ignores it."""
     return rows.select_for_update(skip_locked=True)
