@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from notifications.models import DeliveryAttempt, Escalation, NotificationEvent, Tally
 from notifications.models.tallies import EPOCH
@@ -136,6 +138,12 @@ def test_only_the_dead_are_followed_and_at_their_time(configure: Configure) -> N
     link = Escalation.objects.get()
     assert (link.notification_id, link.at) == ("n-2", NOW)
     assert EVENTS.get(pk=link.raised_id).created_at == NOW
+
+
+def test_where_all_is_recorded_nobody_asks_what_became_of_the_rest() -> None:
+    with CaptureQueriesContext(connection) as seen:
+        recorded([ended(event, "sent") for event in claimed(2)])
+    assert not [query for query in seen if query["sql"].strip().startswith("SELECT held.id")]
 
 
 def test_nothing_is_nothing() -> None:

@@ -19,7 +19,7 @@ from notifications import conf, database
 from notifications.database import AWAY, bound_session, kind_of
 from notifications.deaths.follow import follow
 from notifications.engine import outcome as verdict
-from notifications.exceptions import PermanentError, TransientError
+from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import Death, DeliveryAttempt, NotificationEvent, Refusal, Status, Tally, tallies
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
@@ -91,7 +91,7 @@ def test_one_refused_row_is_dead_with_a_reason_and_the_others_are_recorded(
     events = claimed(20)
     refuse("NEW.id = 'row-7' AND NEW.status = 'failed'")
     caplog.set_level(logging.ERROR)
-    answer = recorded(events, TransientError("down"))
+    answer = recorded(events, TransientError("down", reason=Reason.SERVER, status=503))
     assert answer.set_aside == {"row-7"}
     assert len(answer.written) == 19
     assert EVENTS.failed().count() == 19
@@ -99,7 +99,11 @@ def test_one_refused_row_is_dead_with_a_reason_and_the_others_are_recorded(
     assert (row.status, row.leased_until) == (Status.DEAD, None)
     assert row.last_error.isascii()
     assert "refused" in row.last_error
-    assert row.deliveryattempts.get().error == row.last_error
+    assert "not this one" in row.last_error
+    assert row.next_retry_at is None
+    attempt = row.deliveryattempts.get()
+    assert (attempt.error, attempt.reason, attempt.status_code) == (row.last_error, "", None)
+    assert attempt.worker == "w:1"
     assert [r.levelname for r in caplog.records] == ["ERROR"]
 
 
@@ -114,7 +118,23 @@ def test_a_delivery_stays_one_where_only_its_details_are_refused() -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE notification_attempts DROP CONSTRAINT odd")
-    assert EVENTS.filter(status="sent").count() == 3
+    assert EVENTS.filter(status="sent", error=None).count() == 3
+    found = DeliveryAttempt.objects.values_list("status_code", "error", "outcome", "worker")
+    assert set(found) == {(None, None, "sent", "w:1")}
+
+
+def test_a_delivery_that_cannot_be_written_is_dead_and_says_that_it_was_one() -> None:
+    """In the row's own spelling: it was the settings' one, perhaps, that the database did not take."""
+    [event] = claimed(1)
+    refuse("NEW.status = 'sent'")
+    now = timezone.now()
+    delivered = verdict.decide(event, Delivered(200), conf.Conf(), now, 5)._replace(channel="WebHook")
+    answer = record([delivered], now=now, worker="w:1", pauses=NO_PAUSE)
+    assert answer == Recorded(set(), set(), {event.id})
+    row = EVENTS.get()
+    assert (row.status, row.sent_at) == ("dead", None)
+    assert str(row.last_error).startswith("it was delivered, but the database refused to record")
+    assert row.deliveryattempts.get().channel == "Webhook"
 
 
 def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_again() -> None:
@@ -122,6 +142,9 @@ def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_aga
     refuse("OLD.id = 'row-1' AND NEW.leased_until IS NULL")
     assert recorded(events).set_aside == {"row-1"}
     assert EVENTS.refused().get().pk == "row-1"
+    refusal = Refusal.objects.get()
+    assert refusal.verb == "record"
+    assert "not this one" in refusal.error
     later = timezone.now() + 2 * LEASE
     assert reap(EVENTS.all(), now=later, max_attempts=5, limit=10) == (0, 0)
     assert claim(EVENTS.pending(), 10, now=later, lease=LEASE) == []
