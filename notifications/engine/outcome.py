@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from ..conf import Conf
 from ..exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
@@ -88,9 +89,11 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
         return TransientError(f"the notifier failed: {type(error).__name__}; the log has the details")
     kinds: tuple[type[DeliveryError], ...] = (PermanentError, UnknownOutcome)
     kind = next((kind for kind in kinds if isinstance(error, kind)), TransientError)
-    said = {name: getattr(error, name, None) for name in ("reason", "status", "retry_after")}
+    said: dict[str, Any] = {
+        name: getattr(error, name, None) for name in ("reason", "status", "retry_after", "advice")
+    }
     text = getattr(error, "text", type(error).__name__)
-    known = kind(text, advice=getattr(error, "advice", ""), **said)
+    known = kind(text, **said)
     if isinstance(answered := getattr(error, "answered", None), Mapping):
         known.answered = {str(address): str(refusal) for address, refusal in answered.items()}
     known.dialogue = list(map(str, getattr(error, "dialogue", ())))

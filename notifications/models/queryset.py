@@ -329,9 +329,8 @@ NOT_SENT_AFTER_ALL = {
 
 
 def locked(rows: EventQuerySet[Any]) -> EventQuerySet[Any]:
-    """Hold the rows until the transaction ends; SQLite's one writer needs no such thing."""
-    features = database.connection().features
-    return rows.select_for_update() if features.has_select_for_update else rows
+    """Hold the rows until the transaction ends; SQLite, with its one writer, ignores it."""
+    return rows.select_for_update()
 
 
 def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -77,9 +77,7 @@ def _redrive(outage: Outage, now: datetime) -> int:
     with database.atomic():
         # Whoever has the outage locked is doing this.
         found = Outage.objects.filter(pk=outage.pk, redriven_at=outage.redriven_at)
-        if database.connection().features.has_select_for_update_skip_locked:
-            found = found.select_for_update(skip_locked=True)
-        mine = found.first()
+        mine = found.select_for_update(skip_locked=True).first()
         if mine is None:
             return 0
         before = mine.operation or take_over(mine, by=SYSTEM, via=REDRIVE, now=now, again=False)

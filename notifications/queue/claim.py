@@ -159,5 +159,5 @@ def time_of(at: float | str) -> datetime:
 
 
 def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
-    skip = database.connection().features.has_select_for_update_skip_locked
-    return rows.select_for_update(skip_locked=True) if skip else rows
+    """Those that nobody holds, held until the transaction ends; SQLite, with its one writer, ignores it."""
+    return rows.select_for_update(skip_locked=True)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
 
-from notifications.api.access import Throttle
+from notifications.api.access import StaffSession, Throttle
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from tests import factories
@@ -98,6 +99,12 @@ def test_a_token_that_does_not_count_is_401(name: str, make: Any) -> None:
     assert refused(call(client_with(make()), name), 401, "authentication_failed")
 
 
+@pytest.mark.parametrize("make", [expired, revoked, of_inactive_user, cut_short])
+def test_the_answer_does_not_tell_what_is_wrong_with_a_token(make: Any) -> None:
+    error = call(client_with(make()), "list").json()["error"]
+    assert error["message"] == "The token is unknown, has expired or was revoked."
+
+
 def test_other_schemes_are_401() -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION="Basic YTpi")
@@ -120,6 +127,23 @@ def test_a_staff_session_reads_and_changes_with_its_csrf_token() -> None:
     client.cookies["csrftoken"] = "a" * 32
     path, headers = "/api/v1/notifications/n1/read", {"X-CSRFToken": "a" * 32}
     assert client.post(path, content_type="application/json", headers=headers).status_code == 200
+
+
+def test_head_needs_what_get_needs() -> None:
+    for role, status in (("viewer", 200), ("adder", 403)):
+        client = client_of(make_user(role, role))
+        assert client.head("/api/v1/notifications").status_code == status
+
+
+def test_a_method_that_a_call_does_not_have_is_405_and_named() -> None:
+    response = client_of(make_user("root", "superuser")).delete("/api/v1/notifications")
+    assert refused(response, 405, "method_not_allowed")
+    assert response.json()["error"]["message"] == 'Method "DELETE" not allowed.'
+
+
+def test_without_djangos_sessions_nobody_is_logged_in() -> None:
+    """A site may serve the API alone, with tokens."""
+    assert StaffSession().authenticate(Request(APIRequestFactory().get("/"))) is None
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/v1/docs", "/api/v1/schema"])
@@ -146,3 +170,17 @@ def test_too_many_requests_of_one_token_leave_the_others_alone(monkeypatch: pyte
     assert refused(response, 429, "throttled")
     assert 0 < int(response["Retry-After"]) <= 60
     assert call(calm, "list").status_code == 200
+
+
+def test_each_token_of_a_user_has_a_count_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Throttle, "get_rate", lambda self: "1/min")
+    user = make_user("somebody", "viewer")
+    for name in ("one", "two"):
+        client = client_with(ApiToken.objects.issue(user, name)[1])
+        assert [call(client, "list").status_code for _ in range(2)] == [200, 429]
+
+
+def test_the_sites_rate_counts_and_else_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for rates, expected in (({"notifications": "7/min"}, "7/min"), ({"other": "1/min"}, "1200/min")):
+        monkeypatch.setattr(Throttle, "THROTTLE_RATES", rates)
+        assert Throttle().get_rate() == expected

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from notifications import delivery
 from notifications.conf import current
+from notifications.deaths import escalation
 from notifications.engine import outcome as verdict
 from notifications.exceptions import PermanentError, TransientError
 from notifications.models import Escalation, NotificationEvent, Status
@@ -140,7 +141,9 @@ def test_a_channel_without_a_notifier_is_escalated_where_its_rows_die(
 
 @pytest.mark.parametrize("spelling", ["Slack", "slack", "SLACK"])
 def test_case_does_not_matter(spelling: str, refused: Script) -> None:
-    assert raised_for(die(factories.failed(channel=spelling))).channel == "Email"
+    raised = raised_for(die(factories.failed(channel=spelling)))
+    assert raised.channel == "Email"
+    assert raised.message.startswith("Not delivered on Slack to ops@example.com (notification ")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -221,13 +224,14 @@ def test_not_even_when_what_was_raised_is_pruned(refused: Script, caplog: pytest
     assert "was not escalated" not in caplog.text, "only the table's constraint was in the way"
 
 
-def test_not_even_when_the_links_are_lost(refused: Script) -> None:
+def test_not_even_when_the_links_are_lost(refused: Script, caplog: pytest.LogCaptureFixture) -> None:
     """As by migrating back and forward again: the dedup_key is a guard of its own."""
     event = die(factories.failed(channel="Slack"))
     Escalation.objects.all().delete()
     event.requeue(by="op")
     die(event)
     assert EVENTS.count() == 2
+    assert "was not escalated" not in caplog.text, "only the table's constraint was in the way"
 
 
 # Never in a circle
@@ -281,7 +285,11 @@ def test_each_alert_has_a_chain_of_its_own(refused: Script, configure: Configure
 
 @pytest.mark.parametrize(("back", "expected"), [("Slack", []), ("PagerDuty", ["PagerDuty"])])
 def test_a_chain_whose_beginning_was_deleted_cannot_become_a_circle(
-    back: str, expected: list[str], refused: Script, configure: Configure
+    back: str,
+    expected: list[str],
+    refused: Script,
+    configure: Configure,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     configure(ESCALATION={"Slack": "Email:a", "Email": f"{back}:b"})
     first = die(factories.failed(channel="Slack"))
@@ -289,6 +297,29 @@ def test_a_chain_whose_beginning_was_deleted_cannot_become_a_circle(
     first.delete()
     die(raised)
     assert list(EVENTS.exclude(pk=raised.pk).values_list("channel", flat=True)) == expected
+    assert "was not escalated" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fallbacks_then", "escalated"),
+    [
+        ({"Slack": "Email:a", "Email": "PagerDuty:b", "PagerDuty": "Slack:c"}, False),
+        ({"PagerDuty": "Email:c"}, False),
+        ({"PagerDuty": "Slack:c"}, True),
+    ],
+    ids=["back to what may have been its beginning", "back to what is known", "onward"],
+)
+def test_a_long_chain_whose_beginning_was_deleted(
+    fallbacks_then: dict[str, str], escalated: bool, refused: Script, configure: Configure
+) -> None:
+    configure(ESCALATION={"Slack": "Email:a", "Email": "PagerDuty:b"})
+    first = die(factories.failed(channel="Slack"))
+    second = raised_for(first)
+    third = raised_for(die(second))
+    first.delete()
+    configure(ESCALATION=fallbacks_then)
+    die(third)
+    assert Escalation.objects.filter(notification=third).exists() == escalated
 
 
 NAMES = ("Slack", "Email", "PagerDuty", "Teams")
@@ -396,6 +427,7 @@ SECRETS = [
         "https://hooks.example.com/…",
     ),
     ({"recipient": "HTTPS://u:hunter2@hooks.example.com/x"}, "HTTPS://hooks.example.com/…"),
+    ({"recipient": "http://hooks.example.com/x/hunter2"}, "http://hooks.example.com/…"),
     ({"recipient": "slack://hunter2/hunter2"}, "slack://…"),
     ({"recipient": "https://[hunter2"}, "https://…"),
     ({"last_error": 'Post "https://hooks.example.com/T/hunter2": dial tcp: i/o timeout'}, ": dial tcp"),
@@ -414,6 +446,24 @@ def test_it_says_where_to_and_why_without_secrets(
     message = raised_for(event).message
     assert "hunter2" not in message
     assert shown in message
+
+
+@pytest.mark.parametrize(
+    ("last_error", "error", "shown"),
+    [
+        ("HTTP 503", "HTTP 500", "HTTP 503"),
+        (None, "HTTP 500", "HTTP 500"),
+        (None, None, "no error is on record"),
+        ("x" * 400, None, "x" * 300),
+    ],
+)
+def test_the_cause_is_the_newest_error_on_record(
+    last_error: str | None, error: str | None, shown: str, refused: Script
+) -> None:
+    event = NotificationEvent(channel="Slack", last_error=last_error, error=error)
+    said = escalation.cause(event, current())
+    assert said[:200] == shown[:200]
+    assert len(said) == len(shown)
 
 
 def test_a_long_error_leaves_room_for_the_alert(refused: Script) -> None:

@@ -1,8 +1,9 @@
 """Break the rules one at a time, and see whether a test notices: `make mutants`.
 
-    python -m tests.mutants --maker .venv-mutants/bin/python [MODULE ...] [--sample N] [--minutes M]
+    python -m tests.mutants --maker .venv-mutants/bin/python [MODULE ...] [--jobs N] [--minutes M] [--report]
 
-Every survivor is killed by a better test or explained in survivors.toml; one that is neither is exit code 1.
+Every survivor is killed by a better test or explained in survivors.toml; one that is neither is exit code 1,
+and so is an explanation that no mutant needs any more. What is explained is not tried.
 What was killed is remembered in .mutants/ as long as its function stays as it is: a run that was interrupted,
 or that its minutes ended, goes on there.
 """
@@ -18,6 +19,8 @@ import sys
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +31,30 @@ KILLED, ALIVE = ("killed", "timeout"), ("survived", "no test")
 WORDS = ("killed", "timeout", "survived", "no test", "not tried")
 IDENTITY = ("function", "version", "before", "after")
 
-Mutant = dict[str, str]
+Mutant = dict[str, Any]
 
 
 def main() -> int:
     modules = tomllib.loads((HERE / "modules.toml").read_text())
     asked = arguments(modules)
-    explained = explanations()
+    explained = Explained()
     RESULTS.mkdir(exist_ok=True)
-    bad = 0
-    for name in asked.modules or modules:
+
+    def tried(name: str) -> int:
         mutants = made(name, asked.maker)
-        known = verdicts(name)
-        left = sampled([m for m in mutants if known.get(key(m)) not in KILLED], asked.sample, asked.seed)
-        if left and not asked.report:
-            bad += run(name, modules[name], left, asked.minutes)
-        bad += report(name, mutants, verdicts(name), explained)
-    return 1 if bad else 0
+        open_ones = [m for m in mutants if not explained.covers(name, m)]
+        bad = 0
+        for database in [] if asked.report else modules[name]["databases"]:
+            known = verdicts(name)
+            left = [m for m in open_ones if known.get(key(m)) not in KILLED]
+            if left:
+                bad += run(name, modules[name], database, sampled(left, asked), asked.minutes)
+        return bad + report(name, mutants, open_ones, verdicts(name))
+
+    names = asked.modules or list(modules)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        bad = sum(pool.map(tried, names))
+    return 1 if bad + explained.report_idle(names) else 0
 
 
 def arguments(modules: dict[str, Any]) -> argparse.Namespace:
@@ -53,22 +63,56 @@ def arguments(modules: dict[str, Any]) -> argparse.Namespace:
         "modules", nargs="*", metavar="MODULE", choices=[*modules, []], help="all, unless named"
     )
     parser.add_argument("--maker", default=sys.executable, help="the Python that has mutmut")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="modules at the same time")
     parser.add_argument("--sample", type=int, default=0, help="at most so many of each module; 0 is all")
     parser.add_argument("--seed", type=int, default=11, help="of the sample")
-    parser.add_argument("--minutes", type=float, default=60, help="at most so long for each module")
+    parser.add_argument("--minutes", type=float, default=60, help="at most, for a module and database")
     parser.add_argument("--report", action="store_true", help="run nothing, say what is known")
     return parser.parse_args()
 
 
-def explanations() -> set[tuple[str, ...]]:
-    """(module, function, before, after) of the survivors that may live; each must say why."""
-    listed = tomllib.loads((HERE / "survivors.toml").read_text()).get("survivor", [])
-    return {
-        (entry["module"], entry["function"], entry["before"], after)
-        for entry in listed
-        for after in entry["after"]
-        if entry["why"].strip()
-    }
+class Explained:
+    """What survivors.toml says, and which of it is needed.
+
+    [[survivor]]    in one function of one module: a change of this line into one of these
+    [[everywhere]]  in all modules: a change of these very words into those, and of nothing else
+    """
+
+    def __init__(self) -> None:
+        listed = tomllib.loads((HERE / "survivors.toml").read_text())
+        self.survivors = {
+            (entry["module"], entry["function"], entry["before"], after)
+            for entry in listed.get("survivor", [])
+            for after in entry["after"]
+            if entry["why"].strip()
+        }
+        self.everywhere = [(e["words"], e["become"]) for e in listed["everywhere"] if e["why"].strip()]
+        self.needed: set[tuple[str, ...]] = set()
+
+    def covers(self, module: str, mutant: Mutant) -> bool:
+        exact = (module, mutant["function"], mutant["before"], mutant["after"])
+        if exact in self.survivors:
+            self.needed.add(exact)
+            return True
+        before, after = mutant["before"], mutant["after"]
+        return any(
+            words in before and after in replaced_once(before, words, become)
+            for words, become in self.everywhere
+        )
+
+    def report_idle(self, modules: Collection[str]) -> int:
+        """How many explanations of these modules explain nothing: the line is another now."""
+        idle = [known for known in self.survivors - self.needed if known[0] in modules]
+        for module, function, before, after in sorted(idle):
+            print(f"survivors.toml: no such mutant: {module} {function}\n    - {before}\n    + {after}")
+        return len(idle)
+
+
+def replaced_once(text: str, words: str, become: str) -> Iterator[str]:
+    at = text.find(words)
+    while at >= 0:
+        yield text[:at] + become + text[at + len(words) :]
+        at = text.find(words, at + 1)
 
 
 def made(name: str, maker: str) -> list[Mutant]:
@@ -81,10 +125,10 @@ def key(mutant: Mutant) -> tuple[str, ...]:
     return tuple(mutant[part] for part in IDENTITY)
 
 
-def sampled(mutants: list[Mutant], most: int, seed: int) -> list[Mutant]:
+def sampled(mutants: list[Mutant], asked: argparse.Namespace) -> list[Mutant]:
     """In random order, so that a run which its minutes end has looked evenly."""
-    shuffled = random.Random(seed).sample(mutants, len(mutants))
-    return shuffled[:most] if most else shuffled
+    shuffled = random.Random(asked.seed).sample(mutants, len(mutants))
+    return shuffled[: asked.sample] if asked.sample else shuffled
 
 
 def verdicts(name: str) -> dict[tuple[str, ...], str]:
@@ -97,16 +141,17 @@ def results_of(name: str) -> Path:
     return RESULTS / f"{name}.jsonl"
 
 
-def run(name: str, module: dict[str, Any], mutants: list[Mutant], minutes: float) -> int:
+def run(name: str, module: dict[str, Any], database: str, mutants: list[Mutant], minutes: float) -> int:
     """Try the mutants, in the order given; the exit code of the tests, which must pass unchanged."""
     order = RESULTS / f"{name}.order.json"
     until = time.time() + minutes * 60
     wanted = {"module": name, "mutants": mutants, "results": str(results_of(name)), "until": until}
     order.write_text(json.dumps(wanted))
-    environment = {**os.environ, "TEST_DATABASE": module["database"], "MUTANTS_ORDER": str(order)}
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin"]
+    environment = {**os.environ, "TEST_DATABASE": database, "MUTANTS_ORDER": str(order)}
+    options = ["-q", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "-p", "tests.mutants.plugin"]
     skipped = [f"--deselect={test}" for test in module.get("but", ())]
-    command = [sys.executable, "-m", "pytest", *options, *skipped, *module["tests"]]
+    tests = [*module["tests"], *(module.get("on_postgresql", ()) if database == "postgresql" else ())]
+    command = [sys.executable, "-m", "pytest", *options, *skipped, *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     order.unlink()
     if done.returncode not in (0, 5):  # 5: pytest counts no test, because it ran none by itself
@@ -116,18 +161,17 @@ def run(name: str, module: dict[str, Any], mutants: list[Mutant], minutes: float
 
 
 def report(
-    name: str, mutants: list[Mutant], known: dict[tuple[str, ...], str], explained: set[tuple[str, ...]]
+    name: str, mutants: list[Mutant], open_ones: list[Mutant], known: dict[tuple[str, ...], str]
 ) -> int:
     """Print what became of the module's mutants; how many live without an explanation."""
-    count = Counter(known.get(key(mutant), "left") for mutant in mutants)
-    numbers = ", ".join(f"{count[word]} {word}" for word in (*WORDS, "left") if count[word])
-    print(f"{name}: {len(mutants)} mutants: {numbers}")
-    alive = [mutant for mutant in mutants if known.get(key(mutant)) in ALIVE]
-    bad = [m for m in alive if (name, m["function"], m["before"], m["after"]) not in explained]
-    for mutant in bad:
-        print(f"  {mutant['function']} ({known[key(mutant)]})")
-        print(f"    - {mutant['before']}\n    + {mutant['after']}")
-    sys.stdout.flush()
+    count = Counter(known.get(key(mutant), "left") for mutant in open_ones)
+    numbers = [f"{count[word]} {word}" for word in (*WORDS, "left") if count[word]]
+    explained = len(mutants) - len(open_ones)
+    lines = [f"{name}: {len(mutants)} mutants: {', '.join([*numbers, f'{explained} explained'])}"]
+    bad = [mutant for mutant in open_ones if known.get(key(mutant)) in ALIVE]
+    for m in bad:
+        lines += [f"  {m['function']} ({known[key(m)]})", f"    - {m['before']}", f"    + {m['after']}"]
+    print("\n".join(lines), flush=True)
     return len(bad)
 
 

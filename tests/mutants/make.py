@@ -12,18 +12,20 @@ import difflib
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators, operator_string
 
-Changed = tuple[cst.CSTNode, cst.CSTNode]
+Lines = tuple[int, int]
+Changed = tuple[cst.CSTNode, cst.CSTNode, Lines]
 
 
 def leave_out(node: cst.SimpleStatementLine) -> Iterable[cst.CSTNode]:
     match node.body:
-        case [cst.Expr(value=cst.Call() | cst.Await())]:
+        case [cst.Expr(value=cst.Call() | cst.Await() as call)] if not is_no_rule(call):
             yield node.with_changes(body=[cst.Pass()])
 
 
@@ -33,24 +35,42 @@ def turn_round(node: cst.If | cst.IfExp) -> Iterable[cst.CSTNode]:
 
 
 OURS = [(cst.SimpleStatementLine, leave_out), (cst.If, turn_round), (cst.IfExp, turn_round)]
+STATEMENTS = (cst.BaseStatement, cst.MatchCase, cst.ExceptHandler)
 OPERATORS = [*((kind, how) for kind, how in mutation_operators if how is not operator_string), *OURS]
 
 
 class Collector(cst.CSTVisitor):
-    """What may be changed in one function, its lambdas and the functions within it."""
+    """What may be changed in one function, its lambdas and the functions within it, and the lines of the
+    statement, or the head of it, that each change is in: a test that runs none of them cannot notice."""
 
-    def __init__(self) -> None:
+    def __init__(self, positions: Mapping[cst.CSTNode, CodeRange]) -> None:
         self.changes: list[Changed] = []
+        self.positions = positions
+        self.within: list[Lines] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, STATEMENTS):
+            self.within.append(self.lines_of(node))
         if is_no_rule(node):
             return False
         for kind, operator in OPERATORS:
             if isinstance(node, kind):
-                self.changes += [(node, changed) for changed in operator(node)]
+                self.changes += [(node, changed, self.within[-1]) for changed in operator(node)]
         if isinstance(node, cst.BaseString):
-            self.changes += [(node, changed) for changed in list(operator_string(node))[:1]]
+            self.changes += [(node, changed, self.within[-1]) for changed in list(operator_string(node))[:1]]
         return True
+
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        if isinstance(original_node, STATEMENTS):
+            self.within.pop()
+
+    def lines_of(self, statement: cst.CSTNode) -> Lines:
+        start, end = self.positions[statement].start.line, self.positions[statement].end.line
+        inner = next(iter(getattr(getattr(statement, "body", None), "body", ())), None)
+        if isinstance(inner, cst.BaseStatement) or isinstance(statement, cst.Match):
+            first = statement.cases[0] if isinstance(statement, cst.Match) else inner
+            end = max(start, self.positions[first].start.line - 1)
+        return start, end
 
 
 def is_no_rule(node: cst.CSTNode) -> bool:
@@ -84,13 +104,14 @@ def difference(before: str, after: str) -> tuple[list[str], list[str]]:
 
 def mutants(source: str) -> Iterator[dict[str, object]]:
     module = cst.parse_module(source)
+    positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
     seen = set()
     for name, function in functions(module.body):
-        collector = Collector()
+        collector = Collector(positions)
         function.body.visit(collector)
         text = module.code_for_node(function)
         version = hashlib.sha256(text.encode()).hexdigest()[:16]
-        for old, new in collector.changes:
+        for old, new, lines in collector.changes:
             changed = function.deep_replace(old, new)
             mutated = module.deep_replace(function, changed).code
             gone, come = difference(text, module.code_for_node(changed))
@@ -100,6 +121,7 @@ def mutants(source: str) -> Iterator[dict[str, object]]:
                 yield {
                     "function": name,
                     "version": version,
+                    "lines": lines,
                     "before": " ".join(gone),
                     "after": " ".join(come),
                     "source": mutated,

@@ -46,6 +46,78 @@ ENDPOINTS = st.builds(
     exact=st.booleans(),
 )
 
+WEBHOOK, HOST = Endpoint("k", "Webhook"), Endpoint("k", "Webhook", "https://a/")
+OWN_WORDS = Endpoint("k", "Webhook", exact=True)  # rows whose recipient is no address of its own
+DOOR, PREFIX = Endpoint("k", "Webhook", "https://a/x", exact=True), Endpoint("k", "Webhook", "https://a/x")
+COVERED: list[tuple[Endpoint, str, str, bool]] = [
+    (WEBHOOK, "Webhook", "anything", True),
+    (WEBHOOK, "wEBHOOK", "https://a/", True),
+    (WEBHOOK, "Web", "anything", False),
+    (Endpoint("k", "Webhook", ""), "webhook", "", True),
+    (Endpoint("k", "STRASSE"), "straße", "x", False),
+    (Endpoint("k", "Ünïcode"), "ÜNÏCODE", "x", False),
+    (Endpoint("k", "Ünïcode"), "ÜnïCODE", "x", True),
+    (OWN_WORDS, "webhook", "ops", True),
+    (OWN_WORDS, "webhook", "", True),
+    (OWN_WORDS, "webhook", "httpx://a", True),
+    (OWN_WORDS, "webhook", "ftp:http:", True),
+    (OWN_WORDS, "webhook", "http:a", False),
+    (OWN_WORDS, "webhook", "HTTPS://a/", False),
+    (OWN_WORDS, "webhook", " \t\n\r\f\vhttp://a/", False),
+    (OWN_WORDS, "slack", "ops", False),
+    (HOST, "webhook", "https://a/", True),
+    (HOST, "webhook", "https://a/x?y#z", True),
+    (HOST, "webhook", "https://a", False),
+    (HOST, "webhook", "https://a?x", False),
+    (HOST, "webhook", "https://A/x", False),
+    (HOST, "webhook", " https://a/x", False),
+    (HOST, "webhook", "https://ab/x", False),
+    (HOST, "slack", "https://a/x", False),
+    (Endpoint("k", "Webhook", "https://a?"), "webhook", "https://a?x/y", True),
+    (Endpoint("k", "Webhook", "https://a#"), "webhook", "https://a#x/y", True),
+    (Endpoint("k", "Webhook", "https://a?"), "webhook", "https://a/?x", False),
+    (Endpoint("k", "Webhook", "x:///"), "webhook", "x:///p", True),
+    (Endpoint("k", "Webhook", "://a/"), "webhook", "://a/p", True),
+    (Endpoint("k", "Webhook", "a/b://c/"), "webhook", "a/b://c/d", True),
+    (Endpoint("k", "Webhook", "b://c/"), "webhook", "a/b://c/d", False),
+    (Endpoint("k", "Webhook", "a?b://c/"), "webhook", "a?b://c/d", True),
+    (Endpoint("k", "Webhook", "a#b://c/"), "webhook", "a#b://c/d", True),
+    (PREFIX, "webhook", "https://a/xyz", True),
+    (PREFIX, "webhook", "https://a/Xyz", False),
+    (Endpoint("k", "Webhook", "100%_"), "webhook", "100%_x", True),
+    (Endpoint("k", "Webhook", "100%_"), "webhook", "100xxx", False),
+    (DOOR, "webhook", "https://a/x", True),
+    (DOOR, "webhook", "https://a/xyz", False),
+    (DOOR, "slack", "https://a/x", False),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("endpoint", "channel", "recipient", "covered"), COVERED)
+def test_which_rows_go_there(endpoint: Endpoint, channel: str, recipient: str, covered: bool) -> None:
+    factories.pending(channel=channel, recipient=recipient)
+    assert endpoint.covers(channel, recipient) is covered
+    assert EVENTS.filter(going_to([endpoint])).exists() is covered
+    assert EVENTS.exclude(going_to([endpoint])).exists() is not covered
+
+
+@pytest.mark.django_db
+def test_several_endpoints_of_every_kind_are_one_condition() -> None:
+    every = [Endpoint("k", "Slack"), Endpoint("k", "Email", exact=True), HOST, DOOR, PREFIX]
+    for channel, recipient in (("Slack", "x"), ("Email", "y"), ("Webhook", "https://a/z"), ("Teams", "t")):
+        factories.pending(channel=channel, recipient=recipient)
+    assert set(EVENTS.filter(going_to(every)).values_list("channel", flat=True)) == {
+        "Slack",
+        "Email",
+        "Webhook",
+    }
+    assert not EVENTS.filter(going_to([])).exists()
+    assert EVENTS.exclude(going_to([])).count() == 4
+
+
+def test_a_host_serves_many() -> None:
+    assert [one.serves_many for one in (HOST, DOOR, WEBHOOK, OWN_WORDS)] == [True, False, False, False]
+
 
 @pytest.mark.django_db
 @given(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -220,3 +220,180 @@ def test_no_probe_is_made_of_what_was_redriven_before() -> None:
     first = died_in_it(redriven_before=False)
     assert redrive.requeue_probes(now=database_now()) == 1
     assert dict(EVENTS.values_list("pk", "status")) == {again.pk: Status.DEAD, first.pk: Status.PENDING}
+
+
+# Row by row
+
+
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+HOUR, TICK = timedelta(hours=1), timedelta(microseconds=1)
+
+
+def over(**fields: Any) -> Outage:
+    """An outage of two hours that ended an hour ago."""
+    return outage(**{"since": NOW - 3 * HOUR, "ended_at": NOW - HOUR, **fields})
+
+
+def victim(at: datetime = NOW - 2 * HOUR, **fields: Any) -> NotificationEvent:
+    event = factories.dead(**{"created_at": NOW - 9 * HOUR, **fields})
+    factories.attempt(event, started_at=at)
+    return event
+
+
+def test_how_many_died_of_it_among_the_newest_and_whether_there_may_be_more() -> None:
+    which = over()
+    factories.dead(created_at=NOW - 4 * HOUR)  # of something else
+    for n in range(3):
+        victim(created_at=NOW - (5 + n) * HOUR)
+    assert [redrive.count(which, most) for most in (1, 2, 4, 5)] == [
+        (0, True),
+        (1, True),
+        (3, False),
+        (3, False),
+    ]
+    assert redrive.count(which) == (3, False)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_who_takes_an_outage_over_is_on_record_and_who_had_it_stops(again: bool) -> None:
+    which, other = over(endpoint="webhook a", died=7), over()
+    first = redrive.take_over(which, by="system", via="redrive", now=NOW - HOUR, again=False)
+    which.refresh_from_db()
+    second = redrive.take_over(which, by="ada", via="admin", now=NOW, again=again)
+    which.refresh_from_db()
+    assert (which.redriven_at, which.redriven_by, which.operation_id) == (NOW, "ada", second.pk)
+    assert (second.by, second.via, second.requested, second.started_at) == ("ada", "admin", 7, NOW)
+    assert second.reason == "webhook a delivers again"
+    assert second.filters == f"status=dead&outage={which.pk}" + ("" if again else "&redriven=no")
+    stopped = BulkOperation.objects.get(pk=first.pk)
+    assert (stopped.stopped_by, stopped.ended_at is not None) == ("ada", True)
+    assert Outage.objects.get(pk=other.pk).redriven_at is None
+
+
+def test_an_outage_that_goes_on_can_be_taken_over_too() -> None:
+    assert redrive.take_over(outage(), by="a", via="b", now=NOW).reason == "webhook was down"
+
+
+@pytest.mark.parametrize(
+    ("fields", "redriven"),
+    [
+        ({}, 1),
+        ({"died": 1}, 1),
+        ({"died": 0}, 0),
+        ({"ended_at": NOW - 24 * HOUR, "since": NOW - 48 * HOUR}, 1),
+        ({"ended_at": NOW - 24 * HOUR - TICK, "since": NOW - 48 * HOUR}, 0),
+        ({"redriven_at": NOW, "redriven_by": "ada"}, 0),
+    ],
+)
+def test_which_outages_are_redriven(fields: dict[str, Any], redriven: int) -> None:
+    which = over(**fields)
+    victim(which.since + TICK, created_at=which.since)
+    assert redrive.redrive(now=NOW) == redriven
+
+
+def test_an_operator_who_has_begun_is_left_alone_and_the_system_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bulk, "STEP", 1)
+    which = over()
+    for _ in range(3):
+        victim()
+    assert [redrive.redrive(now=NOW) for _ in range(2)] == [1, 1]
+    which.refresh_from_db()
+    redrive.take_over(which, by="ada", via="admin", now=NOW)
+    assert redrive.redrive(now=NOW) == 0
+
+
+def test_a_recovery_is_redriven_as_the_systems_own() -> None:
+    which = over()
+    victim()
+    assert redrive.redrive(now=NOW) == 1
+    operation = BulkOperation.objects.get()
+    assert (operation.by, operation.via, operation.started_at) == ("system", "redrive", NOW)
+    assert operation.filters == f"status=dead&outage={which.pk}&redriven=no"
+    assert EVENTS.get().requeued_at == NOW
+
+
+def test_some_outages_a_sweep_those_that_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redrive, "MOST", 1)
+    late = over(endpoint="a")
+    early = over(endpoint="b", ended_at=NOW - 2 * HOUR)
+    for which in (early, late):
+        redrive.redrive(now=NOW)
+        assert Outage.objects.filter(redriven_at=NOW).latest("operation_id") == which
+
+
+def test_only_the_same_endpoint_that_fails_again_is_in_the_way() -> None:
+    over(endpoint="a")
+    outage(endpoint="b")
+    victim()
+    assert redrive.redrive(now=NOW) == 1
+
+
+# The probe of an outage that goes on
+
+
+@pytest.mark.parametrize(
+    ("fields", "probed"),
+    [
+        ({}, 1),
+        ({"died": 1}, 1),
+        ({"died": 0}, 0),
+        ({"ended_at": NOW}, 0),
+        ({"since": NOW - timedelta(minutes=5)}, 0),
+        ({"since": NOW - timedelta(minutes=5) - TICK}, 1),
+    ],
+)
+def test_which_outages_are_probed(fields: dict[str, Any], probed: int) -> None:
+    which = outage(**{"since": NOW - 3 * HOUR, **fields})
+    victim(which.since, created_at=which.since)
+    assert redrive.requeue_probes(now=NOW) == probed
+    assert EVENTS.pending().count() == probed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "until", "probed"),
+    [("webhook", NOW, 1), ("webhook", NOW + TICK, 0), ("slack", NOW + HOUR, 1)],
+)
+def test_what_is_held_is_not_probed(endpoint: str, until: datetime, probed: int) -> None:
+    outage(since=NOW - 3 * HOUR)
+    victim()
+    Hold.objects.create(endpoint=endpoint, reason="server", error="e", since=NOW, until=until)
+    assert redrive.requeue_probes(now=NOW) == probed
+
+
+@pytest.mark.parametrize(
+    ("fields", "probed"),
+    [({}, 0), ({"status": "failed"}, 0), ({"status": "sent"}, 1), ({"channel": "Slack"}, 1)],
+)
+def test_where_something_waits_already_that_is_the_probe(fields: dict[str, Any], probed: int) -> None:
+    outage(since=NOW - 3 * HOUR)
+    victim()
+    factories.notification(**fields)
+    assert redrive.requeue_probes(now=NOW) == probed
+
+
+def test_the_probe_is_the_newest_of_the_dead_and_says_what_for() -> None:
+    outage(since=NOW - 3 * HOUR)
+    newest, _ = victim(created_at=NOW - 4 * HOUR), victim()
+    assert redrive.requeue_probes(now=NOW) == 1
+    found = Requeue.objects.get()
+    assert (found.notification_id, found.by, found.via, found.at) == (newest.pk, "system", "redrive", NOW)
+    assert found.reason == "to find out whether webhook delivers again"
+
+
+def test_the_longest_outages_are_probed_first_and_the_newest_dead_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redrive, "MOST", 1)
+    outage(endpoint="slack", channel="Slack", since=NOW - 4 * HOUR)
+    outage(since=NOW - 3 * HOUR)
+    victim()
+    first = victim(channel="Slack")
+    assert redrive.requeue_probes(now=NOW) == 1
+    assert EVENTS.pending().get() == first
+    EVENTS.pending().delete()
+    Outage.objects.filter(endpoint="slack").delete()
+    monkeypatch.setattr(redrive, "COUNTED", 1)
+    factories.dead(created_at=NOW - 5 * HOUR)  # newer, of something else
+    assert redrive.requeue_probes(now=NOW) == 0

@@ -286,6 +286,24 @@ def test_many_channels_are_cut() -> None:
     assert lines[-1].endswith("In the dead-letter queue now: 1,225")
 
 
+def test_as_many_channels_as_fit_are_not_cut_and_those_alike_stand_by_their_names() -> None:
+    names = [f"c{n:02}" for n in range(20)]
+    deaths_ = [Death(since=TEN, channel=name, error=f"e{name}", notifications=2) for name in reversed(names)]
+    lines = digest.text(deaths_, TEN + HOUR, HOUR, "40", "").splitlines()
+    assert lines[2:-2] == [f"2 on {name}: e{name}" for name in names]
+
+
+@pytest.mark.parametrize(("dead", "said"), [(0, "0"), (2, "2"), (3, "more than 2"), (5, "more than 2")])
+def test_the_dead_letter_queue_is_counted_up_to_a_number(
+    dead: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "MOST_COUNTED", 2)
+    for _ in range(dead):
+        factories.dead()
+    factories.sent()
+    assert digest._queued() == said
+
+
 def test_an_outsiders_text_stays_within_the_index(script: Script) -> None:
     """A provider says anything; PostgreSQL refuses an index entry of 2,704 bytes."""
     kill(1, TEN, name="\U0001f4a3" * 255, error=" ".join(["\U0001f4a3" * 39] * 16))

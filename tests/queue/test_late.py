@@ -76,6 +76,27 @@ def test_what_another_program_finished_meanwhile_is_neither_released_nor_renewed
     assert snapshot() == before
 
 
+def test_what_is_released_is_due_when_the_worker_says_and_a_pending_row_at_once() -> None:
+    now = database_now()
+    pending, failed = factories.pending(next_retry_at=now), factories.failed(due_at=now, retry_count=2)
+    events = taken(now, Status.PENDING) + taken(now + timedelta(seconds=1), Status.FAILED)
+    assert release(events, due_at=now + LEASE) == 2
+    rows = {row.pk: (row.leased_until, row.next_retry_at, row.retry_count) for row in EVENTS.all()}
+    assert rows == {pending.pk: (None, now, 0), failed.pk: (None, now + LEASE, 2)}
+
+
+def test_a_worker_gives_back_and_renews_only_what_it_names() -> None:
+    """Rows of one claim have one lease."""
+    now = database_now()
+    for _ in range(3):
+        factories.pending()
+    first, second, third = taken(now, Status.PENDING)
+    assert release([first], due_at=now) == 1
+    assert renew([second], now + 2 * LEASE) == {second.id}
+    leases = dict(EVENTS.values_list("pk", "leased_until"))
+    assert leases == {first.id: None, second.id: now + 2 * LEASE, third.id: now + LEASE}
+
+
 def test_a_renewal_moves_the_lease_and_hides_a_failed_row_from_certctl_so_long() -> None:
     now = database_now()
     pending, failed = factories.pending(), factories.failed(due_at=now)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,13 +19,13 @@ from notifications import conf, database, delivery
 from notifications.database import AWAY, bound_session, kind_of
 from notifications.deaths.follow import follow
 from notifications.engine import outcome as verdict
-from notifications.exceptions import PermanentError, TransientError
+from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import Death, DeliveryAttempt, NotificationEvent, Refusal, Status, Tally, tallies
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.reap import bury, reap, schedule_stranded
 from notifications.queue.record import Recorded, record
-from notifications.queue.release import release
+from notifications.queue.release import release, renew
 from tests import factories
 from tests.fixtures import Configure
 from tests.processes import PATIENCE, eventually
@@ -49,15 +50,15 @@ def recorded(events: list[Claimed], answer: Any = None, now: datetime | None = N
     return record(outcomes, now=now, worker="w:1", pauses=NO_PAUSE)
 
 
-def refuse(condition: str, verb: str = "UPDATE") -> None:
-    """A trigger of the site's own that refuses some rows."""
+def refuse(condition: str, state: str = "23514") -> None:
+    """A trigger of the site's own that refuses to change some rows, by this SQLSTATE."""
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE OR REPLACE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'not this one — 日本'; END $$"
+            f" $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'not this one — 日本'; END $$"
         )
         cursor.execute(
-            f"CREATE TRIGGER refuse_some BEFORE {verb} ON notification_events"
+            "CREATE TRIGGER refuse_some BEFORE UPDATE ON notification_events"
             f" FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse_some()"
         )
 
@@ -72,11 +73,13 @@ def _no_trigger() -> Iterator[None]:
 
 @pytest.fixture
 def other() -> Iterator[psycopg.Connection[Any]]:
-    """Another program's session, in the middle of a transaction."""
-    connection.ensure_connection()
+    """Another program's session, in the middle of a transaction; who waits for it here fails soon."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '2s'")
     with psycopg.connect(connection.connection.info.dsn) as other:
         yield other
         other.rollback()
+    connection.close()
 
 
 def hold(other: psycopg.Connection[Any], pk: str) -> None:
@@ -89,7 +92,7 @@ def test_one_refused_row_is_dead_with_a_reason_and_the_others_are_recorded(
     events = claimed(20)
     refuse("NEW.id = 'row-7' AND NEW.status = 'failed'")
     caplog.set_level(logging.ERROR)
-    answer = recorded(events, TransientError("down"))
+    answer = recorded(events, TransientError("down", reason=Reason.SERVER, status=503))
     assert answer.set_aside == {"row-7"}
     assert len(answer.written) == 19
     assert EVENTS.failed().count() == 19
@@ -97,7 +100,11 @@ def test_one_refused_row_is_dead_with_a_reason_and_the_others_are_recorded(
     assert (row.status, row.leased_until) == (Status.DEAD, None)
     assert row.last_error.isascii()
     assert "refused" in row.last_error
-    assert row.deliveryattempts.get().error == row.last_error
+    assert "not this one" in row.last_error
+    assert row.next_retry_at is None
+    attempt = row.deliveryattempts.get()
+    assert (attempt.error, attempt.reason, attempt.status_code) == (row.last_error, "", None)
+    assert attempt.worker == "w:1"
     assert [r.levelname for r in caplog.records] == ["ERROR"]
 
 
@@ -112,7 +119,23 @@ def test_a_delivery_stays_one_where_only_its_details_are_refused() -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE notification_attempts DROP CONSTRAINT odd")
-    assert EVENTS.filter(status="sent").count() == 3
+    assert EVENTS.filter(status="sent", error=None).count() == 3
+    found = DeliveryAttempt.objects.values_list("status_code", "error", "outcome", "worker")
+    assert set(found) == {(None, None, "sent", "w:1")}
+
+
+def test_a_delivery_that_cannot_be_written_is_dead_and_says_that_it_was_one() -> None:
+    """In the row's own spelling: it was the settings' one, perhaps, that the database did not take."""
+    [event] = claimed(1)
+    refuse("NEW.status = 'sent'")
+    now = timezone.now()
+    delivered = verdict.decide(event, Delivered(200), conf.Conf(), now, 5)._replace(channel="WebHook")
+    answer = record([delivered], now=now, worker="w:1", pauses=NO_PAUSE)
+    assert answer == Recorded(set(), set(), {event.id})
+    row = EVENTS.get()
+    assert (row.status, row.sent_at) == ("dead", None)
+    assert str(row.last_error).startswith("it was delivered, but the database refused to record")
+    assert row.deliveryattempts.get().channel == "Webhook"
 
 
 def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_again() -> None:
@@ -120,6 +143,9 @@ def test_what_takes_no_change_at_all_is_left_alone_counted_and_never_claimed_aga
     refuse("OLD.id = 'row-1' AND NEW.leased_until IS NULL")
     assert recorded(events).set_aside == {"row-1"}
     assert EVENTS.refused().get().pk == "row-1"
+    refusal = Refusal.objects.get()
+    assert refusal.verb == "record"
+    assert "not this one" in refusal.error
     later = timezone.now() + 2 * LEASE
     assert reap(EVENTS.all(), now=later, max_attempts=5, limit=10) == (0, 0)
     assert claim(EVENTS.pending(), 10, now=later, lease=LEASE) == []
@@ -159,29 +185,79 @@ def test_an_operators_requeue_begins_anew() -> None:
     assert not EVENTS.all().refused().exists()
 
 
-@pytest.mark.parametrize("verb", ["reap", "bury", "schedule", "release"])
-def test_every_verb_passes_over_the_one_that_is_refused(verb: str) -> None:
+def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
+    """(five rows that the verb changes, the verb)."""
     now = timezone.now()
-    match verb:
-        case "reap":
-            rows = [factories.lost().pk for _ in range(5)]
-        case "bury":
-            rows = [factories.failed(retry_count=5).pk for _ in range(5)]
-        case "schedule":
-            rows = [factories.stranded().pk for _ in range(5)]
-        case "release":
-            events = claimed(5)
-            rows = [event.id for event in events]
+    limits = {"now": now, "limit": 10}
+    if verb in ("release", "record"):
+        events = claimed(5)
+        outcomes = [verdict.decide(e, Delivered(200), conf.Conf(), now, 5) for e in events]
+        act = (
+            partial(release, events, due_at=now)
+            if verb == "release"
+            else partial(record, outcomes, now=now, worker="w:1")
+        )
+        return [event.id for event in events], act
+    made: dict[str, tuple[Callable[[], NotificationEvent], Callable[..., Any]]] = {
+        "reap": (factories.lost, partial(reap, EVENTS.all(), max_attempts=5, **limits)),
+        "unlease": (
+            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC)),
+            partial(reap, EVENTS.all(), max_attempts=5, **limits),
+        ),
+        "bury": (
+            lambda: factories.failed(retry_count=5),
+            partial(bury, EVENTS.all(), max_attempts=5, **limits),
+        ),
+        "schedule": (factories.stranded, partial(schedule_stranded, EVENTS.all(), **limits)),
+    }
+    make, act = made[verb]
+    return [make().pk for _ in range(5)], act
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "dead"),
+    [("reap", (4, 1), 1), ("bury", 4, 4), ("schedule", 4, 1), ("release", 4, 0), ("unlease", (0, 0), 1)],
+)
+def test_every_verb_passes_over_the_one_that_is_refused(verb: str, answer: Any, dead: int) -> None:
+    rows, act = prepared(verb)
     refuse(f"OLD.id = '{rows[2]}' AND NEW.status <> 'dead'" if verb != "bury" else f"OLD.id = '{rows[2]}'")
-    match verb:
-        case "reap":
-            assert reap(EVENTS.all(), now=now, max_attempts=5, limit=10) == (4, 1)
-        case "bury":
-            assert bury(EVENTS.all(), now=now, max_attempts=5, limit=10) == 4
-        case "schedule":
-            assert schedule_stranded(EVENTS.all(), now=now, limit=10) == 4
-        case "release":
-            assert release(events, due_at=now) == 4
+    assert act() == answer
+    assert EVENTS.dead().count() == dead
+
+
+DOING = {
+    "reap": "reap",
+    "unlease": "unlease",
+    "bury": "bury",
+    "schedule": "schedule",
+    "release": "releasing",
+    "record": "recording",
+}
+
+
+@pytest.mark.parametrize("verb", DOING)
+def test_a_verb_that_is_in_the_way_of_others_tries_again_after_its_pauses_and_says_so(
+    verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, act = prepared(verb)
+    refuse("true", state="40001")
+    with pytest.raises(OperationalError):
+        act(pauses=(0.001, 0.002))
+    what = f"{DOING[verb]}: in the way of others, tried again in"
+    assert [line.split(" s: ")[0] for line in caplog.messages] == [f"{what} 0.001", f"{what} 0.002"]
+
+
+@pytest.mark.parametrize("verb", [*DOING, "claim", "renew"])
+def test_what_a_worker_writes_is_a_transaction_of_its_own(verb: str) -> None:
+    """Within another's it would be undone with that one, after the answer was given."""
+    if verb == "claim":
+        act: Callable[..., Any] = partial(claimed, 1)
+    elif verb == "renew":
+        act = partial(renew, claimed(1), timezone.now() + LEASE)
+    else:
+        act = prepared(verb)[1]
+    with database.atomic(), pytest.raises(RuntimeError, match="durable"):
+        act()
 
 
 def test_what_another_program_locks_is_passed_over_and_tried_again(other: psycopg.Connection[Any]) -> None:

@@ -1,0 +1,250 @@
+"""What dead workers and other programs left behind, verb by verb."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from notifications.models import (
+    INTERRUPTED_AGAIN,
+    INTERRUPTED_ERROR,
+    INTERRUPTED_OFTEN,
+    DeliveryAttempt,
+    Escalation,
+    HandOver,
+    NotificationEvent,
+    Refusal,
+    Tally,
+)
+from notifications.queue.reap import SPENT_ERROR, bury, reap, schedule_stranded
+from tests import factories
+from tests.breakage import execute
+from tests.fixtures import Configure
+from tests.scripted import Script, channel
+
+pytestmark = pytest.mark.django_db
+
+EVENTS = NotificationEvent.objects
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
+
+
+def lost(
+    retry_count: int = 1, status: str = "failed", until: datetime = NOW, **fields: Any
+) -> NotificationEvent:
+    return factories.leased(until=until, status=status, retry_count=retry_count, **fields)
+
+
+def reaped(rows: Any = None, limit: int = 10, now: datetime = NOW) -> tuple[int, int]:
+    return reap(EVENTS.all() if rows is None else rows, now=now, max_attempts=5, limit=limit)
+
+
+def states() -> dict[str, tuple[Any, ...]]:
+    names = ("pk", "status", "retry_count", "next_retry_at", "leased_until")
+    return {pk: rest for pk, *rest in EVENTS.values_list(*names)}  # type: ignore[misc]
+
+
+@pytest.fixture
+def escalated(configure: Configure) -> None:
+    """What dies is raised on Email."""
+    configure(
+        CHANNELS={name: channel(Script()) for name in ("Webhook", "Email")},
+        ESCALATION={"Webhook": "Email:ops"},
+    )
+
+
+# Ended leases
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_a_lease_that_ran_out_ends_and_its_attempt_counts(status: str) -> None:
+    event = lost(status=status)
+    assert reaped(now=NOW - TICK) == (0, 0)
+    assert reaped() == (1, 0)
+    assert states() == {event.pk: ["failed", 2, NOW, None]}
+    attempt = DeliveryAttempt.objects.get()
+    assert (attempt.outcome, attempt.number) == ("interrupted", 2)
+
+
+def test_the_lost_attempt_may_be_the_last() -> None:
+    events = [lost(n) for n in (3, 4, 5)]
+    assert reaped() == (1, 2)
+    assert states() == {
+        events[0].pk: ["failed", 4, NOW, None],
+        events[1].pk: ["dead", 4, None, None],
+        events[2].pk: ["dead", 5, None, None],
+    }
+    assert DeliveryAttempt.objects.count() == 3
+
+
+@pytest.mark.parametrize("retry_count", [1, 4])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, INTERRUPTED_ERROR),
+        ("HTTP 503", INTERRUPTED_ERROR),
+        (INTERRUPTED_ERROR, INTERRUPTED_AGAIN),
+        (INTERRUPTED_AGAIN, INTERRUPTED_OFTEN),
+        (INTERRUPTED_OFTEN, INTERRUPTED_OFTEN),
+    ],
+)
+def test_it_says_how_often_its_worker_died(before: str | None, after: str, retry_count: int) -> None:
+    lost(retry_count, last_error=before)
+    reaped()
+    assert EVENTS.get().last_error == after
+
+
+@pytest.mark.parametrize("status", ["sent", "dead", "read"])
+def test_what_another_program_finished_only_loses_its_lease(status: str) -> None:
+    event = factories.notification(status, leased_until=NOW, retry_count=9)
+    other = lost()
+    assert reaped() == (1, 0)
+    assert states()[event.pk] == [status, 9, None, None]
+    assert DeliveryAttempt.objects.get().notification_id == other.pk
+
+
+@pytest.mark.usefixtures("escalated")
+def test_only_what_died_is_escalated_at_the_time_of_its_death() -> None:
+    dying, _ = lost(4), lost(1)
+    reaped()
+    link = Escalation.objects.get()
+    assert (link.notification_id, link.at) == (dying.pk, NOW)
+
+
+def test_the_oldest_leases_first_and_no_more_than_asked() -> None:
+    late, early = lost(until=NOW - TICK), lost(until=NOW - DAY)
+    assert reaped(limit=1) == (1, 0)
+    assert EVENTS.get(leased_until=None) == early
+    assert reaped(EVENTS.exclude(pk=late.pk)) == (0, 0)
+
+
+def test_of_many_each_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifications.queue.reap.PART", 2)
+    for n in range(5):
+        lost(retry_count=4 if n < 2 else 1)
+    assert reaped() == (3, 2)
+    assert EVENTS.filter(leased_until=None).count() == 5
+
+
+def test_what_is_refused_is_not_touched_again() -> None:
+    event = lost()
+    Refusal.objects.create(notification=event, verb="reap", at=NOW, error="refused")
+    assert reaped() == (0, 0)
+    assert states()[event.pk][3] == NOW
+
+
+def test_the_attempt_is_counted_at_the_time_of_the_sweep() -> None:
+    lost()
+    reaped()
+    assert {tally.hour for tally in Tally.objects.all()} == {datetime(1970, 1, 1, tzinfo=UTC), NOW}
+
+
+def test_what_sqlite_keeps_although_it_is_no_lease_is_mended_first() -> None:
+    """PostgreSQL never takes it."""
+    event = lost(until=NOW + DAY)
+    if connection.vendor == "sqlite":
+        execute("UPDATE notification_events SET leased_until = x'00', next_retry_at = 'soon'")
+        assert reaped() == (0, 0)
+        assert states()[event.pk] == ["failed", 1, NOW, None]
+
+
+# Leases that nobody took
+
+
+@pytest.mark.parametrize(("year", "ends"), [(8999, False), (9000, True), (9999, True)])
+def test_a_lease_that_would_never_end_is_nobodys(year: int, ends: bool) -> None:
+    until = datetime(year, 1, 1, tzinfo=UTC)
+    event, other = lost(until=until), lost(until=NOW + DAY)
+    assert reaped(EVENTS.exclude(pk=event.pk)) == (0, 0)
+    assert EVENTS.get(pk=event.pk).leased_until is not None
+    assert reaped() == (0, 0)
+    assert (EVENTS.get(pk=event.pk).leased_until is None) == ends
+    assert EVENTS.get(pk=other.pk).leased_until == NOW + DAY
+    assert not DeliveryAttempt.objects.exists()
+
+
+# Batches that were handed over
+
+
+def hand_over(lease: datetime, begun_at: datetime | None = None) -> None:
+    HandOver.objects.create(leased_until=lease, notifications=1, handed_over_at=NOW, begun_at=begun_at)
+
+
+def test_what_nobody_began_with_spends_nothing() -> None:
+    early = NOW - TICK
+    hand_over(NOW)
+    hand_over(early, begun_at=NOW)
+    failed, pending = lost(4), lost(0, "pending", next_retry_at=NOW - DAY)
+    sent = factories.sent(leased_until=NOW)
+    begun = lost(1, until=early)
+    assert reaped() == (1, 0)
+    assert states() == {
+        failed.pk: ["failed", 4, NOW, None],
+        pending.pk: ["pending", 0, NOW - DAY, None],
+        sent.pk: ["sent", 0, None, None],
+        begun.pk: ["failed", 2, NOW, None],
+    }
+    assert DeliveryAttempt.objects.get().notification_id == begun.pk
+
+
+def test_a_batch_that_is_long_over_is_forgotten() -> None:
+    hand_over(NOW - DAY)
+    hand_over(NOW - DAY - TICK)
+    reaped()
+    assert HandOver.objects.get().leased_until == NOW - DAY
+
+
+# Spent budgets
+
+
+def buried(rows: Any = None, limit: int = 10) -> int:
+    return bury(EVENTS.all() if rows is None else rows, now=NOW, max_attempts=5, limit=limit)
+
+
+@pytest.mark.usefixtures("escalated")
+def test_what_is_due_and_has_no_attempt_left_is_dead() -> None:
+    spent = factories.failed(due_at=NOW, retry_count=5, leased_until=NOW, last_error="HTTP 503")
+    left = factories.failed(due_at=NOW, retry_count=4)
+    later = factories.failed(due_at=NOW + TICK, retry_count=5)
+    assert buried() == 1
+    assert states()[spent.pk] == ["dead", 5, None, None]
+    assert EVENTS.get(pk=spent.pk).last_error == "HTTP 503"
+    assert set(EVENTS.failed()) == {left, later}
+    link = Escalation.objects.get()
+    assert (link.notification_id, link.at) == (spent.pk, NOW)
+
+
+def test_one_that_died_without_an_error_is_given_one() -> None:
+    factories.failed(due_at=NOW, retry_count=5, last_error=None)
+    assert buried() == 1
+    assert EVENTS.get().last_error == SPENT_ERROR
+
+
+def test_the_longest_due_is_buried_first() -> None:
+    late = factories.failed(due_at=NOW, retry_count=5)
+    early = factories.failed(due_at=NOW - DAY, retry_count=5)
+    assert buried(limit=1) == 1
+    assert EVENTS.dead().get() == early
+    assert buried(EVENTS.exclude(pk=late.pk)) == 0
+    Refusal.objects.create(notification=late, verb="bury", at=NOW, error="refused")
+    assert buried() == 0
+
+
+# Stranded rows
+
+
+def test_what_another_program_stranded_is_due_now() -> None:
+    late = factories.stranded(created_at=NOW)
+    early = factories.stranded(created_at=NOW - DAY)
+    held = factories.stranded(leased_until=NOW + DAY)
+    scheduled = factories.failed(due_at=NOW + DAY)
+    assert schedule_stranded(EVENTS.all(), now=NOW, limit=1) == 1
+    assert states()[early.pk] == ["failed", 0, NOW, None]
+    assert schedule_stranded(EVENTS.exclude(pk=late.pk), now=NOW, limit=9) == 0
+    Refusal.objects.create(notification=late, verb="schedule", at=NOW, error="refused")
+    assert schedule_stranded(EVENTS.all(), now=NOW, limit=9) == 0
+    assert set(EVENTS.filter(next_retry_at=None)) == {late, held}
+    assert EVENTS.get(pk=scheduled.pk).next_retry_at == NOW + DAY
