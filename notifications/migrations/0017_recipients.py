@@ -12,7 +12,7 @@ from ._adopt import CreateTable, cascade
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("notifications", "0015_not_delivered")]
+    dependencies = [("notifications", "0016_beside")]
 
     operations = [
         CreateTable(

@@ -37,7 +37,7 @@ from .http.answers import raise_for
 from .http.client import Answer, HttpClient
 from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
 from .templates import BODY, SUBJECT, OwnWords
-from .wording import LABELS, Severity, Words, kind_of, severities_in, words_of
+from .wording import LABELS, Severity, Words, kind_of, severities_in, together, words_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Message(NamedTuple):
     url      the notification's page in the admin, "" when the site's address is not configured
     answered  of a recipient that names several addresses, what became of those that are settled by earlier
               attempts: "" for an accepted one, else the refusal
+    combined  those that this one says together
     opened   of a success, the ids of the delivered failures that it ends, where the provider can be told so
     """
 
@@ -69,6 +70,7 @@ class Message(NamedTuple):
     url: str = ""
     answered: Mapping[str, str] = MappingProxyType({})
     opened: tuple[str, ...] = ()
+    combined: tuple[Message, ...] = ()
 
     def key(self, limit: int = 255) -> str:
         """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
@@ -205,6 +207,8 @@ class Notifier:
     def words(self, message: Message, now: datetime | None = None) -> Words:
         """What is said of the message on this channel: the site's own words, else the plain ones."""
         message, now = self.bounded(message), now or timezone.now()
+        if message.combined:
+            return together([self.words(each, now) for each in message.combined])
         words = words_of(message, now, severity=self.severity)
         context = {
             "message": message._replace(id=cut(message.id, NAME_LIMIT)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ SAFE_NAME = re.compile(r"[a-z0-9_-]{1,60}")  # of a type or a folder, fit for a 
 LINE_LIMIT = 1_000  # characters of a first line that are looked at
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 DAY = timedelta(days=1)
+COMBINED_LINE = 120  # characters of each of several alerts in one message
 ESCALATED = "Not delivered on "  # how the note begins that an escalation puts before the alert
 
 
@@ -193,6 +194,23 @@ def words_of(
         detail=reading.detail,
         facts=tuple(_facts(alert, reading.expiry, now)),
         link=alert.url,
+    )
+
+
+def together(alerts: Sequence[Words]) -> Words:
+    """Several alerts in one message: a line for each, the gravest first, short enough to be shown whole."""
+    ranks = list(Severity)
+    alerts = sorted(alerts, key=lambda words: ranks.index(words.severity))
+    text = "\n".join(f"- {cut(words.headline, COMBINED_LINE)}" for words in alerts)
+    return Words(
+        headline=f"{len(alerts)} alerts that waited together",
+        label="Several alerts",
+        severity=alerts[0].severity,
+        text=text,
+        detail=text,
+        facts=(),
+        link="",
+        own=True,
     )
 
 

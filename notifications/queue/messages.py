@@ -12,7 +12,6 @@ from django.utils.http import RFC3986_SUBDELIMS
 
 from ..models import NotificationEvent, Status
 from ..notifiers.base import Message
-from ..text import cut, one_line
 from .claim import NOTHING_ANSWERED, Claimed
 
 PLACE = "place-of-the-id"
@@ -38,26 +37,14 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
     )
 
 
-MOST_COMBINED, LINE = 20, 120  # notifications in one message, and what each may say there: all of it is shown
+MOST_COMBINED = 20  # notifications in one message: with a line for each it is shown whole
 
 
 def combined(messages: Sequence[Message]) -> Message:
-    """One message to their common recipient, with a line for each of them; its key is theirs together."""
-    first = messages[0]
+    """One message to their common recipient; its key is theirs together."""
     keys = "\n".join(sorted(message.key() for message in messages))
-    lines = [f"- {cut(said_by(message), LINE)}" for message in messages]
-    return first._replace(
-        id=hashlib.sha256(keys.encode()).hexdigest(),
-        type="Summary",
-        message="\n".join([f"{len(messages)} alerts that waited together:", *lines]),
-        certificate_id=None,
-    )
-
-
-def said_by(message: Message) -> str:
-    about = message.certificate_id or ""
-    text = one_line(message.message)
-    return text if about in text else f"{about}: {text}"
+    digest = hashlib.sha256(keys.encode()).hexdigest()
+    return messages[0]._replace(id=digest, certificate_id=None, combined=tuple(messages))
 
 
 def linker(base_url: str) -> Linker:

@@ -9,7 +9,8 @@ import pytest
 
 from notifications import delivery
 from notifications.models import COMBINED, DeliveryAttempt, NotificationEvent, Status
-from notifications.queue.messages import LINE, MOST_COMBINED
+from notifications.notifiers.wording import COMBINED_LINE
+from notifications.queue.messages import MOST_COMBINED
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
@@ -84,7 +85,7 @@ def test_a_message_that_fails_is_a_failed_attempt_of_each(slack: HttpReceiver) -
 def test_a_long_alert_takes_no_other_ones_place(slack: HttpReceiver) -> None:
     """The provider cuts what is too long: what stands last in the message must still be there."""
     rows = backlog(MOST_COMBINED)
-    NotificationEvent.objects.update(message="\N{SNOWMAN}" * 10 * LINE)
+    NotificationEvent.objects.update(message="\N{SNOWMAN}" * 10 * COMBINED_LINE)
     delivery.send_pending()
     blocks = [json.loads(request.body)["blocks"] for request in slack.requests]
     said = json.dumps(blocks)
