@@ -25,11 +25,12 @@ from ..models import (
     HandOver,
     NotificationEvent,
     NotificationQuerySet,
+    Refusal,
     Status,
     tallies,
 )
 from ..models.fields import UNDELIVERED
-from .batch import in_parts, not_refused, put_on_record, reason_of
+from .batch import REFUSED_AGAIN, in_parts, not_refused, put_on_record, reason_of
 from .claim import skip_locked
 from .mend import mend
 
@@ -58,6 +59,7 @@ def reap(
     """
     mend(now=now)
     HandOver.objects.filter(leased_until__lt=now - FORGOTTEN).delete()
+    Refusal.objects.filter(at__lt=now - 2 * REFUSED_AGAIN).delete()  # it was tried again, and taken
     _unlease_what_nobody_leased(rows, now=now, pauses=pauses)
     _schedule_what_never_comes(rows, now=now, pauses=pauses)
     over = not_refused(rows, now).filter(leased_until__lte=now).order_by("leased_until")
