@@ -259,7 +259,7 @@ class Engine:
                 self.lanes.report_failures()
 
     def _takes_up(self, schedule: Schedule, sweep: Sweep) -> bool:
-        """Whether a sweep goes on with what it put off itself: after cron's the next one is a minute away."""
+        """Whether a sweep goes on with what it put off itself: after cron's, the next is a minute away."""
         alone = schedule.interval == math.inf and not self._stopping()
         return alone and sweep.postponed and self._left(sweep) > 0
 

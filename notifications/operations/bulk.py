@@ -7,23 +7,28 @@ at any time, by anybody.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
 
 from .. import database
-from ..database import database_now
+from ..database import database_now, said
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet
 from ..models.fields import UNDELIVERED
-from ..models.queryset import free, locked
+from ..models.queryset import Changed, free, locked
+from ..queue.batch import in_parts
 from .filters import STORED, Filters, matching, of_query, raised_within, with_problem
 from .verbs import Verb, verb_of
 from .walk import Walk
 
 UNKNOWN_SINCE = datetime(9000, 1, 1, tzinfo=UTC)  # PostgreSQL's infinity, say
+logger = logging.getLogger(__name__)
+
 STEP = 500  # notifications that one step changes
 RUNNING, MEANWHILE = "attempt running", "changed in the meantime"
 
@@ -122,14 +127,28 @@ def _change(operation: BulkOperation, ids: Sequence[str], now: datetime | None) 
     if not ids:
         return
     rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
-    changed, skipped = verb_of(operation.kind).on_batch(rows, operation, now)
-    operation.changed += changed
+    change = partial(_change_these, operation=operation, now=now)
+    parts = in_parts(ids, change, _refused, operation.kind, pauses=())
+    operation.changed += sum(part.changed for part in parts)
+    skipped = sum(part.skipped for part in parts)
     if not skipped:
         return
     busy = rows.filter(status__in=UNDELIVERED).exclude(free(database_now())).count()
     for why, count in ((RUNNING, min(busy, skipped)), (MEANWHILE, max(0, skipped - busy))):
         if count:
             operation.skips[why] = operation.skips.get(why, 0) + count
+
+
+def _change_these(ids: Sequence[str], *, operation: BulkOperation, now: datetime | None) -> Changed:
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
+    with database.atomic():
+        return verb_of(operation.kind).on_batch(rows, operation, now)
+
+
+def _refused(pk: str, error: Exception) -> Changed:
+    """One row's fault is its own, and keeps no operation from going on."""
+    logger.error("notification %s is left as it is: %s", pk, said(error))
+    return Changed(0, 1)
 
 
 def _next(operation: BulkOperation, now: datetime, looks_at: int | None) -> list[str]:

@@ -3,19 +3,25 @@ again (REDRIVE_ON_RECOVERY). Either is one operation, whose filter is the outage
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q
 
 from .. import database
+from ..database import said
 from ..endpoints.outages import endpoint_of
 from ..models import BulkOperation, Hold, NotificationEvent, NotificationQuerySet, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
+from ..queue.batch import in_parts
 from . import bulk
 from .filters import REDRIVE, Filters, before_the_end, died_of, not_redriven
 from .verbs import REQUEUE
 from .walk import NEWEST
+
+logger = logging.getLogger(__name__)
 
 SETTLED = timedelta(minutes=5)  # an outage that began later is still tried by what failed
 RECENT = timedelta(days=1)  # an outage that ended earlier is not redriven by itself any more
@@ -104,6 +110,15 @@ def _requeue_probe(outage: Outage, now: datetime) -> int:
     newest = before_the_end(NotificationEvent.objects.dead(), outage).order_by(*NEWEST).values("pk")[:COUNTED]
     some: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=newest)
     probe = not_redriven(died_of(some, outage)).order_by(*NEWEST).values_list("pk", flat=True)[:1]
-    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=list(probe))
     reason = f"to find out whether {outage.endpoint} delivers again"
-    return rows.requeue(by=SYSTEM, via=REDRIVE, now=now, reason=reason).changed
+
+    def requeue(ids: Sequence[str]) -> int:
+        rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
+        return rows.requeue(by=SYSTEM, via=REDRIVE, now=now, reason=reason).changed
+
+    return sum(in_parts(list(probe), requeue, _refused, "requeueing a probe"))
+
+
+def _refused(pk: str, error: Exception) -> int:
+    logger.error("notification %s is not requeued: %s", pk, said(error))
+    return 0

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from django.db.models import Exists, OuterRef
+
 from .. import database
 from ..database import PAUSES, kind_of, persistently, said
-from ..models import Refusal
+from ..models import NotificationQuerySet, Refusal
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 LONGEST_REASON = 300
+REFUSED_AGAIN = timedelta(hours=1)  # until what the database refused is tried again
 
 
 def in_parts(
@@ -44,6 +47,12 @@ def in_parts(
     half = len(items) // 2
     parts = (items[:half], items[half:])
     return [answer for part in parts for answer in in_parts(part, write, refused, what, pauses)]
+
+
+def not_refused(rows: NotificationQuerySet, now: datetime) -> NotificationQuerySet:
+    """Without those that the database refused of late: what made it refuse them may be gone by and by."""
+    lately = Refusal.objects.filter(notification=OuterRef("pk"), at__gt=now - REFUSED_AGAIN)
+    return rows.exclude(Exists(lately))
 
 
 def reason_of(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,13 +16,14 @@ from django.db.models import Func, IntegerField, Model, QuerySet, Value
 from django.db.models.functions import Left
 
 from .. import database
-from ..database import carried, dump
+from ..database import carried, dump, kind_of
 from ..database.values import UnknownTime, known
 from ..models import NotificationEvent, NotificationQuerySet, attempt_number
 from ..models.events import LONGEST_MESSAGE
 from ..models.fields import UNDELIVERED
 from ..models.history import INTERRUPTED
 from ..models.queryset import DUE
+from .batch import in_parts, not_refused, put_on_record
 from .mend import mend
 
 NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
@@ -72,17 +74,42 @@ def claim(due: NotificationQuerySet, count: int, *, now: datetime, lease: timede
 
     Rows that another worker is claiming at this moment are passed over. Between looking and taking
     the rows are locked. A failed row's next_retry_at moves to the end of the lease, which hides it
-    from a certctl that knows nothing of leases. At most MOST_BYTES of messages are taken, or one.
+    from a certctl that knows nothing of leases. At most MOST_BYTES of messages are taken, or one. What the
+    database refuses to lease is put on record and passed over.
     """
+    free = due.filter(leased_until__isnull=True)
+    try:
+        return _claim(free, count, now=now, until=now + lease)
+    except Exception as error:
+        if kind_of(error) != "refused":
+            raise
+    free = not_refused(free, now)
+    ids = list(free.values_list("pk", flat=True)[:count])
+    these = partial(_claim_these, free, now=now, until=now + lease)
+    parts = in_parts(ids, these, partial(_refused, now=now), "claim")
+    claimed = Claim(row for part in parts for row in part)
+    claimed.full = bool(claimed)
+    return claimed
+
+
+def _claim(free: NotificationQuerySet, count: int, *, now: datetime, until: datetime) -> Claim:
     with database.atomic(durable=True):
         mend(now=now)
-        chosen = skip_locked(due.filter(leased_until__isnull=True))
-        sized = list(chosen.values_list("pk", size_of_message())[:count])
+        sized = list(skip_locked(free).values_list("pk", size_of_message())[:count])
         ids = within_bytes(sized, MOST_BYTES)
-        taken = {row.id: row for row in _take(ids, now + lease)} if ids else {}
+        taken = {row.id: row for row in _take(ids, until)} if ids else {}
     claimed = Claim(taken[pk] for pk in ids if pk in taken)
     claimed.full = len(ids) < len(sized)
     return claimed
+
+
+def _claim_these(free: NotificationQuerySet, ids: Sequence[str], *, now: datetime, until: datetime) -> Claim:
+    return _claim(free.filter(pk__in=ids), len(ids), now=now, until=until)
+
+
+def _refused(pk: str, error: Exception, *, now: datetime) -> Claim:
+    put_on_record(pk, "claim", error, now)
+    return Claim()
 
 
 def size_of_message() -> Func:

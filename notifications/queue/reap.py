@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 
 from .. import database
 from ..database import PAUSES, kind_of
@@ -31,7 +31,7 @@ from ..models import (
 )
 from ..models.fields import UNDELIVERED
 from ..models.queryset import DUE
-from .batch import in_parts, put_on_record, reason_of
+from .batch import REFUSED_AGAIN, in_parts, not_refused, put_on_record, reason_of
 from .claim import skip_locked
 from .mend import mend
 
@@ -41,7 +41,6 @@ SPENT_ERROR = "no attempt left: retry_count had reached the maximum"
 NO_LEASE = datetime(9000, 1, 1, tzinfo=UTC)  # no worker has leased until then: another program wrote it
 NEVER = Q(status=Status.FAILED, next_retry_at__gte=NO_LEASE)
 FORGOTTEN = timedelta(days=1)  # a batch that was handed over and whose lease ended so long ago
-REFUSED_AGAIN = timedelta(hours=1)  # until what the database refused is tried again
 PART = 1000  # rows in one transaction
 SEEN = ("status", "retry_count", "channel", "leased_until", "created_at")
 
@@ -61,9 +60,10 @@ def reap(
     """
     mend(now=now)
     HandOver.objects.filter(leased_until__lt=now - FORGOTTEN).delete()
+    Refusal.objects.filter(at__lt=now - 2 * REFUSED_AGAIN).delete()  # it was tried again, and taken
     _unlease_what_nobody_leased(rows, now=now, pauses=pauses)
     _schedule_what_never_comes(rows, now=now, pauses=pauses)
-    over = _not_refused(rows, now).filter(leased_until__lte=now).order_by("leased_until")
+    over = not_refused(rows, now).filter(leased_until__lte=now).order_by("leased_until")
     ended = _changed(over, partial(_reap, now=now, max_attempts=max_attempts), "reap", now, limit, pauses)
     return ended["again"], ended["dead"]
 
@@ -122,7 +122,7 @@ def bury(
     pauses: Sequence[float] = PAUSES,
 ) -> int:
     """Dead-letter the due rows that have no attempt left, so that no row waits for ever unseen."""
-    spent = _not_refused(rows, now).spent(now, max_attempts).order_by("next_retry_at")
+    spent = not_refused(rows, now).spent(now, max_attempts).order_by("next_retry_at")
     return _changed(spent, partial(_bury, now=now, max_attempts=max_attempts), "bury", now, limit, pauses)[
         "dead"
     ]
@@ -146,7 +146,7 @@ def schedule_stranded(
 
     rows  among them; all that are stranded are meant
     """
-    chosen = _not_refused(rows, now).stranded().filter(leased_until__isnull=True).order_by(DUE)
+    chosen = not_refused(rows, now).stranded().filter(leased_until__isnull=True).order_by(DUE)
     return _changed(chosen, partial(_schedule, now=now), "schedule", now, limit, pauses)["again"]
 
 
@@ -161,7 +161,7 @@ def _unlease_what_nobody_leased(
     rows: NotificationQuerySet, *, now: datetime, pauses: Sequence[float]
 ) -> None:
     """PostgreSQL's infinity, say: it would never end."""
-    odd = _not_refused(rows, now).filter(leased_until__gte=NO_LEASE).order_by("leased_until")
+    odd = not_refused(rows, now).filter(leased_until__gte=NO_LEASE).order_by("leased_until")
     _changed(odd, _unlease, "unlease", now, PART, pauses)
 
 
@@ -173,7 +173,7 @@ def _unlease(ids: Sequence[str]) -> Counter[str]:
 
 
 def _schedule_what_never_comes(rows: NotificationQuerySet, *, now: datetime, pauses: Sequence[float]) -> None:
-    never = _not_refused(rows, now).filter(NEVER, leased_until__isnull=True).order_by("next_retry_at")
+    never = not_refused(rows, now).filter(NEVER, leased_until__isnull=True).order_by("next_retry_at")
     _changed(never, partial(_schedule_now, now=now), "schedule", now, PART, pauses)
 
 
@@ -182,12 +182,6 @@ def _schedule_now(ids: Sequence[str], *, now: datetime) -> Counter[str]:
     with database.atomic(durable=True):
         free = list(skip_locked(never.filter(pk__in=ids)).values_list("pk", flat=True))
         return Counter(again=never.filter(pk__in=free).update(next_retry_at=now))
-
-
-def _not_refused(rows: NotificationQuerySet, now: datetime) -> NotificationQuerySet:
-    """Without those that the database refused of late: what made it refuse them may be gone by and by."""
-    lately = Refusal.objects.filter(notification=OuterRef("pk"), at__gt=now - REFUSED_AGAIN)
-    return rows.exclude(Exists(lately))
 
 
 def _changed(

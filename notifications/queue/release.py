@@ -54,10 +54,20 @@ def renew(events: Iterable[Claimed], until: datetime) -> set[str]:
         by_lease.setdefault(event.leased_until, []).append(event.id)
     kept: set[str] = set()
     for lease, ids in by_lease.items():
-        with database.atomic(durable=True):
-            rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-            mine = list(skip_locked(rows).values_list("pk", flat=True))
-            NotificationEvent.objects.filter(pk__in=mine).update(leased_until=until)
-            NotificationEvent.objects.filter(pk__in=mine, status=Status.FAILED).update(next_retry_at=until)
-        kept.update(mine)
+        parts = in_parts(ids, partial(_renew, lease=lease, until=until), _not_renewed, "renewing")
+        kept.update(*parts)
     return kept
+
+
+def _renew(ids: Sequence[str], *, lease: datetime, until: datetime) -> list[str]:
+    with database.atomic(durable=True):
+        rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
+        mine = list(skip_locked(rows).values_list("pk", flat=True))
+        NotificationEvent.objects.filter(pk__in=mine).update(leased_until=until)
+        NotificationEvent.objects.filter(pk__in=mine, status=Status.FAILED).update(next_retry_at=until)
+    return mine
+
+
+def _not_renewed(pk: str, error: Exception) -> list[str]:
+    logger.error("the lease of notification %s was not extended: %s", pk, reason_of(error))
+    return []

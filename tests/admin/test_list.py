@@ -25,6 +25,7 @@ from tests.factories import (
     notification,
     pending,
     read,
+    refused,
     sent,
     stranded,
 )
@@ -69,6 +70,12 @@ def test_what_was_not_delivered_has_a_tab_a_badge_and_a_button(client: Client) -
     assert cell(markup, "badge") == "✕ Not delivered"
     assert cell(markup, "requeue_button") == "Requeue"
     assert page(client, "?status=sent").count(">Requeue</button>") == 1
+
+
+def test_what_the_database_refuses_is_listed(client: Client) -> None:
+    event, _ = refused(failed()), failed()
+    assert listed(client, "?status=refused") == {event.pk}
+    assert "Refused by the database" in page(client, "?status=refused")
 
 
 def test_what_was_not_delivered_costs_no_query_a_row(

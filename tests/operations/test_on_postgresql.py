@@ -93,3 +93,22 @@ def test_all_of_them_are_requeued_and_none_is_pruned(
     factories.sent(**OLD_SENT)
     steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent"]))
     assert [step.notifications for step in steps] == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_may_not_be_changed_keeps_no_operation_from_going_on() -> None:
+    odd, *others = (factories.dead(message=f"n{n}") for n in range(5))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE notification_events ADD CONSTRAINT sane CHECK (message <> 'n0') NOT VALID"
+        )
+    try:
+        operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=5, by="ada", via="cli"))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE notification_events DROP CONSTRAINT sane")
+    assert (operation.changed, operation.skips) == (4, {bulk.MEANWHILE: 1})
+    assert NotificationEvent.objects.get(pk=odd.pk).status == "dead"
+    assert {event.pk for event in others} == set(
+        NotificationEvent.objects.pending().values_list("pk", flat=True)
+    )

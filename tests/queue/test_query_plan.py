@@ -30,7 +30,8 @@ from notifications.queue.release import release
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=2)
 KEY = "notification_events_pkey"
-REFUSED = "idx_notification_refusals_notification"
+RETRIES = "idx_notification_events_retry_sweep"
+SMALL = {"idx_notification_refusals_notification"}  # of a table that is read from end to end as well
 
 # 200,000 rows that no sweep wants: finished ones, retries to come and rows in other workers' hands;
 # then a thousand each that are due, pending, or left behind by a worker that died.
@@ -206,14 +207,14 @@ def test_a_claim_finds_what_is_due_in_the_crowd_oldest_first(kind: str, prefix: 
 def test_ending_lost_leases_reads_the_index_of_leases() -> None:
     everything = NotificationEvent.objects.all()
     statements = issued(lambda: reap(everything, now=NOW, max_attempts=5, limit=1000))
-    assert plan(statements[:2]) == Plan({"idx_notification_events_leased", REFUSED})
+    assert plan(statements[:3]).indexes - SMALL == {"idx_notification_events_leased", RETRIES}
     assert not plan(statements).scanned
 
 
 def test_burying_spent_rows_reads_the_index_of_retries() -> None:
     everything = NotificationEvent.objects.all()
     statements = issued(lambda: bury(everything, now=NOW, max_attempts=1, limit=1000))
-    assert plan(statements[:1]) == Plan({"idx_notification_events_retry_sweep", REFUSED})
+    assert plan(statements[:1]).indexes - SMALL == {RETRIES}
     assert not plan(statements).scanned
 
 
