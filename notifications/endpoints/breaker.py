@@ -205,8 +205,8 @@ class Breaker:
             self.hold(error)
 
     def repeated(self, error: DeliveryError) -> DeliveryError | None:
-        """The error that the endpoint is held for, where its probe failed for a reason of its row's own but in
-        those very words: it says so to every row."""
+        """The error that the endpoint is held for, where its probe failed for a reason of its row's own but
+        in those very words: it says so to every row."""
         said, held_for = _words(error.text), _words(self.held_for)
         if self.state != State.PROBING or len(said) < 3 or held_for[: len(said)] != said:
             return None
