@@ -261,9 +261,8 @@ class EmailNotifier(SyncNotifier):
         with_utf8 = needs_utf8(sender) or any(map(needs_utf8, shown))
         content = form(email, sender, shown, utf8=with_utf8)
         options = UTF8_OPTIONS if with_utf8 else ()
-        envelope = str(self.options.get("ENVELOPE_FROM") or "").strip()
-        bounces = addresses(envelope)[0].addr_spec if envelope else sender.addr_spec
-        refused, said = connection.transact(smtp, bounces, list(mailing.missing), content, options)
+        bounces = self._own("ENVELOPE_FROM") or sender
+        refused, said = connection.transact(smtp, bounces.addr_spec, list(mailing.missing), content, options)
         return self._settle(connection.session, mailing, refused, said)
 
     def _settle(
@@ -362,11 +361,15 @@ class EmailNotifier(SyncNotifier):
             raise PermanentError(str(error), reason=Reason.CONFIG, advice=ADDRESS_ADVICE) from error
 
     def sender(self) -> Address:
+        return self._own("FROM_ADDRESS") or addresses(self.option("FROM_ADDRESS"))[0]
+
+    def _own(self, name: str) -> Address | None:
+        """An option that is an address of ours, None where it is not set."""
+        text = str(self.options.get(name) or "").strip()
         try:
-            [address] = addresses(self.option("FROM_ADDRESS"))
+            [address] = addresses(text) if text else [None]
         except ValueError as error:
-            text = "FROM_ADDRESS is not an e-mail address"
-            raise misconfigured(text, ADVICE[Meaning.SENDER]) from error
+            raise misconfigured(f"{name} is not an e-mail address", ADVICE[Meaning.SENDER]) from error
         return address
 
     def compose(self, message: Message) -> mail.EmailMultiAlternatives:
@@ -383,14 +386,14 @@ class EmailNotifier(SyncNotifier):
             thread = hashlib.sha256(message.certificate_id.encode("utf-8", "replace")).hexdigest()[:32]
             more["References"] = f"<certificate.{thread}@{domain}>"
         text = self.shortened(self.body(message), message, BODY_LIMIT, utf8)
-        reply_to = str(self.options.get("REPLY_TO") or "").strip()
+        reply_to = self._own("REPLY_TO")
         email = mail.EmailMultiAlternatives(
             cut(self.subject(message), SUBJECT_LIMIT),
             text,
             str(sender),
             [str(address) for address in recipients],
             headers=more,
-            reply_to=[reply_to] if reply_to else None,
+            reply_to=[str(reply_to)] if reply_to else None,
         )
         if len(text) <= HTML_LIMIT:
             email.attach_alternative(html_of(self.bounded(message), text), "text/html")

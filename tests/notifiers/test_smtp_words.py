@@ -255,11 +255,13 @@ def test_a_host_that_is_none_holds_the_channel_and_check_says_so(host: str, sett
     assert any("HOST" in fault for fault in type(made).faults(EMAIL))
 
 
-def test_a_sender_that_is_none_is_not_the_row_s_fault(settings: Any) -> None:
+@pytest.mark.parametrize("name", ["FROM_ADDRESS", "ENVELOPE_FROM", "REPLY_TO"])
+def test_a_sender_that_is_none_is_not_the_row_s_fault(name: str, settings: Any) -> None:
     with MailWire() as server:
         mail_settings(settings, server.port)
-        error = attempt(email_notifier(FROM_ADDRESS="pki at example"), MAIL)
+        error = attempt(email_notifier(**{name: "pki at example"}), MAIL)
     assert Verdict.of(error) == HELD
+    assert name in str(error)
     assert "CERTCTL_SMTP_FROM_ADDRESS" in str(error)
 
 
