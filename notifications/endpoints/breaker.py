@@ -30,8 +30,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ..exceptions import DeliveryError, EndpointEffect, Reason
+from ..deaths.fingerprints import fingerprint
+from ..exceptions import DeliveryError, EndpointEffect, Reason, TransientError
 from ..notifiers.endpoint import Endpoint
+
+REPEATED_HOLD = 300.0  # seconds
 
 
 class State(StrEnum):
@@ -101,6 +104,7 @@ class OnRecord:
     ours    the hold has run out, and this worker makes the probe
     paused  an operator holds it
     until   the hold's end; while somebody probes, that of the probe
+    error   what it is held for
     times   how often it was held since it last delivered
     """
 
@@ -110,6 +114,7 @@ class OnRecord:
     ours: bool = False
     paused: bool = False
     until: datetime | None = None
+    error: str = ""
 
 
 class Records(NamedTuple):
@@ -129,6 +134,7 @@ class Breaker:
     recorded    how many of them are on record
     times       how often it was held since it last delivered
     seconds     of the present hold that this process wrote
+    held_for    the error on record, while this process probes
     recipients  of a host, that failed since any of its recipients was reached
     changes     what was learned and is not written yet, of all endpoints; unwritten: how many are ours
     """
@@ -146,6 +152,7 @@ class Breaker:
     times: int = 0
     seconds: float = 0.0
     probe_ends: datetime | None = None
+    held_for: str = ""
     recipients: set[str] = field(default_factory=set)
     unwritten: int = 0
 
@@ -196,6 +203,16 @@ class Breaker:
                 return
         if self.state == State.PROBING or self._is_down(error, started_at):
             self.hold(error)
+
+    def repeated(self, error: DeliveryError) -> DeliveryError | None:
+        """The error that the endpoint is held for, where its probe failed for a reason of its row's own but
+        in those very words: it says so to every row."""
+        said, held_for = _words(error.text), _words(self.held_for)
+        if self.state != State.PROBING or len(said) < 3 or held_for[: len(said)] != said:
+            return None
+        return TransientError(
+            self.held_for, reason=Reason.AUTH, status=error.status, retry_after=REPEATED_HOLD
+        )
 
     def _is_down(self, error: DeliveryError, started_at: datetime | None) -> bool:
         if _closes(error):
@@ -249,7 +266,7 @@ class Breaker:
                 self.move(State.OPEN)
         elif record.ours:
             self.move(State.PROBING)
-            self.times, self.probe_ends = record.times, record.until
+            self.times, self.probe_ends, self.held_for = record.times, record.until, record.error
         elif self.state == State.PROBING and self.probe_ends and self.probe_ends == record.until:
             pass  # the probe that is on record is the one that an earlier look gave to us
         elif self.state != record.state:
@@ -267,6 +284,10 @@ class Breaker:
         if self.state == State.PROBING:
             self._report(Learned.PROBE_UNUSED)
             self.move(State.OPEN)  # for whoever makes it instead
+
+
+def _words(text: str) -> list[str]:
+    return [word.rstrip(":") for word in fingerprint(text).split(" ")]
 
 
 def _closes(error: DeliveryError) -> bool:

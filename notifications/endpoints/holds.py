@@ -97,6 +97,7 @@ def _on_record(hold: Hold, now: datetime, limit: timedelta, taken: bool) -> OnRe
         ours=taken and state == State.HELD,
         paused=hold.reason == PAUSED,
         until=hold.until,
+        error=hold.error,
     )
 
 

@@ -261,6 +261,8 @@ class Lanes(Generic[Row]):
         """
         self.unstarted(lane)
         lane.seconds = max(0.9 * lane.seconds + 0.1 * seconds, 0.001)
+        if error and error.endpoint_effect == EndpointEffect.HEALTHY:
+            error = lane.breaker.repeated(error) or error
         if error is None or error.endpoint_effect == EndpointEffect.HEALTHY:
             self._delivered(lane)
         elif error.endpoint_effect == EndpointEffect.BUSY:

@@ -15,8 +15,7 @@ import hashlib
 import re
 import smtplib
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from email.headerregistry import Address
 from typing import Any
 
@@ -31,6 +30,7 @@ from .mail_addresses import addresses, needs_utf8
 from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
 from .mail_form import form, headers
 from .mail_html import html_of
+from .mailing import Mailing
 from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, words_options
 from .smtp import UTF8_OPTIONS, Session, misconfigured
 from .smtp_refusals import ADVICE, CLOSING, InARow, Refusal
@@ -51,85 +51,6 @@ class StaleConnection(Exception):
 
     def __init__(self, fresh: bool = True) -> None:
         self.fresh = fresh
-
-
-@dataclass(eq=False)
-class Mailing:
-    """One notification's mail, on its way to those who have not got it.
-
-    missing     the addresses that did not take it yet
-    answered    what became of the others: "" for who took it, else the refusal, in an earlier attempt or this
-    refused     the addresses that did not take it in this attempt, and what that means
-    said        the server's words on taking it
-    connection  that it is on, for now
-    given_up    nobody waits for it any more, so nothing more may be sent of it
-    """
-
-    message: Message
-    missing: dict[str, Address] = field(default_factory=dict)
-    answered: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, DeliveryError] = field(default_factory=dict)
-    said: str = BACKEND_ANSWER
-    dialogue: list[str] = field(default_factory=list)
-    connection: MailConnection | None = None
-    given_up: bool = False
-
-    def begin(self, named: Iterable[Address]) -> None:
-        """Those of the addresses that have answered before are not asked again."""
-        every = {address.addr_spec: address for address in named}
-        before = self.message.answered
-        self.answered = {spec: before[spec] for spec in every if spec in before}
-        self.missing = {spec: address for spec, address in every.items() if spec not in before}
-
-    def took(self, specs: Iterable[str]) -> None:
-        for spec in specs:
-            del self.missing[spec]
-            self.answered[spec] = ""
-
-    def refuse(self, spec: str, error: DeliveryError) -> None:
-        del self.missing[spec]
-        self.refused[spec] = error
-
-    def result(self) -> Delivered:
-        """Raises what the refusals add up to, where there are any."""
-        failed = {spec: said for spec, said in self.answered.items() if said}
-        if not (self.refused or failed):
-            return Delivered(250, self.said, self.dialogue)
-        errors = list(self.refused.values())
-        first = next((e for e in errors if not isinstance(e, PermanentError)), errors[0] if errors else None)
-        if len(self.answered) + len(self.refused) == 1 and first:
-            raise first
-        kind = TransientError if isinstance(first, TransientError) else PermanentError
-        raise self.told(
-            kind(
-                self._summary(failed),
-                reason=self._reason(first),
-                status=first.status if first else None,
-                retry_after=first.retry_after if first else None,
-                advice=first.advice if first else ADVICE[Meaning.RECIPIENT],
-            )
-        )
-
-    def _reason(self, error: DeliveryError | None) -> Reason:
-        """A server that took it for one is not down, nor closed to us."""
-        if error is None or isinstance(error, PermanentError):
-            return Reason.CLIENT
-        return Reason.DEFERRED if "" in self.answered.values() and error.blames_endpoint else error.reason
-
-    def _summary(self, failed: Mapping[str, str]) -> str:
-        have, of = list(self.answered.values()).count(""), len(self.answered) + len(self.refused)
-        errors = {spec: error.text for spec, error in self.refused.items()}
-        named = "; ".join(f"{spec}: {text}" for spec, text in {**failed, **errors}.items())
-        return f"{have} of {of} recipients have it; not {named}"
-
-    def told(self, error: DeliveryError) -> DeliveryError:
-        """The error, with what is known now for the attempts that follow."""
-        final = {spec: e.text for spec, e in self.refused.items() if isinstance(e, PermanentError)}
-        if len(self.answered) + len(self.refused) + len(self.missing) > 1:
-            before = self.message.answered
-            error.answered = {k: v for k, v in {**self.answered, **final}.items() if before.get(k) != v}
-        error.dialogue = list(self.dialogue)
-        return error
 
 
 def is_host(value: Any) -> bool:
@@ -293,7 +214,9 @@ class EmailNotifier(SyncNotifier):
 
         Raises StaleConnection where a new connection may do at once, else the delivery error.
         """
+        mailing.waits = True
         connection = mailing.connection = self._connections.take(until, fresh=fresh)
+        mailing.waits = False
         healthy = False
         try:
             if not (connection.is_open or mailing.given_up):
@@ -341,9 +264,8 @@ class EmailNotifier(SyncNotifier):
         with_utf8 = needs_utf8(sender) or any(map(needs_utf8, shown))
         content = form(email, sender, shown, utf8=with_utf8)
         options = UTF8_OPTIONS if with_utf8 else ()
-        envelope = str(self.options.get("ENVELOPE_FROM") or "").strip()
-        bounces = addresses(envelope)[0].addr_spec if envelope else sender.addr_spec
-        refused, said = connection.transact(smtp, bounces, list(mailing.missing), content, options)
+        bounces = self._own("ENVELOPE_FROM") or sender
+        refused, said = connection.transact(smtp, bounces.addr_spec, list(mailing.missing), content, options)
         return self._settle(connection.session, mailing, refused, said)
 
     def _settle(
@@ -399,7 +321,8 @@ class EmailNotifier(SyncNotifier):
         mailing.given_up = True
         connection = mailing.connection
         if connection is None:
-            return mailing.told(none_free())
+            late = f"the mail was not on its way within {self.http.timeout:g} s"
+            return mailing.told(none_free() if mailing.waits else TransientError(late, reason=Reason.TIMEOUT))
         if self.verbose:
             mailing.dialogue += connection.session.shown()
         error = self._judged(connection.session.fault(TimeoutError()), message.recipient)
@@ -441,11 +364,15 @@ class EmailNotifier(SyncNotifier):
             raise PermanentError(str(error), reason=Reason.CONFIG, advice=ADDRESS_ADVICE) from error
 
     def sender(self) -> Address:
+        return self._own("FROM_ADDRESS") or addresses(self.option("FROM_ADDRESS"))[0]
+
+    def _own(self, name: str) -> Address | None:
+        """An option that is an address of ours, None where it is not set."""
+        text = str(self.options.get(name) or "").strip()
         try:
-            [address] = addresses(self.option("FROM_ADDRESS"))
+            [address] = addresses(text) if text else [None]
         except ValueError as error:
-            text = "FROM_ADDRESS is not an e-mail address"
-            raise misconfigured(text, ADVICE[Meaning.SENDER]) from error
+            raise misconfigured(f"{name} is not an e-mail address", ADVICE[Meaning.SENDER]) from error
         return address
 
     def compose(self, message: Message) -> mail.EmailMultiAlternatives:
@@ -463,14 +390,14 @@ class EmailNotifier(SyncNotifier):
             thread = hashlib.sha256(message.certificate_id.encode("utf-8", "replace")).hexdigest()[:32]
             more["References"] = f"<certificate.{thread}@{domain}>"
         text = self.shortened(words.body(), message, BODY_LIMIT, utf8)
-        reply_to = str(self.options.get("REPLY_TO") or "").strip()
+        reply_to = self._own("REPLY_TO")
         email = mail.EmailMultiAlternatives(
             cut(words.headline, SUBJECT_LIMIT),
             text,
             str(sender),
             [str(address) for address in recipients],
             headers=more,
-            reply_to=[reply_to] if reply_to else None,
+            reply_to=[str(reply_to)] if reply_to else None,
         )
         if len(text) <= HTML_LIMIT:
             email.attach_alternative(html_of(words), "text/html")
@@ -484,9 +411,9 @@ class EmailNotifier(SyncNotifier):
 
 
 def server_faults(made: Any) -> list[str]:
-    """What is wrong with the settings that a mail backend connects with."""
-    found = {option.name: getattr(made, option.name.lower(), None) for option in EmailNotifier.django_options}
-    return list(faults(EmailNotifier.django_options, found)) if hasattr(made, "host") else []
+    """What is wrong with what a mail backend connects to. All else Django takes in more shapes than one."""
+    named = [option for option in EmailNotifier.django_options if option.name == "HOST"]
+    return list(faults(named, {"HOST": made.host})) if hasattr(made, "host") else []
 
 
 def _hung_up(error: Exception) -> bool:

@@ -128,7 +128,7 @@ def test_what_dies_goes_out_on_its_fallback_at_once(
     eventually(lambda: mail_receiver.mails, "the mail that takes its place", seconds=10 * PROMPT)
     [mail] = mail_receiver.mails
     assert mail.recipients == ["oncall@example.com"]
-    text = mail.parsed.get_content()
+    text = mail.parsed.get_body(("plain",)).get_content()
     assert f"(notification {pk}): HTTP 400" in text
     assert "it expires" in text
     assert status_of(pk) == Status.DEAD

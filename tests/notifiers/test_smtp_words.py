@@ -176,6 +176,22 @@ def test_the_net_holds_the_server(server: MailWire) -> None:
     assert not alerts.exclude(retry_count=0).exists()
 
 
+@pytest.mark.django_db
+def test_a_probe_that_is_refused_in_the_same_words_costs_its_row_nothing(server: MailWire) -> None:
+    """Each sweep of cron is a new process, which knows of the others what is on record."""
+    server.replies["dot"] = "550 because we say so to n-17"
+    alerts = rows(20)
+    delivery.send_pending(concurrency=1)
+    for number in range(3):
+        server.replies["dot"] = f"550 because we say so to n-{number}"
+        again()
+        assert alerts.dead().count() == SEVERAL - 1
+        assert Hold.objects.get(reopened_at=None).until > ago(seconds=0)
+    server.replies["dot"], server.once["dot"] = "250 ok", "550 5.1.1 that one is unknown"
+    again()
+    assert Hold.objects.get().reopened_at is not None
+
+
 # Limits on us
 
 
@@ -239,11 +255,13 @@ def test_a_host_that_is_none_holds_the_channel_and_check_says_so(host: str, sett
     assert any("HOST" in fault for fault in type(made).faults(EMAIL))
 
 
-def test_a_sender_that_is_none_is_not_the_row_s_fault(settings: Any) -> None:
+@pytest.mark.parametrize("name", ["FROM_ADDRESS", "ENVELOPE_FROM", "REPLY_TO"])
+def test_a_sender_that_is_none_is_not_the_row_s_fault(name: str, settings: Any) -> None:
     with MailWire() as server:
         mail_settings(settings, server.port)
-        error = attempt(email_notifier(FROM_ADDRESS="pki at example"), MAIL)
+        error = attempt(email_notifier(**{name: "pki at example"}), MAIL)
     assert Verdict.of(error) == HELD
+    assert name in str(error)
     assert "CERTCTL_SMTP_FROM_ADDRESS" in str(error)
 
 
