@@ -170,6 +170,14 @@ def test_a_lease_that_would_never_end_is_nobodys(year: int, ends: bool) -> None:
     assert not DeliveryAttempt.objects.exists()
 
 
+def test_so_many_of_them_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaping, "PART", 2)
+    for _ in range(3):
+        lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+    reaped()
+    assert EVENTS.exclude(leased_until=None).count() == 1
+
+
 # Batches that were handed over
 
 
