@@ -77,6 +77,10 @@ def requeueable() -> Q:
     return Q(status__in=REQUEUEABLE) | not_delivered()
 
 
+def readable() -> Q:
+    return Q(status__in=READABLE)
+
+
 class EventQuerySet(models.QuerySet[Row]):
     # Which notifications
 

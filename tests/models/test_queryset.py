@@ -90,6 +90,11 @@ def test_not_delivered_among_the_newest_of_all() -> None:
     assert not EVENTS.filter(pk=old.pk).not_delivered(among=2).exists()
 
 
+def test_what_can_be_read_is_sent_or_dead() -> None:
+    rows = factories.one_of_each()
+    assert set(EVENTS.filter(vocabulary.readable())) == {rows["sent"], rows["dead"]}
+
+
 def test_refused_are_those_on_record() -> None:
     refused, _ = factories.lost(), factories.lost()
     Refusal.objects.create(notification=refused, verb="reap", at=NOW, error="refused")
