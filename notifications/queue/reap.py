@@ -212,7 +212,9 @@ def _set_aside(pk: str, error: Exception, *, verb: str, now: datetime) -> Counte
     except Exception as fault:
         if kind_of(fault) != "refused":
             raise
-        put_on_record(pk, verb, fault, now)
+        error, dead = fault, 0
+    if not dead:  # or another program has finished it, and its lease cannot be taken off
+        put_on_record(pk, verb, error, now)
         return Counter()
     logger.error("notification %s is dead: %s", pk, reason)
     return Counter(dead=dead)

@@ -617,15 +617,23 @@ def test_who_recovers_or_is_past_its_limit_begins_with_few(ceiling: int) -> None
     assert lane.limit == 2
 
 
-def test_when_a_failure_began_counts_for_its_endpoint_and_its_host() -> None:
+@pytest.mark.parametrize("first", [0, 1], ids=["its own first", "a recipient's first"])
+def test_when_a_failure_began_counts_for_its_endpoint_and_its_host(first: int) -> None:
     lanes = new()
-    lane = lanes.lane(GOOD)
-    for n, door in enumerate([None, ("Webhook", "https://good/a")]):
+    lane, door = lanes.lane(GOOD), ("Webhook", "https://good/a")
+    begun = [SOON - timedelta(minutes=2), SOON - timedelta(minutes=1)]
+    for at, of in zip(begun, [door, None] if first else [None, door], strict=True):
         lanes.put("x", lane)
         lanes.take(0.0)
-        lanes.ended(lane, ANSWERED, started_at=SOON - timedelta(minutes=n), door=door)
-    assert lane.breaker.since == SOON - timedelta(minutes=1)
-    assert lanes.doors["Webhook", "https://good/a"].breaker.since == SOON - timedelta(minutes=1)
+        lanes.ended(lane, ANSWERED, started_at=at, door=of)
+    assert lane.breaker.since == begun[0]
+    assert lanes.doors[door].breaker.since == begun[0 if first else 1]
+
+
+def test_half_of_an_odd_share_is_the_smaller_half() -> None:
+    lanes = new(Limits(ceiling=50, at_once=4))  # three may be silent
+    fill(lanes, BAD, 9)
+    assert len(take_all(lanes)) == 1
 
 
 # What is claimed, and given back

@@ -81,6 +81,14 @@ def test_the_verbs_of_one_say_who_and_through_which_surface() -> None:
     assert (one.status, other.status) == ("pending", "read")
 
 
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_a_failed_attempt_makes_it_failed_and_due_again(status: str) -> None:
+    event = factories.notification(status, retry_count=1)
+    event.record_failed_attempt("a NUL \x00", NOW)
+    assert (event.status, event.retry_count, event.next_retry_at) == ("failed", 2, NOW)
+    assert "\x00" not in str(event.last_error)
+
+
 def test_a_failed_attempt_without_a_next_one_is_refused_in_plain_words() -> None:
     event = factories.pending()
     with pytest.raises(ValueError, match=r"^next_retry_at is needed: a failed .* is never retried$"):

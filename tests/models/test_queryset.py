@@ -63,6 +63,7 @@ def test_the_newest_attempt_says_whether_a_sent_one_was_delivered() -> None:
     """Of two that began at the same time the one that was recorded later."""
     delivered, without = factories.not_delivered(), factories.sent(error="the channel had no notifier")
     factories.attempt(delivered, "sent", started_at=ago(seconds=1))
+    factories.attempt(delivered, "no_notifier", started_at=ago(hours=1))  # put on record late
     for outcome in ("sent", "no_notifier"):
         factories.attempt(without, outcome, started_at=NOW)
     never_tried = factories.sent(error="odd")
@@ -82,10 +83,16 @@ def test_not_delivered_among_the_newest_of_all() -> None:
     old, new = (factories.not_delivered(created_at=ago(hours=n)) for n in (2, 1))
     factories.sent(created_at=ago(minutes=1))  # without an error
     factories.dead(created_at=ago(minutes=1), error="x")
-    factories.sent(error="odd", created_at=ago(hours=3))
-    assert EVENTS.not_delivered(among=1).get() == new
-    assert set(EVENTS.not_delivered(among=2)) == {old, new}
-    assert not EVENTS.filter(pk=old.pk).not_delivered(among=1).exists()
+    factories.sent(error="odd", created_at=ago(minutes=30))
+    assert not EVENTS.not_delivered(among=1).exists()
+    assert EVENTS.not_delivered(among=2).get() == new
+    assert set(EVENTS.not_delivered(among=3)) == {old, new}
+    assert not EVENTS.filter(pk=old.pk).not_delivered(among=2).exists()
+
+
+def test_what_can_be_read_is_sent_or_dead() -> None:
+    rows = factories.one_of_each()
+    assert set(EVENTS.filter(vocabulary.readable())) == {rows["sent"], rows["dead"]}
 
 
 def test_refused_are_those_on_record() -> None:

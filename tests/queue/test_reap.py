@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from notifications.models import (
     Refusal,
     Tally,
 )
+from notifications.queue import reap as reaping
 from notifications.queue.reap import SPENT_ERROR, bury, reap, schedule_stranded
 from tests import factories
 from tests.breakage import execute
@@ -166,6 +170,14 @@ def test_a_lease_that_would_never_end_is_nobodys(year: int, ends: bool) -> None:
     assert not DeliveryAttempt.objects.exists()
 
 
+def test_so_many_of_them_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaping, "PART", 2)
+    for _ in range(3):
+        lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+    reaped()
+    assert EVENTS.exclude(leased_until=None).count() == 1
+
+
 # Batches that were handed over
 
 
@@ -173,13 +185,14 @@ def hand_over(lease: datetime, begun_at: datetime | None = None) -> None:
     HandOver.objects.create(leased_until=lease, notifications=1, handed_over_at=NOW, begun_at=begun_at)
 
 
-def test_what_nobody_began_with_spends_nothing() -> None:
-    early = NOW - TICK
-    hand_over(NOW)
-    hand_over(early, begun_at=NOW)
-    failed, pending = lost(4), lost(0, "pending", next_retry_at=NOW - DAY)
-    sent = factories.sent(leased_until=NOW)
-    begun = lost(1, until=early)
+def test_what_nobody_began_with_spends_nothing_and_is_due_now() -> None:
+    lease, begun_lease = NOW - DAY / 2, NOW - TICK
+    hand_over(lease)
+    hand_over(begun_lease, begun_at=NOW)
+    failed = lost(4, until=lease)
+    pending = lost(0, "pending", until=lease, next_retry_at=NOW - DAY)
+    sent = factories.sent(leased_until=lease)
+    begun = lost(1, until=begun_lease)
     assert reaped() == (1, 0)
     assert states() == {
         failed.pk: ["failed", 4, NOW, None],
@@ -231,6 +244,50 @@ def test_the_longest_due_is_buried_first() -> None:
     assert buried(EVENTS.exclude(pk=late.pk)) == 0
     Refusal.objects.create(notification=late, verb="bury", at=NOW, error="refused")
     assert buried() == 0
+
+
+@pytest.mark.parametrize(("max_attempts", "dead"), [(3, 1), (4, 0)])
+def test_the_budget_is_the_sites(max_attempts: int, dead: int) -> None:
+    factories.failed(due_at=NOW, retry_count=3)
+    assert bury(EVENTS.all(), now=NOW, max_attempts=max_attempts, limit=9) == dead
+    assert EVENTS.dead().count() == dead
+
+
+# Between the look and the change
+
+
+CHANGES: dict[str, Callable[[list[str]], Counter[str]]] = {
+    "reap": partial(reaping._reap, now=NOW, max_attempts=1),
+    "bury": partial(reaping._bury, now=NOW, max_attempts=1),
+    "schedule": partial(reaping._schedule, now=NOW),
+    "unlease": reaping._unlease,
+}
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_what_became_another_since_it_was_looked_at_is_left_alone(verb: str) -> None:
+    """Renewed, claimed, requeued or scheduled by somebody else: the guard looks again."""
+    rows = [
+        lost(until=NOW + DAY),
+        factories.failed(due_at=NOW + TICK, retry_count=9),
+        factories.pending(),
+        factories.stranded(leased_until=NOW + DAY),
+    ]
+    before = list(EVENTS.order_by("pk").values_list())
+    assert sum(CHANGES[verb]([row.pk for row in rows]).values()) == 0
+    assert list(EVENTS.order_by("pk").values_list()) == before
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_only_what_was_chosen_is_changed(verb: str) -> None:
+    """Others may be another's to choose: of another channel, or beyond the limit."""
+    factories.lost()
+    factories.failed(due_at=NOW, retry_count=9)
+    factories.stranded()
+    lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+    before = list(EVENTS.order_by("pk").values_list())
+    assert sum(CHANGES[verb]([]).values()) == 0
+    assert list(EVENTS.order_by("pk").values_list()) == before
 
 
 # Stranded rows

@@ -20,7 +20,16 @@ from notifications.database import AWAY, bound_session, kind_of
 from notifications.deaths.follow import follow
 from notifications.engine import outcome as verdict
 from notifications.exceptions import PermanentError, Reason, TransientError
-from notifications.models import Death, DeliveryAttempt, NotificationEvent, Refusal, Status, Tally, tallies
+from notifications.models import (
+    Death,
+    DeliveryAttempt,
+    Escalation,
+    NotificationEvent,
+    Refusal,
+    Status,
+    Tally,
+    tallies,
+)
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.reap import bury, reap, schedule_stranded
@@ -29,7 +38,7 @@ from notifications.queue.release import release, renew
 from tests import factories
 from tests.fixtures import Configure
 from tests.processes import PATIENCE, eventually
-from tests.scripted import Script
+from tests.scripted import Script, channel
 
 EVENTS = NotificationEvent.objects
 LEASE = timedelta(minutes=2)
@@ -224,6 +233,48 @@ def test_every_verb_passes_over_the_one_that_is_refused(verb: str, answer: Any, 
     refuse(f"OLD.id = '{rows[2]}' AND NEW.status <> 'dead'" if verb != "bury" else f"OLD.id = '{rows[2]}'")
     assert act() == answer
     assert EVENTS.dead().count() == dead
+
+
+@pytest.mark.parametrize("verb", ["reap", "bury", "schedule", "unlease"])
+def test_what_may_not_even_die_is_put_on_record_and_left_alone(verb: str) -> None:
+    rows, act = prepared(verb)
+    refuse(f"OLD.id = '{rows[2]}'")
+    before = EVENTS.values_list().get(pk=rows[2])
+    for _ in range(2):
+        act()
+        refusal = Refusal.objects.get()
+        assert (refusal.notification_id, refusal.verb) == (rows[2], verb)
+        assert "not this one" in refusal.error
+    assert EVENTS.values_list().get(pk=rows[2]) == before
+    assert refusal.at <= timezone.now()
+
+
+def test_what_another_program_finished_does_not_die_of_a_lease_that_stays() -> None:
+    event = factories.sent(leased_until=timezone.now() - LEASE)
+    refuse("OLD.status = 'sent'")
+    for _ in range(2):
+        assert reap(EVENTS.all(), now=timezone.now(), max_attempts=5, limit=10) == (0, 0)
+    event.refresh_from_db()
+    assert (event.status, event.last_error) == ("sent", None)
+    assert Refusal.objects.get().verb == "reap"
+
+
+def test_what_is_set_aside_has_died_as_any_other(
+    configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(
+        CHANNELS={name: channel(Script()) for name in ("Webhook", "Email")},
+        ESCALATION={"Webhook": "Email:ops"},
+    )
+    rows, act = prepared("reap")
+    refuse(f"OLD.id = '{rows[2]}' AND NEW.status <> 'dead'")
+    act()
+    row = EVENTS.get(pk=rows[2])
+    assert (row.status, row.leased_until, row.next_retry_at) == ("dead", None, None)
+    assert "not this one" in row.last_error
+    assert f"notification {row.pk} is dead: {row.last_error}" in caplog.messages
+    link = Escalation.objects.get()
+    assert (link.notification_id, link.at < timezone.now()) == (row.pk, True)
 
 
 DOING = {

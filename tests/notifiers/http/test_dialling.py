@@ -207,6 +207,7 @@ def test_the_end_waits_for_no_name_and_lets_the_resolver_go() -> None:
         await book.begun.wait()
         await one.close()
         assert book.closed
+        assert not [task for task in asyncio.all_tasks() if "_resolve" in repr(task.get_coro())]
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
