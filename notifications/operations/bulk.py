@@ -140,9 +140,9 @@ def _change(operation: BulkOperation, ids: Sequence[str], now: datetime | None) 
 
 
 def _change_these(ids: Sequence[str], *, operation: BulkOperation, now: datetime | None) -> Changed:
+    """One transaction within the step's, as that of the verb is: what is refused undoes no more."""
     rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
-    with database.atomic():
-        return verb_of(operation.kind).on_batch(rows, operation, now)
+    return verb_of(operation.kind).on_batch(rows, operation, now)
 
 
 def _refused(pk: str, error: Exception) -> Changed:
