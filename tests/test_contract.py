@@ -525,8 +525,9 @@ def test_rule_10_what_is_claimed_is_what_the_table_says(microsecond: int) -> Non
     )
     [held] = claim()
     fresh(event)
-    written = {name: getattr(event, name) for name in held._fields if name not in ("interrupted", "due_at")}
-    assert held._asdict() == written | {"interrupted": 0, "due_at": event.created_at}
+    told = {"interrupted": 0, "due_at": event.created_at, "answered": {}}
+    written = {name: getattr(event, name) for name in held._fields if name not in told}
+    assert held._asdict() == written | told
 
 
 def test_rule_10_a_time_beyond_the_calendar_does_not_keep_the_others_back() -> None:
