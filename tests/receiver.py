@@ -185,7 +185,7 @@ class MailReceiver(Background):
 
     login       user and password; when set, nothing is accepted without
     starttls    offers STARTTLS with this context
-    without     extensions that it does not offer, such as 8BITMIME
+    without     what it does not offer, such as 8BITMIME or the login's PLAIN
     by_address  the reply to an address's RCPT, each time; asked: the addresses so far
     """
 
@@ -241,7 +241,11 @@ class MailReceiver(Background):
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [line for line in responses if line[4:] not in self._without]
+        offered = [
+            [line[:4], *(word for word in line[4:].split() if word not in self._without)]
+            for line in responses
+        ]
+        return [start + " ".join(words) for start, *words in offered if words]
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -232,7 +232,7 @@ def test_the_html_part(mailbox: MailReceiver, configure: Configure) -> None:
     html = part.get_content()
     assert "&lt;img src=&#x27;https://evil.example/x.png&#x27;&gt; &amp;" in html
     assert html.count("<a ") == html.count("https://certctl.example.com/admin/") == 1
-    assert "<th>Certificate</th><td>mc-api-prod</td>" in html
+    assert '<th scope="row">Certificate</th><td><bdi>mc-api-prod</bdi></td>' in html
     for nothing in ("<img", "<script", "<link", "url(", "@import", 'src="'):
         assert nothing not in html
     assert 'name="color-scheme" content="light dark"' in html

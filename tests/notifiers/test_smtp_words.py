@@ -232,8 +232,7 @@ def test_the_options_bound_connections_and_mails(settings: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Requiring AUTH")
 def test_a_password_is_utf_8(mechanism: str, settings: Any) -> None:
     other = {"PLAIN": "LOGIN", "LOGIN": "PLAIN"}[mechanism]
-    with MailReceiver(login=("jörg", "pässwörd-ü"), without=[f"AUTH {other}"]) as server:
-        server.mechanisms = [mechanism]
+    with MailReceiver(login=("jörg", "pässwörd-ü"), without=[other]) as server:
         mail_settings(settings, server.port, username="jörg\n", password="pässwörd-ü\r\n")
         assert Verdict.of(attempt(email_notifier(), MAIL)) == SENT
 

@@ -77,6 +77,8 @@ def test_what_a_worker_knows_of_a_notification() -> None:
         NOW - MINUTE,
         NOW - MINUTE,
         UNTIL,
+        {},
+        (),
     )
     assert claimed.attempt_number == 3
 
