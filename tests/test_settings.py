@@ -131,8 +131,8 @@ def test_the_check_warns_of_a_refused_channel() -> None:
     result = manage("check", **KEY | CHANNELS, CERTCTL_PAGERDUTY_SEVERITY="urgent")
     assert result.returncode == 0
     [warning] = [line for line in result.stderr.splitlines() if "certctl.W002" in line]
-    said = "CERTCTL_PAGERDUTY_SEVERITY: Must be one of critical, error, warning, info"
-    assert warning.endswith(f"the channel PagerDuty is refused: {said}")
+    said = "Must be one of critical, error, warning, info, or a map from types to them"
+    assert warning.endswith(f"the channel PagerDuty is refused: CERTCTL_PAGERDUTY_SEVERITY: {said}")
 
 
 @pytest.mark.parametrize("command", [["manage.py"], ["-m", "certctl"]])

@@ -96,7 +96,7 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
     known = kind(text, **said)
     if isinstance(answered := getattr(error, "answered", None), Mapping):
         known.answered = {str(address): str(refusal) for address, refusal in answered.items()}
-    known.dialogue = list(map(str, getattr(error, "dialogue", ())))
+    known.dialogue = tuple(map(str, getattr(error, "dialogue", ())))
     return known
 
 

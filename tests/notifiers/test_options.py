@@ -244,7 +244,7 @@ def test_half_of_a_channel_is_told_by_its_declarations() -> None:
 def test_severities_are_read_from_the_environment(text: str, value: Any) -> None:
     declared = Option("SEVERITY", "", SEVERITY_MAP, env="CERTCTL_X_SEVERITY")
     if value != "refused":
-        assert environment.option(text, declared) == value
+        assert environment.read(text, declared) == value
         return
     with pytest.raises(ValidationError):
-        environment.option(text, declared)
+        environment.read(text, declared)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from environs import ValidationError
 
-from certctl.environment import option
+from certctl.environment import read
 from notifications import delivery
 from notifications.exceptions import DeliveryError
 from notifications.models import Hold, NotificationEvent
@@ -312,9 +312,9 @@ def test_a_variable_is_trimmed_and_checked_as_what_is_sent_with(name: str, text:
     declared = [*EmailNotifier.declared_options, *EmailNotifier.django_options]
     [one] = [declaration for declaration in declared if declaration.name == name]
     try:
-        read = option(text, one)
+        found = read(text, one)
     except ValidationError:
-        read = None
-    assert read == value
+        found = None
+    assert found == value
     if value is None:
         assert one.fault(text)
