@@ -11,6 +11,7 @@ from django.utils.html import format_html
 
 from .. import conf
 from ..models import AttemptOutcome, NotificationEvent
+from ..models.fields import UNDELIVERED
 from ..queue.beside import noted
 from ..reporting import timeline as history
 from ..reporting import words
@@ -43,7 +44,8 @@ class Shown:
 
 def facts(event: NotificationEvent, now: datetime, certificate: object) -> list[tuple[str, object]]:
     """What the row says, but for the message and the errors; certificate is a link, or None."""
-    noted([event], conf.current())
+    if event.status in UNDELIVERED:
+        noted([event], conf.current())
     richer: dict[str, object] = {
         "Certificate": certificate,
         "Raised": when_exact(event.created_at),

@@ -41,7 +41,7 @@ class Severity(StrEnum):
 SEVERITIES = (
     (re.compile(r"expired|revo[ck]"), Severity.CRITICAL),
     (re.compile(r"fail|error"), Severity.ERROR),
-    (re.compile(r"success|succeeded|renewed|deployed"), Severity.INFO),
+    (re.compile(r"success|succeeded|renewed|deployed|^test$"), Severity.INFO),
 )
 LABELS = {
     "expiration_warning": "Expiry warning",

@@ -21,15 +21,19 @@ GUARD = "notification_events_guard"
 FOUND = """
     SELECT to_regclass('managed_certificates') IS NOT NULL,
            EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('notification_events')
-                                              AND tgname = %s AND tgenabled <> 'D')
+                                              AND tgname = %s AND tgenabled <> 'D'),
+           mode, since
+      FROM (SELECT 1) AS always LEFT JOIN notification_beside ON true
 """
 
 
 class Found(NamedTuple):
-    """What is in the database. certctl: its certificates; guarded: the trigger."""
+    """What is in the database. certctl: its certificates; guarded: the trigger; the rest as last written."""
 
-    certctl: bool
-    guarded: bool
+    certctl: bool = False
+    guarded: bool = False
+    mode: str | None = None
+    since: datetime | None = None
 
 
 class Terms(NamedTuple):
@@ -74,7 +78,7 @@ class Terms(NamedTuple):
 
 def terms(settings: conf.Conf) -> Terms:
     """How we live together, as the settings say, or where they say nothing, as the database looks."""
-    return _terms(settings, Beside.objects.first())
+    return _terms(settings, found())
 
 
 def noted(events: Iterable[NotificationEvent], settings: conf.Conf) -> None:
@@ -87,24 +91,25 @@ def noted(events: Iterable[NotificationEvent], settings: conf.Conf) -> None:
 
 def settled(settings: conf.Conf, now: datetime) -> Terms:
     """The same, once the database's guard knows it."""
-    written = Beside.objects.first()
-    current = _terms(settings, written)
-    if current.mode == (written.mode if written else OFF):
+    there = found()
+    current, before = _terms(settings, there), there.mode or OFF
+    if current.mode == before:
         return current
     Beside.objects.update_or_create(pk=1, defaults={"mode": current.mode, "since": now})
-    logger.warning("beside certctl: %s, and %s before", current.mode, written.mode if written else OFF)
+    logger.warning("beside certctl: %s, and %s before", current.mode, before)
     return current._replace(since=now)
 
 
-def _terms(settings: conf.Conf, written: Beside | None) -> Terms:
-    mode = settings.beside or (RESCUE if found().certctl else OFF)
-    return Terms(mode, settings.beside_grace, written.since if written and written.mode == mode else None)
+def _terms(settings: conf.Conf, there: Found) -> Terms:
+    mode = settings.beside or (RESCUE if there.certctl else OFF)
+    return Terms(mode, settings.beside_grace, there.since if there.mode == mode else None)
 
 
 def found() -> Found:
     """certctl works on PostgreSQL, and so does the guard."""
     if not database.is_postgresql():
-        return Found(certctl=False, guarded=False)
+        written = Beside.objects.first()
+        return Found(mode=written.mode, since=written.since) if written else Found()
     with database.connection().cursor() as cursor:
         cursor.execute(FOUND, [GUARD])
         return Found(*cursor.fetchone())

@@ -24,9 +24,9 @@ from ..models import (
     Tally,
 )
 from ..models.fields import UNDELIVERED
-from ..models.queryset import DUE
+from ..models.queryset import DUE, PROBABLY_DELIVERED
 from ..models.tallies import AGE, EPOCH, TOOK
-from ..queue.beside import Terms, terms
+from ..queue.beside import terms
 from . import held
 from .channels import Channels, settings
 from .figures import (
@@ -60,10 +60,6 @@ class AsOf:
         return rows
 
     @cached_property
-    def terms(self) -> Terms:
-        return terms(settings())
-
-    @cached_property
     def channels(self) -> Channels:
         return Channels()
 
@@ -94,15 +90,9 @@ def dead_by_channel(as_of: AsOf) -> dict[str, Any]:
 
 
 def stranded(as_of: AsOf) -> dict[str, Any]:
-    return {"stranded": as_of.rows.stranded().count()}
-
-
-def probably_delivered(as_of: AsOf) -> dict[str, Any]:
-    return {"probably_delivered": as_of.rows.probably_delivered().count()}
-
-
-def beside(as_of: AsOf) -> dict[str, Any]:
-    return {"beside": as_of.terms.mode, "in_grace": as_of.terms.in_grace(as_of.rows, as_of.now).count()}
+    rows = as_of.rows.stranded()
+    probably = Count("pk", filter=PROBABLY_DELIVERED)
+    return rows.aggregate(stranded=Count("pk"), probably_delivered=probably)
 
 
 def not_delivered(as_of: AsOf) -> dict[str, Any]:
@@ -114,8 +104,9 @@ def refused(as_of: AsOf) -> dict[str, Any]:
 
 
 def oldest_due(as_of: AsOf) -> dict[str, Any]:
-    """Each of the three is the first entry of an index."""
-    pending = as_of.terms.claimable(as_of.rows.pending(), as_of.now)
+    """Each of the three is the first entry of an index. What is left to certctl is not due yet."""
+    beside = terms(settings())
+    pending = beside.claimable(as_of.rows.pending(), as_of.now)
     since = (
         pending.filter(leased_until__isnull=True).aggregate(at=Min(DUE)),
         as_of.rows.failed().filter(next_retry_at__isnull=False).aggregate(at=Min("next_retry_at")),
@@ -124,7 +115,11 @@ def oldest_due(as_of: AsOf) -> dict[str, Any]:
         ),
     )
     waits = [(as_of.now - found["at"]).total_seconds() for found in since if found["at"]]
-    return {"oldest_due": max(0.0, *waits) if waits else 0.0}
+    return {
+        "oldest_due": max(0.0, *waits) if waits else 0.0,
+        "beside": beside.mode,
+        "in_grace": beside.in_grace(as_of.rows, as_of.now).count(),
+    }
 
 
 def last_sweeps(as_of: AsOf) -> dict[str, Any]:
@@ -219,8 +214,6 @@ def latest(as_of: AsOf) -> dict[str, Any]:
 PARTS = (
     counts,
     stranded,
-    probably_delivered,
-    beside,
     not_delivered,
     refused,
     oldest_due,

@@ -88,8 +88,8 @@ def test_a_site_s_own_words_are_sent(shell: Shell, receiver: HttpReceiver, tmp_p
     slack = {"CERTCTL_SLACK_WEBHOOK_URL": receiver.url(), "CERTCTL_TEMPLATES": str(tmp_path)}
     assert shell("test", "Slack", "#pki", **slack).returncode == 0
     text = receiver.requests[0].json["text"]
-    assert text.startswith("\N{LARGE YELLOW CIRCLE} Achtung: Test\n")
-    assert "Nothing is wrong." in text  # and the body that ships
+    assert text.startswith("\N{LARGE GREEN CIRCLE} Achtung: Test\n")
+    assert "Nothing is wrong, and" in text  # and the body that ships
 
 
 COMMANDS = (

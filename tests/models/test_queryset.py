@@ -159,7 +159,7 @@ def test_the_log_warns_of_a_channel_that_nobody_serves_here(
         with pytest.raises(ImproperlyConfigured):
             conf.current()
     event, _ = EVENTS.notify(**{**ALERT, "channel": "slack"})
-    text = f"notification {event.pk} is raised, but its channel slack has no notifier"
+    text = f"notification {event.pk} is raised, but the channel slack has no notifier"
     assert caplog.messages == ([text] if warned else [])
 
 
