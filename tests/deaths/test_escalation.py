@@ -322,6 +322,15 @@ def test_a_long_chain_whose_beginning_was_deleted(
     assert Escalation.objects.filter(notification=third).exists() == escalated
 
 
+def test_a_chain_is_followed_to_its_beginning(refused: Script, configure: Configure) -> None:
+    """By what is on record: the settings have changed since."""
+    configure(ESCALATION={"Slack": "Email:a", "Email": "PagerDuty:b"})
+    third = raised_for(die(raised_for(die(factories.failed(channel="Slack")))))
+    configure(ESCALATION={"PagerDuty": "Slack:c"})
+    die(third)
+    assert not Escalation.objects.filter(notification=third).exists()
+
+
 NAMES = ("Slack", "Email", "PagerDuty", "Teams")
 
 

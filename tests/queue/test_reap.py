@@ -276,6 +276,7 @@ def test_what_became_another_since_it_was_looked_at_is_left_alone(verb: str) -> 
     before = list(EVENTS.order_by("pk").values_list())
     assert sum(CHANGES[verb]([row.pk for row in rows]).values()) == 0
     assert list(EVENTS.order_by("pk").values_list()) == before
+    assert not DeliveryAttempt.objects.exists()
 
 
 @pytest.mark.parametrize("verb", CHANGES)
