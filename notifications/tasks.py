@@ -39,6 +39,6 @@ def deliver_batch(ids: list[str], leased_until: str) -> dict[str, float | str]:
     """
     lease = datetime.fromisoformat(leased_until)
     mine = still_held(ids, lease)
-    if mine:
-        handover.begin(lease)
+    if mine and not handover.begin(lease):
+        mine = []
     return deliver("batch", mine, conf.current()).as_dict()

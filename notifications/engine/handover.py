@@ -124,6 +124,8 @@ class HandOverSender:
         pass
 
 
-def begin(lease: datetime) -> None:
-    """The engine's worker has the batch now: from here on its rows' attempts count."""
-    HandOver.objects.filter(leased_until=lease, begun_at__isnull=True).update(begun_at=database_now())
+def begin(lease: datetime) -> bool:
+    """The engine's worker has the batch now: from here on its rows' attempts count. False where another has
+    it: engines run a task twice when they think that its worker died."""
+    batch = HandOver.objects.filter(leased_until=lease)
+    return bool(batch.filter(begun_at=None).update(begun_at=database_now())) or not batch.exists()

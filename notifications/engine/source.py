@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from django.db.models import Q
-from django.db.models.lookups import LessThanOrEqual
 
 from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
-from ..models.queryset import DUE
+from ..models.queryset import past
 from ..notifiers.endpoint import Endpoint, going_to
 from ..operations.redrive import redrive, requeue_probes
 from ..queue import reap
@@ -121,9 +120,8 @@ class DueRows:
 
     def _ours(self, now: datetime) -> Q:
         """On a channel that is configured here, or due for so long that nobody else has one either."""
-        since = now - LEFT_TO_OTHERS
         is_retry = self.kind == SweepKind.RETRY
-        late = Q(next_retry_at__lte=since) if is_retry else Q(LessThanOrEqual(DUE, since))
+        late = Q(next_retry_at__lte=now - LEFT_TO_OTHERS) if is_retry else past(now, LEFT_TO_OTHERS)
         return Q(going_to([Endpoint("", name) for name in self.conf.channels])) | late
 
     def refuse(self, held: Sequence[Claimed], full: Sequence[Claimed]) -> list[Claimed]:

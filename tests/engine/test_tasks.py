@@ -9,8 +9,9 @@ import pytest
 
 from notifications import conf, delivery
 from notifications.database import database_now
+from notifications.engine import handover
 from notifications.engine.loop import deliver
-from notifications.models import NotificationEvent, Status, SweepRun
+from notifications.models import HandOver, NotificationEvent, Status, SweepRun
 from notifications.queue.claim import claim
 from notifications.queue.reap import reap
 from tests import factories
@@ -49,6 +50,20 @@ def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
     reap(NotificationEvent.objects.all(), now=ago(minutes=1), max_attempts=5, limit=100)
     answer = deliver_batch.func([event.pk for event in events], leased_until.isoformat())
     assert (answer["claimed"], script.messages) == (0, [])
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_batch_that_another_worker_has_begun_with_is_its_own(script: Script) -> None:
+    """A task engine runs a task again when it believes that its worker died."""
+    from notifications.tasks import deliver_batch
+
+    factories.pending()
+    [row] = claim(NotificationEvent.objects.pending(), 1, now=conf_now(), lease=conf.current().lease)
+    HandOver.objects.create(leased_until=row.leased_until, notifications=1, handed_over_at=conf_now())
+    assert handover.begin(row.leased_until)
+    answer = deliver_batch.func([row.id], row.leased_until.isoformat())
+    assert (answer["claimed"], script.messages) == (0, [])
+    assert NotificationEvent.objects.get().leased_until == row.leased_until
 
 
 @pytest.mark.usefixtures("engine")

@@ -187,6 +187,13 @@ def test_what_waits_for_a_time_that_never_comes_is_due_now(never: str, script: S
     assert sorted(script.ids) == sorted(event.pk for event in events)
 
 
+def test_what_was_raised_at_a_time_that_never_comes_is_left_to_nobody_for_ever(script: Script) -> None:
+    factories.pending(channel="Nowhere")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE notification_events SET created_at = 'infinity'")
+    assert delivery.send_pending().no_notifier == 1
+
+
 def test_an_operators_requeue_begins_anew() -> None:
     event = factories.lost()
     Refusal.objects.create(notification=event, verb="reap", at=timezone.now(), error="refused")
