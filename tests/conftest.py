@@ -36,7 +36,9 @@ ON_POSTGRESQL = [
     "queue/test_wake.py",
     "reporting/test_on_postgresql.py",
 ]
-collect_ignore = [] if TEST_DATABASE == "postgresql" else ON_POSTGRESQL
+# Long, and the same on every database.
+LONG = ["api/test_docs.py", "api/test_document.py", "management/test_docs.py"]
+collect_ignore = [] if TEST_DATABASE == "postgresql" else [*ON_POSTGRESQL, *LONG]
 SERVER = pytest.StashKey[postgres.Server]()
 
 

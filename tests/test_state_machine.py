@@ -47,8 +47,10 @@ from notifications.queue.release import release
 from tests import factories
 from tests.books import BLAMES, Books
 from tests.scripted import Script, channel
+from tests.settings import TEST_DATABASE
 
 EXPLORE = int(os.environ.get("STATE_MACHINE_EXAMPLES", 0))
+LIVES = {"postgresql": 40, "sqlite": 15}
 LEASE = timedelta(minutes=2)
 CAP = timedelta(hours=1)
 BUDGET = 5
@@ -636,7 +638,7 @@ def test_random_lives_keep_to_the_contract(caplog: pytest.LogCaptureFixture) -> 
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=EXPLORE or 40,
+            max_examples=EXPLORE or LIVES[TEST_DATABASE],
             stateful_step_count=50,
             derandomize=not EXPLORE,
             deadline=None,
