@@ -24,6 +24,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from ..database import without_transaction
 from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
@@ -185,7 +186,11 @@ class NotificationAdmin(Console):
             path(route, self.admin_site.admin_view(view), name=f"notifications_notificationevent_{name}")
             for name, (route, view) in views.items()
         ]
-        return [*named, *super().get_urls()]
+        found = [*named, *super().get_urls()]
+        for pattern in found:
+            # An attempt is put on record as it ends, and many rows are changed a batch at a time.
+            without_transaction(pattern.callback)
+        return found
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)

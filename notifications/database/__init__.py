@@ -39,6 +39,8 @@ from .values import read_anything
 
 logger = logging.getLogger(__name__)
 
+View = TypeVar("View", bound=Callable[..., Any])
+
 # The last is what PostgreSQL calls it to be read-only, as a server is that was failed over from.
 AWAY = (OperationalError, InterfaceError, InternalError)
 CHANNEL = "notification_events"  # what workers LISTEN on
@@ -67,6 +69,13 @@ def opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 def atomic(*, durable: bool = False) -> Atomic:
     return transaction.atomic(using=alias(), durable=durable)
+
+
+def without_transaction(view: View) -> View:
+    """A view that is run in no transaction, whatever a site's ATOMIC_REQUESTS say: it makes its own."""
+    for name in connections:
+        transaction.non_atomic_requests(using=name)(view)
+    return view
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django.db import models
 
-from .fields import Index, Manager
+from .fields import Index, Table
 from .history import belongs_to_operation
 
 
@@ -15,7 +13,7 @@ class SweepKind(models.TextChoices):
     RETRY = "retry"
 
 
-class SweepRun(models.Model):
+class SweepRun(Table):
     """One finished sweep."""
 
     kind = models.CharField(max_length=20, choices=SweepKind.choices)
@@ -30,8 +28,6 @@ class SweepRun(models.Model):
     handed_over = models.PositiveIntegerField(default=0, db_default=0)
     worker = models.CharField(max_length=255)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_sweeps"
         ordering = ("ended_at", "id")
@@ -41,7 +37,7 @@ class SweepRun(models.Model):
         return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
 
 
-class HandOver(models.Model):
+class HandOver(Table):
     """A batch that a sweep gave to a task engine: all its rows are under this lease.
 
     begun_at  when the engine's worker began with it; until then none of its rows was attempted
@@ -51,8 +47,6 @@ class HandOver(models.Model):
     notifications = models.PositiveIntegerField()
     handed_over_at = models.DateTimeField()
     begun_at = models.DateTimeField(null=True, blank=True)
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_hand_overs"
@@ -66,7 +60,7 @@ DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: up
 AGES = (1, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400)  # seconds from raised to delivered
 
 
-class Tally(models.Model):
+class Tally(Table):
     """Attempts counted as they are recorded, per hour, and for all time in the hour EPOCH.
 
     It answers "how many, how long" without reading the history. took_n counts the attempts that took
@@ -98,8 +92,6 @@ class Tally(models.Model):
     age_9 = models.BigIntegerField()
     slot = models.IntegerField(default=0, db_default=0)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_tallies"
         ordering = ("hour", "channel", "outcome")
@@ -114,7 +106,7 @@ class Tally(models.Model):
         return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
 
 
-class Death(models.Model):
+class Death(Table):
     """Notifications that died alike, counted until a digest has told of them.
 
     since  when the digest's interval began that they died in
@@ -127,8 +119,6 @@ class Death(models.Model):
     error = models.CharField(max_length=255)
     notifications = models.BigIntegerField()
     slot = models.IntegerField(default=0, db_default=0)
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_deaths"
@@ -143,7 +133,7 @@ class Death(models.Model):
         return f"{self.notifications} on {self.channel}: {self.error}"
 
 
-class Hold(models.Model):
+class Hold(Table):
     """An endpoint that nobody sends to until a time, and why; its rows wait without spending attempts.
 
     A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
@@ -166,8 +156,6 @@ class Hold(models.Model):
     by = models.CharField(max_length=255, blank=True, default="")
     reopened_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_holds"
         ordering = ("endpoint",)
@@ -181,7 +169,7 @@ class Hold(models.Model):
         return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
 
 
-class Outage(models.Model):
+class Outage(Table):
     """From the first failure in a row of one endpoint until it delivered again. Rows as for Hold.
 
     An outage that killed nothing is forgotten when it ends.
@@ -205,8 +193,6 @@ class Outage(models.Model):
     redriven_by = models.CharField(max_length=255, blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_outages"
         ordering = ("-since", "-id")
@@ -223,7 +209,7 @@ class Outage(models.Model):
         return f"{self.endpoint} from {self.since:%Y-%m-%d %H:%M:%S} to {end}"
 
 
-class Beside(models.Model):
+class Beside(Table):
     """How we live together with certctl, where the database's guard reads it (migration 0016): one row, which
     sweeps write.
 
@@ -235,8 +221,6 @@ class Beside(models.Model):
     mode = models.CharField(max_length=20)
     since = models.DateTimeField()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_beside"
         ordering = ("id",)
@@ -245,15 +229,13 @@ class Beside(models.Model):
         return f"{self.mode} since {self.since:%Y-%m-%d %H:%M:%S}"
 
 
-class Worker(models.Model):
+class Worker(Table):
     """The heartbeat of an always-on worker; one that ends in order takes its row with it."""
 
     name = models.CharField(max_length=255, primary_key=True)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     in_flight = models.PositiveIntegerField(default=0)
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_workers"
