@@ -19,13 +19,11 @@ from .queue.claim import still_held
 
 try:  # Django 6; before, its backport
     from django.tasks import task
-    from django.tasks.exceptions import InvalidTask
+    from django.tasks.exceptions import TaskException
 except ImportError:
     try:
         from django_tasks import task  # type: ignore[no-redef, import-not-found, unused-ignore]
-        from django_tasks.exceptions import (  # type: ignore[no-redef, import-not-found, unused-ignore]
-            InvalidTaskError as InvalidTask,
-        )
+        from django_tasks.exceptions import TaskException  # type: ignore[assignment, import-not-found, no-redef, unused-ignore]
     except ImportError as error:
         raise ImproperlyConfigured(
             'NOTIFICATIONS["DISPATCH"] = "tasks" needs the package django-tasks on Django 5.2'
@@ -38,7 +36,7 @@ def queued(function: Any) -> Any:
     """The task. Raises ImproperlyConfigured where the site's engine would not take it."""
     try:
         return task(queue_name=QUEUE)(function)
-    except InvalidTask as error:
+    except TaskException as error:
         raise ImproperlyConfigured(
             f'NOTIFICATIONS["DISPATCH"] = "tasks" needs the queue {QUEUE!r}: add it to'
             f' TASKS["default"]["QUEUES"], and have a worker run it ({error})'

@@ -105,6 +105,13 @@ def database_now() -> datetime:
     return now
 
 
+def is_read_only() -> bool:
+    """Whether the server takes no change, as a standby, or one that was failed over from."""
+    with connection().cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only')" if is_postgresql() else "SELECT 1")
+        return bool(cursor.fetchone()[0] == "on")
+
+
 def wake_workers() -> None:
     """Tell the workers, when the transaction ends, that rows are pending again."""
     if is_postgresql():

@@ -9,6 +9,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import models
 from django.utils.functional import cached_property
 
+from ..durations import timestamp
 from .fields import Index, Status, Table
 
 EVENT = "notifications.NotificationEvent"
@@ -48,7 +49,7 @@ class BulkOperation(Table):
         ordering = ("-started_at", "-id")
 
     def __str__(self) -> str:
-        return f"{self.kind} by {self.by} of {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.kind} by {self.by} of {timestamp(self.started_at)}"
 
 
 def belongs_to_operation() -> models.ForeignKey[BulkOperation | None, BulkOperation | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from ..durations import minute, timestamp
 from .fields import Index, Table
 from .history import belongs_to_operation
 
@@ -34,7 +35,7 @@ class SweepRun(Table):
         indexes = (Index(fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"),)
 
     def __str__(self) -> str:
-        return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+        return f"{self.kind} sweep of {timestamp(self.ended_at)}"
 
 
 class HandOver(Table):
@@ -53,7 +54,7 @@ class HandOver(Table):
         ordering = ("leased_until",)
 
     def __str__(self) -> str:
-        return f"{self.notifications} notifications until {self.leased_until:%Y-%m-%d %H:%M:%S}"
+        return f"{self.notifications} notifications until {timestamp(self.leased_until)}"
 
 
 DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: upper bounds
@@ -103,7 +104,7 @@ class Tally(Table):
         )
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
+        return f"{minute(self.hour)} {self.channel} {self.outcome}: {self.attempts}"
 
 
 class Death(Table):
@@ -166,7 +167,7 @@ class Hold(Table):
         )
 
     def __str__(self) -> str:
-        return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
+        return f"{self.endpoint} until {timestamp(self.until)}: {self.reason}"
 
 
 class Outage(Table):
@@ -205,8 +206,8 @@ class Outage(Table):
         )
 
     def __str__(self) -> str:
-        end = f"{self.ended_at:%Y-%m-%d %H:%M:%S}" if self.ended_at else "now"
-        return f"{self.endpoint} from {self.since:%Y-%m-%d %H:%M:%S} to {end}"
+        end = timestamp(self.ended_at) if self.ended_at else "now"
+        return f"{self.endpoint} from {timestamp(self.since)} to {end}"
 
 
 class Beside(Table):
@@ -226,7 +227,7 @@ class Beside(Table):
         ordering = ("id",)
 
     def __str__(self) -> str:
-        return f"{self.mode} since {self.since:%Y-%m-%d %H:%M:%S}"
+        return f"{self.mode} since {timestamp(self.since)}"
 
 
 class Worker(Table):
@@ -242,4 +243,4 @@ class Worker(Table):
         ordering = ("name",)
 
     def __str__(self) -> str:
-        return f"{self.name}, seen {self.seen_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.name}, seen {timestamp(self.seen_at)}"

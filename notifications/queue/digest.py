@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from .. import conf, database
 from ..deaths.follow import DIGEST_TYPE, interval_start
+from ..durations import minute
 from ..models import Death, NotificationEvent
 from .claim import skip_locked
 from .messages import dead_letters
@@ -70,7 +71,7 @@ def text(deaths: Sequence[Death], start: datetime, interval: timedelta, queued: 
         "",
         *_by_channel(ranked),
         "",
-        f"From {first:%Y-%m-%d %H:%M} to {start:%Y-%m-%d %H:%M} UTC. "
+        f"From {minute(first)} to {minute(start)}. "
         f"In the dead-letter queue now: {queued}{f', see {link}' if link else ''}",
     ]
     return "\n".join(lines)
@@ -81,11 +82,7 @@ Ranked = Sequence[tuple[str, Counter[str]]]
 
 def _headline(ranked: Ranked, first: datetime, start: datetime, interval: timedelta) -> str:
     number = sum(errors.total() for _, errors in ranked)
-    when = (
-        f"in the last {in_words(interval)}"
-        if start - first == interval
-        else f"since {first:%Y-%m-%d %H:%M} UTC"
-    )
+    when = f"in the last {in_words(interval)}" if start - first == interval else f"since {minute(first)}"
     channel, errors = ranked[0]
     here = "" if number == 1 else "all of them " if len(ranked) == 1 else f"{errors.total():,} of them "
     [(error, _)] = errors.most_common(1)

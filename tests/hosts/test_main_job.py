@@ -1,4 +1,4 @@
-"""Each setting of a host's works, shown by the main job under it, or `check` refuses it and says the way out."""
+"""A host's setting works, shown by the main job under it, or `check` refuses it and says the way out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import ROOT
 
-WORKS = ["plain", "second_database", "replica", "atomic_requests", "tasks", "time_zone"]
+WORKS = ["plain", "second_database", "replica", "atomic_requests", "tasks", "time_zone", "sub_path"]
 REFUSED = {
     "without_time_zones": "(notifications.E001) USE_TZ must be True",
     "tasks_without_queue": '(notifications.E004) NOTIFICATIONS["DISPATCH"] = "tasks" needs the queue',
