@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from tests.test_settings import KEY, run
+from tests.processes import ROOT
 
 LOOK = """
 import json, re
@@ -45,13 +48,15 @@ print(json.dumps({
 
 
 def looked(folder: Path) -> Any:
-    ran = run(
-        ["-c", LOOK],
-        **KEY,
-        DJANGO_SETTINGS_MODULE="certctl.settings",
-        DATABASE_URL=f"sqlite:///{folder}/x.sqlite3",
-        CERTCTL_BASE_URL="https://pki.example.com/certctl/",
-        CERTCTL_BEHIND_PROXY="1",
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "certctl.settings",
+        "DATABASE_URL": f"sqlite:///{folder}/x.sqlite3",
+        "CERTCTL_BASE_URL": "https://pki.example.com/certctl/",
+        "CERTCTL_BEHIND_PROXY": "1",
+        "CERTCTL_INSECURE_HTTP": "",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", LOOK], cwd=ROOT, env=os.environ | variables, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout), ran.stderr

@@ -114,7 +114,8 @@ class NotificationAdmin(Console):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+        given = [*request.GET.lists(), ("", request.POST.getlist(ACTION_CHECKBOX_NAME))]
+        if any("\x00" in value for name, values in given for value in (name, *values)):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
         if FOLD in request.GET.get("error", ""):  # an address from when that was the word for `alike`
             query = request.GET.copy()

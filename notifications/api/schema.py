@@ -112,7 +112,11 @@ CREATE = call(
         201: said(
             serializers.Raised, "Raised", EVENT | {"status": "pending", "retry_count": 0, "last_error": None}
         ),
-        200: said(serializers.Event, "That dedup_key was seen before: the first event", EVENT),
+        200: said(
+            serializers.Event,
+            "That dedup_key was seen before: the first event; its id alone to a caller that may not view",
+            EVENT,
+        ),
     },
     400,
     411,

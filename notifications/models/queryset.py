@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
@@ -19,6 +20,7 @@ from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, Les
 
 from .. import database
 from ..database import database_now, wake_workers
+from ..deaths.follow import RESERVED
 from ..exceptions import TransitionRefused
 from ..notifiers.usable import warnings_of
 from ..text import cut
@@ -190,6 +192,29 @@ class EventQuerySet(models.QuerySet[Row]):
         That nothing may be delivered is no error, for another process may have what it takes: the log warns,
         and the event's `warnings` say why, a phrase each.
         """
+        if dedup_key and dedup_key.startswith(RESERVED):
+            said = f"Keys that begin with {' or '.join(RESERVED)} are the app's own."
+            raise ValidationError({"dedup_key": said})
+        return self.notify_once(
+            type=type,
+            channel=channel,
+            recipient=recipient,
+            message=message,
+            certificate_id=certificate_id,
+            dedup_key=dedup_key,
+        )
+
+    def notify_once(
+        self,
+        *,
+        type: str,
+        channel: str,
+        recipient: str,
+        message: str,
+        certificate_id: str | None = None,
+        dedup_key: str | None = None,
+    ) -> tuple[Row, bool]:
+        """The same with any key, for the app itself."""
         event: Any = self.model(
             type=type,
             channel=channel,

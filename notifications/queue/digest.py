@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from .. import conf, database
-from ..deaths.follow import DIGEST_TYPE, interval_start
+from ..deaths.follow import DIGEST, DIGEST_TYPE, interval_start
 from ..durations import minute
 from ..models import Death, NotificationEvent
 from .claim import skip_locked
@@ -16,7 +16,6 @@ from .messages import dead_letters
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "digest:"  # of the dedup_key; what follows is the start of the interval that it is raised in
 MOST_CHANNELS = 20
 MOST_COUNTED = 100_000
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -41,12 +40,12 @@ def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
         deaths = list(over)
         if not deaths:
             return
-        event, fresh = NotificationEvent.objects.notify(
+        event, fresh = NotificationEvent.objects.notify_once(
             type=DIGEST_TYPE,
             channel=settings.channel(digest.to.channel) or digest.to.channel,
             recipient=digest.to.recipient,
             message=text(deaths, start, digest.interval, _queued(), dead_letters(settings.base_url)),
-            dedup_key=f"{PREFIX}{start.isoformat()}",
+            dedup_key=f"{DIGEST}{start.isoformat()}",
         )
         if fresh:
             Death.objects.filter(pk__in=[death.pk for death in deaths]).delete()

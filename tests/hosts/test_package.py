@@ -15,7 +15,7 @@ def test_another_distribution_with_a_package_of_our_name_is_an_error(
     assert check_package() == []
     metadata = tmp_path / "django_notifications_hq-1.8.3.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: django-notifications-hq\nVersion: 1.8.3\n")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: django-notifications-hq\n")
     (metadata / "top_level.txt").write_text("notifications\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     [error] = check_package()
