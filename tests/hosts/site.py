@@ -1,6 +1,6 @@
 """The settings of a small Django project that has taken the app in; tests/hosts/cases changes one thing each.
 
-The environment says where its databases and its one receiver are.
+The environment says where its database, a folder for others and its one receiver are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from typing import Any
 from certctl.environment import database
 
 FOLDER = Path(os.environ["HOST_FOLDER"])
+
+
+def another(name: str) -> dict[str, Any]:
+    """A second database, empty."""
+    return database(f"sqlite:///{FOLDER}/{name}.sqlite3")
+
 
 SECRET_KEY = "the-key-of-a-host-in-tests-0123456789-abcdefghijklmnopqrstuvwxyz"
 ALLOWED_HOSTS = ["testserver"]
@@ -46,9 +52,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 STATIC_URL = "/static/"
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": database(os.environ.get("HOST_DATABASE") or f"sqlite:///{FOLDER}/default.sqlite3")
-}
+DATABASES: dict[str, dict[str, Any]] = {"default": database(os.environ["HOST_DATABASE"])}
 MIGRATED = ["default"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
