@@ -23,7 +23,7 @@ from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
 
 from .environment import Environment, half_configured, pooled
-from .paths import PROBED
+from .middleware import PROBED
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # In a checkout, files live beside manage.py whatever the current folder is (cron's is $HOME). An
@@ -123,12 +123,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "certctl.paths.below_base_url",
+    "certctl.middleware.below_base_url",
+    "certctl.middleware.content_security_policy",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "certctl.static.StaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "certctl.paths.AnyHostForProbes",
+    "certctl.middleware.AnyHostForProbes",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -12,8 +12,9 @@ E005  two packages of our name     W005  an escalation from a channel that is no
                                    W010  a grace that certctl's own sending can outlast (--database)
                                    W011  a database without the guard that BESIDE relies on (--database)
                                    W012  a site's own template that fails: the plain words go out
+                                   W013  a mail server's password that goes over the network in clear
 
-W001, W002 and W004 are the channels' own: see `warnings` in their files.
+W001, W002, W004 and W013 are the channels' own: see `warnings` in their files.
 """
 
 from __future__ import annotations

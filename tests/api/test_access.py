@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
 
-from notifications.api.access import StaffSession, Throttle
+from notifications.api.access import FailedTokens, StaffSession, Throttle
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from tests import factories
@@ -213,3 +213,12 @@ def test_an_id_may_have_slashes() -> None:
     client = client_of(make_user("somebody", "superuser"))
     assert client.get("/api/v1/notifications/a/b").json()["id"] == "a/b"
     assert client.post("/api/v1/notifications/a/b/requeue").json() == {"status": "requeued"}
+
+
+def test_tokens_can_be_guessed_only_so_often_and_a_good_one_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FailedTokens, "rate", "2/min")
+    good = client_of(make_user("somebody", "viewer"))
+    guesses = [call(client_with(f"certctl_{n}"), "list") for n in range(3)]
+    assert [answer.status_code for answer in guesses] == [401, 401, 429]
+    assert int(guesses[2]["Retry-After"]) > 0
+    assert call(good, "list").status_code == 200

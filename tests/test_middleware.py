@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from certctl.login import MOST
 from tests.processes import ROOT
 
 LOOK = """
@@ -81,3 +86,29 @@ def test_all_is_below_the_path_of_the_public_address_and_probes_need_no_name(tmp
     assert found["probes"][3:] == [healthz, readyz, metrics]
     assert found["other"] == 400
     assert "metrics" not in logged
+
+
+@pytest.mark.django_db
+def test_every_page_has_a_policy_and_a_page_may_have_its_own(client: Client) -> None:
+    pages = {
+        path: client.get(path)["Content-Security-Policy"] for path in ("/admin/login/", "/api/v1/docs", "/x")
+    }
+    assert all(
+        "script-src 'self'" in policy and "frame-ancestors 'none'" in policy for policy in pages.values()
+    )
+    assert "form-action 'none'" in pages["/api/v1/docs"]
+
+
+@pytest.mark.django_db
+def test_passwords_can_be_guessed_only_so_often(client: Client) -> None:
+    User.objects.create_superuser("ada", password="right")
+
+    def login(name: str, password: str, address: str = "10.0.0.1") -> Any:
+        given = {"username": name, "password": password}
+        return client.post("/admin/login/?next=/admin/", given, REMOTE_ADDR=address)
+
+    for _ in range(MOST):
+        assert "correct username and password" in login("ada", "wrong").text
+    assert "Too many wrong passwords" in login("ada", "right").text
+    assert "correct username and password" in login("bob", "wrong").text
+    assert login("ada", "right", "10.0.0.2").status_code == 302

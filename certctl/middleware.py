@@ -1,4 +1,4 @@
-"""Where the project answers: below the path of BASE_URL, and at three paths under any name of the host."""
+"""What stands before every view of the project: where it answers, and what a browser may do with a page."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from django.middleware.common import CommonMiddleware
 
 # Scrapers and probes inside the network speak plain http to the process itself, by its address.
 PROBED = ("metrics", "healthz", "readyz")
+# Pages bring no script or style of their own inline, and nothing from elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+Answer = Callable[[HttpRequest], HttpResponse]
 
 
-def below_base_url(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def below_base_url(answer: Answer) -> Answer:
     """Take the path as the public has it, where the proxy leaves the prefix in it."""
     prefix = settings.FORCE_SCRIPT_NAME or ""
 
@@ -21,6 +28,15 @@ def below_base_url(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[[H
             request.path = request.path_info
             request.path_info = request.path_info.removeprefix(prefix) or "/"
         return answer(request)
+
+    return middleware
+
+
+def content_security_policy(answer: Answer) -> Answer:
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = answer(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
 
     return middleware
 
