@@ -30,7 +30,7 @@ class BearerToken(TokenAuthentication):
             return super().authenticate(request)
         except AuthenticationFailed:
             failed = FailedTokens()
-            if not failed.allow_request(request, None):  # type: ignore[arg-type]  (it looks at no view)
+            if not failed.allow_request(request, None):  # type: ignore[arg-type]  # it looks at no view
                 raise Throttled(failed.wait()) from None
             raise
 

@@ -200,42 +200,27 @@ class EventQuerySet(models.QuerySet[Row]):
             channel=channel,
             recipient=recipient,
             message=message,
-            certificate_id=certificate_id,
-            dedup_key=dedup_key,
-        )
-
-    def notify_once(
-        self,
-        *,
-        type: str,
-        channel: str,
-        recipient: str,
-        message: str,
-        certificate_id: str | None = None,
-        dedup_key: str | None = None,
-    ) -> tuple[Row, bool]:
-        """The same with any key, for the app itself."""
-        event: Any = self.model(
-            type=type,
-            channel=channel,
-            recipient=recipient,
-            message=message,
             certificate_id=certificate_id or None,
             dedup_key=dedup_key or None,
         )
+
+    def notify_once(self, **fields: str | None) -> tuple[Row, bool]:
+        """The same with any key, for the app itself."""
+        event: Any = self.model(**fields)
         event.full_clean(validate_unique=False, validate_constraints=False)
+        warnings = warnings_of(event.channel, event.recipient)
         try:
             with database.atomic():
                 event.save(using=database.alias(), force_insert=True)
         except IntegrityError:
-            everything = self._everything()
-            first: Any = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
+            everything, key = self._everything(), event.dedup_key
+            first: Any = everything.filter(dedup_key=key).first() if key else None
             if first is None:
                 raise
-            first.warnings = warnings_of(channel, recipient)
+            first.warnings = warnings
             return first, False
-        event.warnings = warnings_of(channel, recipient)
-        for warning in event.warnings:
+        event.warnings = warnings
+        for warning in warnings:
             logger.warning("notification %s is raised, but %s", event.pk, warning)
         return event, True
 
