@@ -41,7 +41,10 @@ class ApiTokenAdmin(ModelAdmin):
     form = IssueForm
     list_display = ("name", "hint", "user", "created", "expires", "usable")
     search_fields = ("name", "hint")
-    fields = ("user", "name", "expires_at")
+    readonly_fields = ("expires",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
+        return ("user", "name", "expires" if obj else "expires_at")
 
     @admin.display(ordering="created_at")
     def created(self, token: ApiToken) -> str:

@@ -169,8 +169,8 @@ def says_each_zone_once(html: str) -> None:
     for_programs = r' (?:datetime|value|href|action)="[^"]*"|<pre.*?</pre>'
     read = re.sub(for_programs, "", html, flags=re.DOTALL)
     zone = f"{timezone.localtime():%Z}"
-    times = re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.{12}", read)
-    assert all(re.match(rf"\S+ [\d:]+ {zone}\b(?! [A-Z]{{3}})", time) for time in times), times
+    times = re.findall(r"(?<![\d.:-])\d{1,2}:\d\d\b(?::\d\d)?.{9}", read)
+    assert all(re.match(rf"[\d:]+ {zone}\b(?! [A-Z]{{3}})", time) for time in times), times
 
 
 def look() -> None:
@@ -203,6 +203,7 @@ def send_by_hand(receiver: HttpReceiver) -> None:
     client, [event] = operator(), dead(receiver, 1)
     page(client, f"{ADMIN}{event.pk}/send/", status=302, page="1")
     assert fresh(event).status == "sent"
+    assert "Sent by hand: Sent in" in page(client, f"{ADMIN}{event.pk}/history/")
     receiver.always(503)
     event = raised("mc-by-hand")
     page(client, f"{ADMIN}{event.pk}/send/", status=302, page="1")
@@ -220,6 +221,9 @@ def over_rest(receiver: HttpReceiver) -> None:
 
     secret = ApiToken.objects.issue(User.objects.get(username="ada"), "host")[1]
     client = Client(headers={"authorization": f"Bearer {secret}"})
+    tokens = "/admin/notifications_api/apitoken/"
+    assert "host" in page(operator(), tokens)
+    page(operator(), f"{tokens}{ApiToken.objects.get().pk}/change/")
 
     def call(path: str = "", status: int = 200, body: Any = None) -> Any:
         step(f"{'GET' if body is None else 'POST'} {API}{path}")
