@@ -12,7 +12,7 @@ from django.middleware.common import CommonMiddleware
 PROBED = ("metrics", "healthz", "readyz")
 # Pages bring no script or style of their own inline, and nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
