@@ -38,17 +38,13 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
+PROCESSORS = ("template.context_processors.request", "contrib.auth.context_processors.auth")
+PROCESSORS += ("contrib.messages.context_processors.messages",)
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ],
-        },
+        "OPTIONS": {"context_processors": [f"django.{name}" for name in PROCESSORS]},
     },
 ]
 STATIC_URL = "/static/"
