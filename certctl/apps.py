@@ -16,6 +16,9 @@ class CertctlConfig(AppConfig):
     name = "certctl"
 
     def ready(self) -> None:
+        # Also where another package has overwritten the app's own apps.py, which is what they find.
+        import notifications.checks  # noqa: F401
+
         register(check_environment)
 
 

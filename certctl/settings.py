@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
 
 from .environment import Environment, half_configured, pooled
+from .middleware import PROBED
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # In a checkout, files live beside manage.py whatever the current folder is (cron's is $HOME). An
@@ -121,11 +123,13 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "certctl.middleware.below_base_url",
+    "certctl.middleware.content_security_policy",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "certctl.static.StaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "certctl.middleware.AnyHostForProbes",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -170,7 +174,11 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-STATIC_URL = "static/"
+# Below the path of the public address, where it has one.
+prefix = urlsplit(base_url).path.rstrip("/")
+FORCE_SCRIPT_NAME = prefix or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{prefix}/"
+STATIC_URL = f"{prefix}/static/"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "certctl.static.StaticStorage"},
@@ -186,8 +194,7 @@ if not ALLOWED_HOSTS:
     ALLOWED_HOSTS += [host] if (host := urlsplit(base_url).hostname) else []
 CSRF_TRUSTED_ORIGINS = ["{0.scheme}://{0.netloc}".format(urlsplit(base_url))] if base_url else []
 SECURE_SSL_REDIRECT = secured
-# Scrapers and probes inside the network speak plain http to the process itself.
-SECURE_REDIRECT_EXEMPT = [r"^metrics$", r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [rf"^{re.escape(f'{prefix}/{path}'[1:])}$" for path in PROBED]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if behind_proxy else None
 SECURE_HSTS_SECONDS = hsts if secured else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = secured
@@ -224,7 +231,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "plain": {
+            "class": "certctl.logs.OneLineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        },
         "json": {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "fmt": "%(levelname)s %(name)s %(message)s",

@@ -12,6 +12,9 @@ from django_prometheus.exports import ExportToDjangoView
 from notifications.api.views import Nowhere
 from notifications.reporting import health
 
+from .login import BoundedLogin
+
+admin.site.login_form = BoundedLogin
 admin.site.site_header = admin.site.site_title = "certctl notifications"
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -1,10 +1,10 @@
 """What `manage.py check` refuses or warns of, each with an id and a way out.
 
-E001  the settings dict            W001  a retired Teams connector
+E001  the settings dict, USE_TZ    W001  a retired Teams connector
 E002  a channel's options          W002  OpsGenie's API, which ends on 2027-04-05
 E003  a notifier that is no class  W003  undelivered rows on a channel without a notifier (--database)
-                                   W004  a webhook without a secret: receivers cannot tell who sent it
-                                   W005  an escalation from a channel that is not configured
+E004  a task engine without ours   W004  a webhook without a secret: receivers cannot tell who sent it
+E005  two packages of our name     W005  an escalation from a channel that is not configured
                                    W006  a notifier that declares its options in the old way
                                    W007  a database that is not UTF-8 (--database)
                                    W008  rows that were lately sent, but not delivered (--database)
@@ -12,8 +12,9 @@ E003  a notifier that is no class  W003  undelivered rows on a channel without a
                                    W010  a grace that certctl's own sending can outlast (--database)
                                    W011  a database without the guard that BESIDE relies on (--database)
                                    W012  a site's own template that fails: the plain words go out
+                                   W013  a mail server's password that goes over the network in clear
 
-W001, W002 and W004 are the channels' own: see `warnings` in their files.
+W001, W002, W004 and W013 are the channels' own: see `warnings` in their files.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from importlib import import_module
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from django.conf import settings
@@ -39,6 +42,8 @@ from .queue import beside
 
 BESIDE_HINT = "See docs/adopting.md, Two ways to live together."
 CHANNELS_HINT = "See docs/channels.md."
+SITE = "docs/python.md, A site's settings"
+DISTRIBUTION = "certctl-notifications"
 LATELY = timedelta(days=7)
 MOST_LATELY = 10_000  # of the newest sent notifications with an error
 OLD_DECLARATIONS = ("known", "required")
@@ -48,8 +53,35 @@ OLD_DECLARATIONS = ("known", "required")
 def check_settings(**_: Any) -> list[CheckMessage]:
     given = getattr(settings, "NOTIFICATIONS", {})
     return [
-        Error(fault, hint="See docs/operating.md, Settings.", id="notifications.E001")
+        Error(fault, hint=f"See docs/operating.md, Settings, and {SITE}.", id="notifications.E001")
         for fault in conf.faults(given)
+    ]
+
+
+@register()
+def check_task_engine(**_: Any) -> list[CheckMessage]:
+    given = getattr(settings, "NOTIFICATIONS", {})
+    if conf.faults(given) or conf.made(given).dispatch != "tasks":
+        return []
+    try:
+        import_module("notifications.tasks")
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint=f"See {SITE}.", id="notifications.E004")]
+    return []
+
+
+@register()
+def check_package(**_: Any) -> list[CheckMessage]:
+    """Of two packages of one name each has overwritten files of the other."""
+    others = sorted(set(packages_distributions().get("notifications", ())) - {DISTRIBUTION})
+    hint = f"One environment can have one of them. Uninstall both, then install the one you need: {SITE}."
+    return [
+        Error(
+            f"the package `notifications` is also that of {other}: either has overwritten files of the other",
+            hint=hint,
+            id="notifications.E005",
+        )
+        for other in others
     ]
 
 

@@ -87,6 +87,10 @@ DURATIONS = {
 }
 LONGEST = timedelta(days=3653)
 LONGEST_RECIPIENT = 255
+NO_TIME_ZONES = (
+    "USE_TZ must be True: leases and retries are compared by times, and times without a zone"
+    " go through one hour of the year twice"
+)
 HOW_TO_ADDRESS = "write it as Channel:recipient, such as 'Email:oncall@example.com'"
 COUNTS = {"MAX_ATTEMPTS", "SWEEP_LIMIT", "CONCURRENCY", "ENDPOINT_CONCURRENCY", "TASK_BATCH", "RECOVERY_RATE"}
 
@@ -116,10 +120,11 @@ def faults(given: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(given: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values, each by itself."""
+    """What is wrong with the values, each by itself, and with the site's own."""
     if not isinstance(given, Mapping):
         return [f"NOTIFICATIONS must be a dict, not {given!r}"]
-    found = [
+    found = [] if settings.USE_TZ else [NO_TIME_ZONES]
+    found += [
         f"NOTIFICATIONS has no setting {name!r}; the settings are {', '.join(FIELDS)}"
         for name in given
         if name not in FIELDS

@@ -43,6 +43,15 @@ def duration(seconds: float) -> str:
 
 def timestamp(at: datetime) -> str:
     """`2026-11-24 08:00:00 UTC`: in the site's time zone, or whichever is active."""
+    return f"{_local(at):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def minute(at: datetime) -> str:
+    """`2026-11-24 08:00 UTC`: the same of what is known to the minute, or the hour."""
+    return f"{_local(at):%Y-%m-%d %H:%M %Z}"
+
+
+def _local(at: datetime) -> datetime:
     with suppress(OverflowError):  # certctl's zero time, the year 1, has no local time west of Greenwich
-        at = timezone.localtime(at)
-    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
+        return timezone.localtime(at)
+    return at

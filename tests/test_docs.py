@@ -90,9 +90,10 @@ def test_the_tree_is_the_apps() -> None:
 
 
 def test_the_tests_folders_are_the_apps() -> None:
-    """But for what is tried on the whole of it, with processes and networks that fail."""
+    """But for what is tried on the whole of it: processes and networks that fail, and hosts' settings."""
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
-    assert [path for path in folders if not (ROOT / "notifications" / path).is_dir()] == [Path("reliability")]
+    others = {path for path in folders if not (ROOT / "notifications" / path).is_dir()}
+    assert others == {Path("reliability"), Path("hosts")}
 
 
 def test_the_layers_are_those_that_are_enforced() -> None:

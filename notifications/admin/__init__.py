@@ -24,6 +24,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from ..database import without_transaction
 from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
@@ -113,7 +114,8 @@ class NotificationAdmin(Console):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if any("\x00" in value for values in request.GET.lists() for value in (values[0], *values[1])):
+        given = [*request.GET.lists(), ("", request.POST.getlist(ACTION_CHECKBOX_NAME))]
+        if any("\x00" in value for name, values in given for value in (name, *values)):
             return HttpResponseRedirect(request.path)  # PostgreSQL refuses to compare with it
         if FOLD in request.GET.get("error", ""):  # an address from when that was the word for `alike`
             query = request.GET.copy()
@@ -185,7 +187,11 @@ class NotificationAdmin(Console):
             path(route, self.admin_site.admin_view(view), name=f"notifications_notificationevent_{name}")
             for name, (route, view) in views.items()
         ]
-        return [*named, *super().get_urls()]
+        found = [*named, *super().get_urls()]
+        for pattern in found:
+            # An attempt is put on record as it ends, and many rows are changed a batch at a time.
+            without_transaction(pattern.callback)
+        return found
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)

@@ -178,8 +178,7 @@ def chart(channel: str, traffic: Traffic) -> Chart:
 def bar(x: float, slot: float, hour: datetime, delivered: int, failed: int, top: int) -> Bar:
     """An hour without attempts has no title, and is not drawn."""
     low, high = (HEIGHT * number / top if top else 0.0 for number in (delivered, failed))
-    at = f"{timezone.localtime(hour):%Y-%m-%d %H:%M}"
-    title = f"{at}: {delivered:,} delivered, {failed:,} failed attempts" if delivered or failed else ""
+    title = f"{words.minute(hour)}: {delivered:,} delivered, {failed:,} failed attempts"
     return Bar(
         x=f"{x + slot * 0.1:.2f}",
         width=f"{slot * 0.8:.2f}",
@@ -187,5 +186,5 @@ def bar(x: float, slot: float, hour: datetime, delivered: int, failed: int, top:
         delivered_height=f"{low:.2f}",
         failed_y=f"{HEIGHT - low - high:.2f}",
         failed_height=f"{high:.2f}",
-        title=title,
+        title=title if delivered or failed else "",
     )

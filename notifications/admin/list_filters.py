@@ -13,7 +13,16 @@ from django.http import HttpRequest
 
 from .. import conf
 from ..models import EventType, Status
-from ..operations.filters import AGES, NOT_DELIVERED, PROBABLY_DELIVERED, REFUSED, RETRYING, STRANDED
+from ..operations.filters import (
+    AGES,
+    NOT_DELIVERED,
+    PROBABLY_DELIVERED,
+    READERS,
+    REFUSED,
+    RETRYING,
+    STRANDED,
+)
+from ..reporting import words
 from .list import STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
@@ -144,11 +153,23 @@ class LinkedFilter(NarrowingFilter):
         return bool(self.value)
 
     def options(self, changelist: NotificationChangeList) -> Iterable[tuple[str, str]]:
-        return [(self.value, self.value)] if self.value else []
+        return [(self.value, self.worded(self.value))] if self.value else []
+
+    def worded(self, value: str) -> str:
+        return value
+
+
+class LinkedTimeFilter(LinkedFilter):
+    def worded(self, value: str) -> str:
+        try:
+            return words.timestamp(READERS[self.parameter_name](value))
+        except ValueError:
+            return value
 
 
 def linked(name: str, title: str) -> type[ListFilter]:
-    return type(f"{name}_filter", (LinkedFilter,), {"parameter_name": name, "title": title})
+    kind = LinkedTimeFilter if name in TIMES else LinkedFilter
+    return type(f"{name}_filter", (kind,), {"parameter_name": name, "title": title})
 
 
 CHOSEN: tuple[type[ListFilter], ...] = (StatusFilter, ChannelFilter, TypeFilter, AgeFilter)
@@ -163,4 +184,5 @@ LINKED = {
     "outage": "outage",
     "redriven": "redriven",
 }
+TIMES = ("since", "until", "dead_since")
 FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
-from rest_framework.exceptions import AuthenticationFailed, MethodNotAllowed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, MethodNotAllowed, PermissionDenied, Throttled
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
@@ -23,6 +23,16 @@ class BearerToken(TokenAuthentication):
     """`Authorization: Bearer TOKEN`."""
 
     keyword = "Bearer"
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """A token that works is never throttled here: only the answer to one that does not."""
+        try:
+            return super().authenticate(request)
+        except AuthenticationFailed:
+            failed = FailedTokens()
+            if not failed.allow_request(request, None):  # type: ignore[arg-type]  # it looks at no view
+                raise Throttled(failed.wait()) from None
+            raise
 
     def authenticate_credentials(self, key: str) -> tuple[Any, ApiToken]:
         found = ApiToken.objects.usable(key)
@@ -66,3 +76,12 @@ class Throttle(SimpleRateThrottle):
     def get_cache_key(self, request: Request, view: APIView) -> str:
         caller = request.auth.pk if isinstance(request.auth, ApiToken) else f"user-{request.user.pk}"
         return self.cache_format % {"scope": self.scope, "ident": caller}
+
+
+class FailedTokens(SimpleRateThrottle):
+    """So many tokens that do not work, from one address."""
+
+    rate = "60/min"
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        return f"notifications-failed-tokens-{request.META.get('REMOTE_ADDR')}"

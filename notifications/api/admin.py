@@ -12,6 +12,7 @@ from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from ..durations import timestamp
 from .models import DEFAULT_LIFE, ApiToken
 
 if TYPE_CHECKING:
@@ -38,9 +39,20 @@ class ApiTokenAdmin(ModelAdmin):
     """Superusers see everybody's tokens, others their own: a token carries its user's permissions."""
 
     form = IssueForm
-    list_display = ("name", "hint", "user", "created_at", "expires_at", "usable")
+    list_display = ("name", "hint", "user", "created", "expires", "usable")
     search_fields = ("name", "hint")
-    fields = ("user", "name", "expires_at")
+    readonly_fields = ("expires",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
+        return ("user", "name", "expires" if obj else "expires_at")
+
+    @admin.display(ordering="created_at")
+    def created(self, token: ApiToken) -> str:
+        return timestamp(token.created_at)
+
+    @admin.display(ordering="expires_at")
+    def expires(self, token: ApiToken) -> str:
+        return timestamp(token.expires_at)
 
     @admin.display(boolean=True)
     def usable(self, token: ApiToken) -> bool:

@@ -21,6 +21,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from ..database import kind_of
 from ..exceptions import TransitionRefused
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def translated(error: Exception) -> exceptions.APIException:
         case OperationalError() | InterfaceError():
             return Unavailable()
         case _:
-            return Failed()
+            return Unavailable() if kind_of(error) == "away" else Failed()
 
 
 def body(error: exceptions.APIException) -> dict[str, Any]:
@@ -114,12 +115,12 @@ def headers(error: exceptions.APIException) -> dict[str, str]:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if not request.path.startswith("/api/"):
+    if not request.path_info.startswith("/api/"):
         return defaults.bad_request(request, exception)
     return JsonResponse(body(exceptions.ParseError("This request is malformed.")), status=400)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if not request.path.startswith("/api/"):
+    if not request.path_info.startswith("/api/"):
         return defaults.server_error(request)
     return JsonResponse(body(Failed()), status=500)

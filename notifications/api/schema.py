@@ -7,6 +7,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from django.urls import get_script_prefix
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -111,7 +112,11 @@ CREATE = call(
         201: said(
             serializers.Raised, "Raised", EVENT | {"status": "pending", "retry_count": 0, "last_error": None}
         ),
-        200: said(serializers.Event, "That dedup_key was seen before: the first event", EVENT),
+        200: said(
+            serializers.Event,
+            "That dedup_key was seen before: the first event; its id alone to a caller that may not view",
+            EVENT,
+        ),
     },
     400,
     411,
@@ -277,7 +282,9 @@ def document() -> dict[str, Any]:
     """The OpenAPI document of this app's calls, at the addresses that the site gives them."""
     # The generator's settings are the process's while it runs.
     with generating:
-        return _document()
+        found = _document()
+    prefix = get_script_prefix().rstrip("/")
+    return {**found, "servers": [{"url": prefix}]} if prefix else found
 
 
 @cache

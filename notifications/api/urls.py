@@ -11,9 +11,10 @@ app_name = "notifications_api"
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
     path("notifications/requeue", views.RequeueMany.as_view(), name="requeue-many"),
-    path("notifications/<str:event_id>", views.Notification.as_view(), name="notification"),
-    path("notifications/<str:event_id>/read", views.Read.as_view(), name="read"),
-    path("notifications/<str:event_id>/requeue", views.Requeue.as_view(), name="requeue"),
+    # Another program's ids may have slashes in them: the longer paths first.
+    path("notifications/<path:event_id>/read", views.Read.as_view(), name="read"),
+    path("notifications/<path:event_id>/requeue", views.Requeue.as_view(), name="requeue"),
+    path("notifications/<path:event_id>", views.Notification.as_view(), name="notification"),
     path("stats/summary", views.Summary.as_view(), name="summary"),
     path("schema", pages.Schema.as_view(), name="schema"),
     path("docs", pages.Docs.as_view(), name="docs"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -103,6 +103,8 @@ class Notifications(View):
         except IntegrityError as error:
             # certctl's own table lets a notification point to a certificate that it knows only.
             raise ValidationError({"certificate_id": ["There is no such certificate."]}) from error
+        if not created and not request.user.has_perm(access.VIEW):
+            return Response({"id": event.pk})
         answer = serializers.Event(event).data
         return Response(answer | warned(event), status=201) if created else Response(answer)
 
@@ -144,6 +146,10 @@ class Requeue(View):
         return Response({"status": "requeued"})
 
 
+# Whoever chooses by these can find out, by the counts, what a notification says and to whom.
+READING = ("search", "error", "alike", "recipient")
+
+
 class RequeueMany(View):
     permissions = {"POST": access.REQUEUE}
 
@@ -152,6 +158,9 @@ class RequeueMany(View):
         given = serializers.BulkRequeue(data=request.data)
         given.is_valid(raise_exception=True)
         chosen = listing.chosen(given.validated_data)
+        named = [name for name in READING if getattr(chosen, name)]
+        if named and not request.user.has_perm(access.VIEW):
+            raise PermissionDenied(f"To choose by {' and '.join(named)} needs the permission {access.VIEW}.")
         matched = matching(chosen)
         total = matched.count()
         if given.validated_data["dry_run"]:

@@ -39,6 +39,8 @@ from .values import read_anything
 
 logger = logging.getLogger(__name__)
 
+View = TypeVar("View", bound=Callable[..., Any])
+
 # The last is what PostgreSQL calls it to be read-only, as a server is that was failed over from.
 AWAY = (OperationalError, InterfaceError, InternalError)
 CHANNEL = "notification_events"  # what workers LISTEN on
@@ -69,6 +71,13 @@ def atomic(*, durable: bool = False) -> Atomic:
     return transaction.atomic(using=alias(), durable=durable)
 
 
+def without_transaction(view: View) -> View:
+    """A view that is run in no transaction, whatever a site's ATOMIC_REQUESTS say: it makes its own."""
+    for name in connections:
+        transaction.non_atomic_requests(using=name)(view)
+    return view
+
+
 @contextmanager
 def our_word(*, durable: bool = False) -> Iterator[None]:
     """A transaction whose changes of status are ours, also of a row that no worker has leased: what claims,
@@ -94,6 +103,13 @@ def database_now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
     return now
+
+
+def is_read_only() -> bool:
+    """Whether the server takes no change, as a standby, or one that was failed over from."""
+    with connection().cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only')" if is_postgresql() else "SELECT 1")
+        return bool(cursor.fetchone()[0] == "on")
 
 
 def wake_workers() -> None:

@@ -37,13 +37,18 @@ def fingerprint(text: str | None) -> str:
 
 
 @lru_cache(maxsize=256)
-def pattern(print_: str) -> str:
-    """The regular expression of a fingerprint, for PostgreSQL and for Python."""
+def pattern(print_: str, *, atomic: bool = False) -> str:
+    """The regular expression of a fingerprint, for PostgreSQL and for Python.
+
+    atomic  for Python's engine, which would otherwise try each word at each of its characters again, all of
+            them together: a text takes it no longer than its length
+    """
+    word_of = "(?>" if atomic else "(?:"
     words = print_.split(" ")
     parts, before = [], ""
     for word in words:
         stays = rf"(?!{STATUS}(?:[{BLANK}]|\Z))" if before in ANNOUNCES else ""
-        parts.append(f"{stays}(?:{CHANGING})" if word == FOLD else re.escape(word))
+        parts.append(f"{stays}{word_of}{CHANGING})" if word == FOLD else re.escape(word))
         before = word
     end = rf"(?:[{BLANK}]|\Z)" if len(words) == WORDS else rf"[{BLANK}]*\Z"
     return rf"\A[{BLANK}]*" + f"[{BLANK}]+".join(parts) + end

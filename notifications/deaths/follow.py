@@ -21,13 +21,15 @@ from django.db import transaction
 from .. import conf, database
 from ..database import database_now, free_slot, said
 from ..text import one_line
-from .escalation import DeadLetter, Rows, cause, escalate
+from .escalation import PREFIX, DeadLetter, Rows, cause, escalate
 from .fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGEST_TYPE = "DeadLetterDigest"
+DIGEST = "digest:"  # of the dedup_key; what follows is the start of the interval that it is raised in
+RESERVED = (PREFIX, DIGEST)  # what dedup_keys of the app's own begin with
 LONGEST_ERROR = 200
 PATIENCE = 0.5  # seconds that may be lost in trying one by one what failed together
 LOCK_PATIENCE = "100ms"

@@ -21,6 +21,7 @@ from .fields import (
     Line,
     Manager,
     Status,
+    Table,
     Text,
     Time,
     Whole,
@@ -50,7 +51,7 @@ class NotificationQuerySet(EventQuerySet["NotificationEvent"]):
     """The verbs of producers and operators; see EventQuerySet."""
 
 
-class NotificationEvent(models.Model):
+class NotificationEvent(Table):
     """One alert owed to one recipient on one channel."""
 
     id = Text(primary_key=True, default=new_id, editable=False, validators=NO_NUL)

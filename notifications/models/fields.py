@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
@@ -40,6 +40,17 @@ class Manager(models.Manager[Any]):
 
     def get_queryset(self) -> models.QuerySet[Any]:
         return super().get_queryset().using(database.alias())
+
+
+class Table(models.Model):
+    """Whose rows are read and written there, also those that Django itself asks for: a deferred field, the
+    other end of a foreign key."""
+
+    objects: ClassVar = Manager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"
 
 
 class Folded(models.Func):

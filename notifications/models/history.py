@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import models
 from django.utils.functional import cached_property
 
-from .fields import Index, Manager, Status
+from ..durations import timestamp
+from .fields import Index, Status, Table
 
 EVENT = "notifications.NotificationEvent"
 
@@ -19,7 +20,7 @@ class OperationKind(models.TextChoices):
     READ = "read"
 
 
-class BulkOperation(models.Model):
+class BulkOperation(Table):
     """An operator's one decision about many notifications, carried out a batch at a time.
 
     filters    the list's query string; ids instead, where rows were selected
@@ -43,14 +44,12 @@ class BulkOperation(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     stopped_by = models.CharField(max_length=255, blank=True, default="")
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_operations"
         ordering = ("-started_at", "-id")
 
     def __str__(self) -> str:
-        return f"{self.kind} by {self.by} of {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.kind} by {self.by} of {timestamp(self.started_at)}"
 
 
 def belongs_to_operation() -> models.ForeignKey[BulkOperation | None, BulkOperation | None]:
@@ -66,7 +65,7 @@ def belongs_to_operation() -> models.ForeignKey[BulkOperation | None, BulkOperat
     )
 
 
-class History(models.Model):
+class History(Table):
     """Evidence about one notification. It goes when the notification goes.
 
     PostgreSQL cascades in the database, because certctl deletes rows that Django never sees;
@@ -133,8 +132,6 @@ class DeliveryAttempt(History):
     error = models.TextField(null=True, blank=True)
     worker = models.CharField(max_length=255)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_attempts"
         ordering = ("started_at", "id")
@@ -179,8 +176,6 @@ class Requeue(History):
     reason = models.TextField(blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_requeues"
         ordering = ("at", "id")
@@ -207,8 +202,6 @@ class Reading(History):
     reason = models.TextField(blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_readings"
         ordering = ("at", "id")
@@ -232,8 +225,6 @@ class Escalation(History):
         db_index=False,  # the one below
     )
     at = models.DateTimeField()
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_escalations"
@@ -273,8 +264,6 @@ class Refusal(History):
     at = models.DateTimeField()
     error = models.TextField()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_refusals"
         ordering = ("at", "id")
@@ -293,8 +282,6 @@ class RecipientAnswer(History):
     recipient = models.TextField()
     refusal = models.TextField(blank=True, default="")
     at = models.DateTimeField()
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_recipients"

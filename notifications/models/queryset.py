@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
@@ -19,6 +20,7 @@ from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, Les
 
 from .. import database
 from ..database import database_now, wake_workers
+from ..deaths.follow import RESERVED
 from ..exceptions import TransitionRefused
 from ..notifiers.usable import warnings_of
 from ..text import cut
@@ -190,7 +192,10 @@ class EventQuerySet(models.QuerySet[Row]):
         That nothing may be delivered is no error, for another process may have what it takes: the log warns,
         and the event's `warnings` say why, a phrase each.
         """
-        event: Any = self.model(
+        if dedup_key and dedup_key.startswith(RESERVED):
+            said = f"Keys that begin with {' or '.join(RESERVED)} are the app's own."
+            raise ValidationError({"dedup_key": said})
+        return self.notify_once(
             type=type,
             channel=channel,
             recipient=recipient,
@@ -198,19 +203,24 @@ class EventQuerySet(models.QuerySet[Row]):
             certificate_id=certificate_id or None,
             dedup_key=dedup_key or None,
         )
+
+    def notify_once(self, **fields: str | None) -> tuple[Row, bool]:
+        """The same with any key, for the app itself."""
+        event: Any = self.model(**fields)
         event.full_clean(validate_unique=False, validate_constraints=False)
+        warnings = warnings_of(event.channel, event.recipient)
         try:
             with database.atomic():
                 event.save(using=database.alias(), force_insert=True)
         except IntegrityError:
-            everything = self._everything()
-            first: Any = everything.filter(dedup_key=dedup_key).first() if dedup_key else None
+            everything, key = self._everything(), event.dedup_key
+            first: Any = everything.filter(dedup_key=key).first() if key else None
             if first is None:
                 raise
-            first.warnings = warnings_of(channel, recipient)
+            first.warnings = warnings
             return first, False
-        event.warnings = warnings_of(channel, recipient)
-        for warning in event.warnings:
+        event.warnings = warnings
+        for warning in warnings:
             logger.warning("notification %s is raised, but %s", event.pk, warning)
         return event, True
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django.db import models
 
-from .fields import Index, Manager
+from ..durations import minute, timestamp
+from .fields import Index, Table
 from .history import belongs_to_operation
 
 
@@ -15,7 +14,7 @@ class SweepKind(models.TextChoices):
     RETRY = "retry"
 
 
-class SweepRun(models.Model):
+class SweepRun(Table):
     """One finished sweep."""
 
     kind = models.CharField(max_length=20, choices=SweepKind.choices)
@@ -30,18 +29,16 @@ class SweepRun(models.Model):
     handed_over = models.PositiveIntegerField(default=0, db_default=0)
     worker = models.CharField(max_length=255)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_sweeps"
         ordering = ("ended_at", "id")
         indexes = (Index(fields=["kind", "-ended_at"], name="idx_notification_sweeps_last"),)
 
     def __str__(self) -> str:
-        return f"{self.kind} sweep of {self.ended_at:%Y-%m-%d %H:%M}"
+        return f"{self.kind} sweep of {timestamp(self.ended_at)}"
 
 
-class HandOver(models.Model):
+class HandOver(Table):
     """A batch that a sweep gave to a task engine: all its rows are under this lease.
 
     begun_at  when the engine's worker began with it; until then none of its rows was attempted
@@ -52,21 +49,19 @@ class HandOver(models.Model):
     handed_over_at = models.DateTimeField()
     begun_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_hand_overs"
         ordering = ("leased_until",)
 
     def __str__(self) -> str:
-        return f"{self.notifications} notifications until {self.leased_until:%Y-%m-%d %H:%M:%S}"
+        return f"{self.notifications} notifications until {timestamp(self.leased_until)}"
 
 
 DURATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds that an attempt took: upper bounds
 AGES = (1, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400)  # seconds from raised to delivered
 
 
-class Tally(models.Model):
+class Tally(Table):
     """Attempts counted as they are recorded, per hour, and for all time in the hour EPOCH.
 
     It answers "how many, how long" without reading the history. took_n counts the attempts that took
@@ -98,8 +93,6 @@ class Tally(models.Model):
     age_9 = models.BigIntegerField()
     slot = models.IntegerField(default=0, db_default=0)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_tallies"
         ordering = ("hour", "channel", "outcome")
@@ -111,10 +104,10 @@ class Tally(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H}h {self.channel} {self.outcome}: {self.attempts}"
+        return f"{minute(self.hour)} {self.channel} {self.outcome}: {self.attempts}"
 
 
-class Death(models.Model):
+class Death(Table):
     """Notifications that died alike, counted until a digest has told of them.
 
     since  when the digest's interval began that they died in
@@ -127,8 +120,6 @@ class Death(models.Model):
     error = models.CharField(max_length=255)
     notifications = models.BigIntegerField()
     slot = models.IntegerField(default=0, db_default=0)
-
-    objects: ClassVar = Manager()
 
     class Meta:
         db_table = "notification_deaths"
@@ -143,7 +134,7 @@ class Death(models.Model):
         return f"{self.notifications} on {self.channel}: {self.error}"
 
 
-class Hold(models.Model):
+class Hold(Table):
     """An endpoint that nobody sends to until a time, and why; its rows wait without spending attempts.
 
     A webhook's endpoint is a host, and the rows are those whose recipient begins with recipient_prefix
@@ -166,8 +157,6 @@ class Hold(models.Model):
     by = models.CharField(max_length=255, blank=True, default="")
     reopened_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_holds"
         ordering = ("endpoint",)
@@ -178,10 +167,10 @@ class Hold(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.endpoint} until {self.until:%Y-%m-%d %H:%M:%S}: {self.reason}"
+        return f"{self.endpoint} until {timestamp(self.until)}: {self.reason}"
 
 
-class Outage(models.Model):
+class Outage(Table):
     """From the first failure in a row of one endpoint until it delivered again. Rows as for Hold.
 
     An outage that killed nothing is forgotten when it ends.
@@ -205,8 +194,6 @@ class Outage(models.Model):
     redriven_by = models.CharField(max_length=255, blank=True, default="")
     operation = belongs_to_operation()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_outages"
         ordering = ("-since", "-id")
@@ -219,11 +206,11 @@ class Outage(models.Model):
         )
 
     def __str__(self) -> str:
-        end = f"{self.ended_at:%Y-%m-%d %H:%M:%S}" if self.ended_at else "now"
-        return f"{self.endpoint} from {self.since:%Y-%m-%d %H:%M:%S} to {end}"
+        end = timestamp(self.ended_at) if self.ended_at else "now"
+        return f"{self.endpoint} from {timestamp(self.since)} to {end}"
 
 
-class Beside(models.Model):
+class Beside(Table):
     """How we live together with certctl, where the database's guard reads it (migration 0016): one row, which
     sweeps write.
 
@@ -235,17 +222,15 @@ class Beside(models.Model):
     mode = models.CharField(max_length=20)
     since = models.DateTimeField()
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_beside"
         ordering = ("id",)
 
     def __str__(self) -> str:
-        return f"{self.mode} since {self.since:%Y-%m-%d %H:%M:%S}"
+        return f"{self.mode} since {timestamp(self.since)}"
 
 
-class Worker(models.Model):
+class Worker(Table):
     """The heartbeat of an always-on worker; one that ends in order takes its row with it."""
 
     name = models.CharField(max_length=255, primary_key=True)
@@ -253,11 +238,9 @@ class Worker(models.Model):
     seen_at = models.DateTimeField()
     in_flight = models.PositiveIntegerField(default=0)
 
-    objects: ClassVar = Manager()
-
     class Meta:
         db_table = "notification_workers"
         ordering = ("name",)
 
     def __str__(self) -> str:
-        return f"{self.name}, seen {self.seen_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.name}, seen {timestamp(self.seen_at)}"

@@ -20,6 +20,7 @@ from email.headerregistry import Address
 from typing import Any
 
 from django.core import mail
+from django.core.checks import CheckMessage, Warning
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
 from ..text import cut, utf8
@@ -171,6 +172,20 @@ class EmailNotifier(SyncNotifier):
             return [f"the mail server's {fault}" for fault in server_faults(backend())]
         except DeliveryError as error:
             return [error.text]
+
+    @classmethod
+    def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
+        try:
+            server = backend()
+        except DeliveryError:
+            return []  # a fault, above
+        encrypted = any(getattr(server, name, False) for name in ("use_tls", "use_ssl"))
+        local = getattr(server, "host", "") in ("localhost", "127.0.0.1", "::1")
+        if encrypted or local or not getattr(server, "username", ""):
+            return []
+        text = "the mail server's user name and password go over the network in clear"
+        hint = "Set CERTCTL_SMTP_USE_TLS, or in a project of your own EMAIL_USE_TLS or EMAIL_USE_SSL."
+        return [Warning(text, hint=hint, id="notifications.W013")]
 
     @classmethod
     def recipient_fault(cls, recipient: str, options: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.text import smart_split, unescape_string_literal
 
+from ..database import is_postgresql
 from ..deaths.fingerprints import BLANK, NOTHING, WORDS, pattern
 from ..endpoints.outages import endpoint_of
 from ..exceptions import BLAMING
@@ -153,7 +154,12 @@ def _time(value: Any) -> datetime:
     at = value if isinstance(value, datetime) else parse_datetime(_text(value))
     if at is None:
         raise ValueError(f"{value!r} is not a time.")
-    return at if timezone.is_aware(at) else timezone.make_aware(at)
+    at = at if timezone.is_aware(at) else timezone.make_aware(at)
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value!r} is beyond the calendar.") from None
+    return at
 
 
 def _number(value: Any) -> int:
@@ -260,7 +266,7 @@ def alike(rows: NotificationQuerySet, print_: str) -> NotificationQuerySet:
     if print_ == NOTHING:
         same = Q(problem__isnull=True) | Q(problem__regex=rf"\A[{BLANK}]*\Z")
     else:
-        same = Q(problem__regex=pattern(print_))
+        same = Q(problem__regex=pattern(print_, atomic=not is_postgresql()))
     found: NotificationQuerySet = with_problem(rows).filter(same)
     return found
 

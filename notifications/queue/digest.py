@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from .. import conf, database
-from ..deaths.follow import DIGEST_TYPE, interval_start
+from ..deaths.follow import DIGEST, DIGEST_TYPE, interval_start
+from ..durations import minute
 from ..models import Death, NotificationEvent
 from .claim import skip_locked
 from .messages import dead_letters
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "digest:"  # of the dedup_key; what follows is the start of the interval that it is raised in
 MOST_CHANNELS = 20
 MOST_COUNTED = 100_000
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -40,12 +40,12 @@ def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
         deaths = list(over)
         if not deaths:
             return
-        event, fresh = NotificationEvent.objects.notify(
+        event, fresh = NotificationEvent.objects.notify_once(
             type=DIGEST_TYPE,
             channel=settings.channel(digest.to.channel) or digest.to.channel,
             recipient=digest.to.recipient,
             message=text(deaths, start, digest.interval, _queued(), dead_letters(settings.base_url)),
-            dedup_key=f"{PREFIX}{start.isoformat()}",
+            dedup_key=f"{DIGEST}{start.isoformat()}",
         )
         if fresh:
             Death.objects.filter(pk__in=[death.pk for death in deaths]).delete()
@@ -70,7 +70,7 @@ def text(deaths: Sequence[Death], start: datetime, interval: timedelta, queued: 
         "",
         *_by_channel(ranked),
         "",
-        f"From {first:%Y-%m-%d %H:%M} to {start:%Y-%m-%d %H:%M} UTC. "
+        f"From {minute(first)} to {minute(start)}. "
         f"In the dead-letter queue now: {queued}{f', see {link}' if link else ''}",
     ]
     return "\n".join(lines)
@@ -81,11 +81,7 @@ Ranked = Sequence[tuple[str, Counter[str]]]
 
 def _headline(ranked: Ranked, first: datetime, start: datetime, interval: timedelta) -> str:
     number = sum(errors.total() for _, errors in ranked)
-    when = (
-        f"in the last {in_words(interval)}"
-        if start - first == interval
-        else f"since {first:%Y-%m-%d %H:%M} UTC"
-    )
+    when = f"in the last {in_words(interval)}" if start - first == interval else f"since {minute(first)}"
     channel, errors = ranked[0]
     here = "" if number == 1 else "all of them " if len(ranked) == 1 else f"{errors.total():,} of them "
     [(error, _)] = errors.most_common(1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote as urlquote
 
 from django.contrib.admin.utils import quote
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.http import RFC3986_SUBDELIMS
 
 from ..models import NotificationEvent, Status
@@ -69,4 +69,6 @@ def _page(name: str, base_url: str, *args: str) -> str:
         path = reverse(f"admin:notifications_notificationevent_{name}", args=args)
     except NoReverseMatch:
         return ""
-    return f"{base_url.rstrip('/')}{path}"
+    base, prefix = base_url.rstrip("/"), get_script_prefix().rstrip("/")
+    # The process may know the path of the site's address too.
+    return base + (path.removeprefix(prefix) if base.endswith(prefix) else path)

@@ -10,6 +10,7 @@ from datetime import datetime
 from ..database.values import UNKNOWN, UnknownTime
 from ..durations import UNITS
 from ..durations import duration as duration
+from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE

@@ -13,6 +13,7 @@ from ..reporting import words
 
 register = template.Library()
 register.filter("timestamp", words.timestamp)
+register.filter("minute", words.minute)
 
 
 @register.filter

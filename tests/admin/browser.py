@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -23,10 +22,6 @@ from tests.admin.support import person
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 Open = Callable[..., Page]
 REFRESH = 31_000
 
@@ -45,23 +40,10 @@ def chromium(playwright: Playwright) -> str:
 
 
 @pytest.fixture(scope="module")
-def live_server(django_db_setup: None, live_server: LiveServer) -> Iterator[LiveServer]:
-    """pytest-django's own, with the policy on every answer.
-
-    It starts after the database has its name: earlier it would take SQLite's for one in memory.
-    """
-    server = live_server.thread.httpd
-    application = server.get_app()
-
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            return start_response(status, [*headers, ("Content-Security-Policy", POLICY)], *error)
-
-        return application(environ, start)
-
-    server.set_app(guarded)
-    yield live_server
-    server.set_app(application)
+def live_server(django_db_setup: None, live_server: LiveServer) -> LiveServer:
+    """pytest-django's own, which starts after the database has its name: earlier it would take SQLite's for
+    one in memory."""
+    return live_server
 
 
 @pytest.fixture(scope="module")

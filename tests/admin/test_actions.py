@@ -184,3 +184,8 @@ def test_asking_costs_the_same_for_few_and_for_many(
     for chosen in (rows[:1], rows):
         with django_assert_max_num_queries(11):
             act(client, REQUEUE, *chosen)
+
+
+def test_an_id_that_no_row_can_have_is_no_error(client: Client) -> None:
+    answer = client.post(LIST, {"action": REQUEUE, "_selected_action": ["nul\x00"]})
+    assert (answer.status_code, answer.headers["Location"]) == (302, LIST)

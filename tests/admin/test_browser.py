@@ -5,8 +5,9 @@ from __future__ import annotations
 from playwright.sync_api import Route, expect
 from pytest_django.live_server_helper import LiveServer
 
+from certctl.middleware import POLICY
 from notifications.models import NotificationEvent, Requeue
-from tests.admin.browser import POLICY, REFRESH, Open, box, expect_rows, wait_for_refresh
+from tests.admin.browser import REFRESH, Open, box, expect_rows, wait_for_refresh
 from tests.admin.support import LIST, url
 from tests.factories import attempt, dead, sent
 

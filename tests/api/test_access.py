@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
 
-from notifications.api.access import StaffSession, Throttle
+from notifications.api.access import FailedTokens, StaffSession, Throttle
 from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from tests import factories
@@ -184,3 +184,41 @@ def test_the_sites_rate_counts_and_else_ours(monkeypatch: pytest.MonkeyPatch) ->
     for rates, expected in (({"notifications": "7/min"}, "7/min"), ({"other": "1/min"}, "1200/min")):
         monkeypatch.setattr(Throttle, "THROTTLE_RATES", rates)
         assert Throttle().get_rate() == expected
+
+
+def test_a_known_key_tells_a_producer_nothing_but_the_id() -> None:
+    factories.pending(id="n2", dedup_key="known", message="for the eyes of others")
+    adder, viewer = client_of(make_user("a", "adder")), client_of(make_user("v", "adder", "viewer"))
+    told = [
+        one.post("/api/v1/notifications", ALERT | {"dedup_key": "known"}, format="json")
+        for one in (adder, viewer)
+    ]
+    assert [one.status_code for one in told] == [200, 200]
+    assert told[0].json() == {"id": "n2"}
+    assert told[1].json()["message"] == "for the eyes of others"
+
+
+@pytest.mark.parametrize("name", ["search", "error", "alike", "recipient"])
+def test_who_may_not_view_cannot_find_out_by_requeueing(name: str) -> None:
+    asked = {name: "x", "dry_run": True}
+    requeuer, viewer = client_of(make_user("r", "requeuer")), client_of(make_user("v", "requeuer", "viewer"))
+    answer = requeuer.post("/api/v1/notifications/requeue", asked, format="json")
+    assert refused(answer, 403, "permission_denied")
+    assert name in answer.json()["error"]["message"]
+    assert viewer.post("/api/v1/notifications/requeue", asked, format="json").status_code == 200
+
+
+def test_an_id_may_have_slashes() -> None:
+    factories.dead(id="a/b")
+    client = client_of(make_user("somebody", "superuser"))
+    assert client.get("/api/v1/notifications/a/b").json()["id"] == "a/b"
+    assert client.post("/api/v1/notifications/a/b/requeue").json() == {"status": "requeued"}
+
+
+def test_tokens_can_be_guessed_only_so_often_and_a_good_one_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FailedTokens, "rate", "2/min")
+    good = client_of(make_user("somebody", "viewer"))
+    guesses = [call(client_with(f"certctl_{n}"), "list") for n in range(3)]
+    assert [answer.status_code for answer in guesses] == [401, 401, 429]
+    assert int(guesses[2]["Retry-After"]) > 0
+    assert call(good, "list").status_code == 200

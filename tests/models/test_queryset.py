@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
@@ -138,6 +138,13 @@ def test_an_alert_is_one_statement(django_assert_num_queries: Any) -> None:
     assert made
     event.refresh_from_db()
     assert (event.certificate_id, event.dedup_key) == (None, "once")
+
+
+@pytest.mark.parametrize("dedup_key", ["digest:2026-03-01T11:00:00+00:00", "escalation:n1"])
+def test_the_apps_own_keys_are_not_for_others(dedup_key: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        EVENTS.notify(**ALERT, dedup_key=dedup_key)
+    assert list(refused.value.message_dict) == ["dedup_key"]
 
 
 @pytest.mark.parametrize("dedup_key", [None, "once"])

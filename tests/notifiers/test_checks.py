@@ -13,7 +13,7 @@ from notifications.checks import check_channels, check_queue
 from notifications.models import NotificationEvent
 from notifications.notifiers.base import Notifier
 from tests import factories
-from tests.notifiers.support import LOOPBACK, ROUTING_KEY, SECRET, N
+from tests.notifiers.support import LOOPBACK, ROUTING_KEY, SECRET, N, mail_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr'", "ignore:'cgi'")
 
@@ -203,3 +203,19 @@ def test_an_escalation_from_an_unknown_channel_is_warned_of(
     found = [message for message in run_checks() if message.id == "notifications.W005"]
     assert bool(found) == warned
     assert all("'Slak'" in message.msg for message in found)
+
+
+@pytest.mark.parametrize(
+    ("server", "warned"),
+    [
+        ({"host": "mail.example.com", "username": "me"}, True),
+        ({"host": "mail.example.com", "username": "me", "use_tls": True}, False),
+        ({"host": "mail.example.com"}, False),
+        ({"host": "127.0.0.1", "username": "me"}, False),
+    ],
+)
+def test_a_password_that_goes_in_clear_is_warned_of(
+    settings: Any, server: dict[str, Any], warned: bool
+) -> None:
+    mail_settings(settings, 25, **server)
+    assert [found.partition(":")[0] for found in said(settings, Email=EMAIL)] == ["W013"] * warned

@@ -221,6 +221,7 @@ def test_a_named_age_is_a_time_and_the_narrower_of_two() -> None:
         ("age", "2h"),
         ("since", "soon"),
         ("until", "2026-13-01T00:00"),
+        ("since", "9999-12-31T23:59:59-23:59"),
         ("outage", "x"),
         ("outage", "٣"),
         ("redriven", "yes"),

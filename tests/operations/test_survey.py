@@ -48,6 +48,7 @@ def test_the_pattern_matches_whatever_has_the_fingerprint(text: str) -> None:
     print_ = fingerprint(text)
     if print_ != NOTHING:
         assert re.search(pattern(print_), text)
+        assert re.search(pattern(print_, atomic=True), text)
 
 
 @given(TEXTS, TEXTS)
@@ -82,3 +83,12 @@ def test_groups_have_counts_channels_and_the_first_and_last() -> None:
         ("Slack", "HTTP 503: request … lost"),
         ("Slack", "from certctl"),
     ]
+
+
+def test_no_text_keeps_pythons_engine_busy() -> None:
+    """Each word could be read in many ways, all of them together in more than there is time for."""
+    text = " ".join(["0" * 40] * 16)
+    wanted = " ".join([FOLD] * 15 + ["other"])
+    assert fingerprint(text) != wanted
+    assert re.search(pattern(wanted, atomic=True), text) is None
+    assert re.search(pattern(fingerprint(text), atomic=True), text)

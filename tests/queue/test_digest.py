@@ -79,7 +79,7 @@ def test_it_says_how_many_died_where_and_of_what(script: Script, configure: Conf
         "9 on Slack, 8 of them: HTTP 503: upstream is down, request …",
         "3 on Email: SMTP 550: mailbox full",
         "",
-        "From 2026-03-01 10:00 to 2026-03-01 11:00 UTC. In the dead-letter queue now: 12, see "
+        "From 2026-03-01 10:00 UTC to 2026-03-01 11:00 UTC. In the dead-letter queue now: 12, see "
         "https://certctl.example.com/admin/notifications/notificationevent/?status=dead",
     ]
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.test import Client
+from django.utils import timezone
 
+from notifications.api.models import ApiToken
 from notifications.models import NotificationEvent
 from notifications.reporting import metrics, parts
 from notifications.reporting import snapshot as stats
 from tests import factories
+from tests.reporting.rows import swept
 from tests.reporting.scraped import names, page
 
 
@@ -104,3 +109,30 @@ def test_probes_do_not_wait_for_a_database_that_never_answers(elsewhere: Callabl
     assert time.monotonic() - start < metrics.CONNECT_SECONDS + 2
     assert response.status_code == 503
     assert set(map(str, response.json()["checks"].values())) == {"{'ok': False}"}
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """The server has become a standby, or is what was failed over from."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            cursor.execute("SET default_transaction_read_only = off")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_takes_no_change_is_not_ready_and_takes_no_alert(client: Client) -> None:
+    swept("pending", timezone.now())
+    token = ApiToken.objects.issue(User.objects.create_superuser("ada"), "test")[1]
+    assert client.get("/readyz").status_code == 200
+    with read_only():
+        response = client.get("/readyz")
+        assert (response.status_code, response.json()["checks"]["database"]) == (503, {"ok": False})
+        alert = {"type": "t", "channel": "Webhook", "recipient": "#pki", "message": "m"}
+        headers = {"authorization": f"Bearer {token}"}
+        response = client.post(
+            "/api/v1/notifications", alert, content_type="application/json", headers=headers
+        )
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")

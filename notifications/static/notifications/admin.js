@@ -64,7 +64,8 @@
 
     // Refresh
 
-    let refreshed = new Date();
+    const clock = () => new Date().toLocaleTimeString([], { timeZoneName: "short" });
+    let refreshed = clock();
     let trouble = "";
 
     function paused() {
@@ -78,8 +79,7 @@
 
     function announce() {
         const why = paused();
-        const at = refreshed.toLocaleTimeString();
-        const text = trouble || (why ? `Paused while ${why}` : `Updated ${at}`);
+        const text = trouble || (why ? `Paused while ${why}` : `Updated ${refreshed}`);
         const status = document.getElementById("nf-refreshed");
         if (status.textContent !== text) status.textContent = text;
     }
@@ -119,10 +119,10 @@
                 const html = await response.text();
                 // Somebody may have begun to select while the answer was on its way.
                 if (!paused()) replace(html);
-                refreshed = new Date();
+                refreshed = clock();
                 trouble = "";
             } catch {
-                trouble = `Not updated since ${refreshed.toLocaleTimeString()}: no answer, or signed out`;
+                trouble = `Not updated since ${refreshed}: no answer, or signed out`;
             }
         }
         announce();

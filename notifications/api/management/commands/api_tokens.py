@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
+from notifications import durations
 from notifications.api.models import ApiToken
 from notifications.reporting.command_line import one_line_errors
 
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
-        self.stderr.write(f"This is shown once. It works until {token.expires_at:%Y-%m-%d %H:%M} UTC.")
+        self.stderr.write(f"This is shown once. It works until {durations.minute(token.expires_at)}.")
         self.stdout.write(secret)
 
     def list(self, options: dict[str, Any]) -> None:

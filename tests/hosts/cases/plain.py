@@ -1,0 +1,3 @@
+"""As docs/python.md has it."""
+
+from tests.hosts.site import *  # noqa: F403
