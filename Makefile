@@ -44,9 +44,11 @@ demo: venv ## Show the main job in one go (DEMO_EXIT=1: play the operator too, t
 
 test: venv ## Run all tests on PostgreSQL, and those that open a database on SQLite too
 ifneq (,$(filter sqlite,$(DATABASES)))
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest --only-database $(ARGS)
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(if $(filter postgresql,$(DATABASES)),--only-database) $(ARGS)
 endif
+ifneq (,$(filter postgresql,$(DATABASES)))
 	TEST_DATABASE=postgresql $(BIN)/python -m pytest $(ARGS)
+endif
 
 check: lint migrations deployable test ## Everything that CI checks, then the tests
 

@@ -30,6 +30,7 @@ COMMANDS = [
     ["notifications", "create", *ALERT],
     ["notifications", "list"],
     ["notifications", "show", "n-1"],
+    ["notifications", "preview", "n-1"],
     ["notifications", "requeue", "--all", "--yes"],
     ["notifications", "read", "n-1"],
     ["notifications", "stats"],
