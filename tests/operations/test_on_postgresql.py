@@ -83,16 +83,18 @@ def test_a_list_is_read_on_through_them(beyond: list[str]) -> None:
     assert [event.pk for event in met] == beyond[::-1]
 
 
-def test_all_of_them_are_requeued_and_none_is_pruned(
+def test_all_of_them_are_requeued_and_pruned_where_it_is_known_when_they_were_sent(
     beyond: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "STEP", 2)
     operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=16, by="ada", via="cli"))
     assert operation.changed == len(beyond)
     assert set(NotificationEvent.objects.pending().values_list("pk", flat=True)) == set(beyond)
-    factories.sent(**OLD_SENT)
-    steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent"]))
-    assert [step.notifications for step in steps] == [1]
+    unknown = NotificationEvent.objects.filter(pk__in=["sent0", "sent2"])
+    unknown.update(sent_at=None)
+    steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent", "read"]))
+    assert [step.notifications for step in steps] == [len(TIMES) - 2]
+    assert unknown.count() == 2
 
 
 @pytest.mark.django_db(transaction=True)
