@@ -421,3 +421,21 @@ def test_a_claim_takes_no_more_bytes_than_it_may_and_says_so() -> None:
     )
     rest = claim(due, 100, now=timezone.now(), lease=LEASE)
     assert (len(rest), rest.full) == (8, False)
+
+
+def test_what_may_not_be_leased_is_put_on_record_and_passed_over() -> None:
+    for n in range(5):
+        factories.pending(id=f"row-{n}")
+    refuse("OLD.id = 'row-2'")
+    now, due = timezone.now(), EVENTS.pending().order_by("created_at")
+    claims = [claim(due, 4, now=now + n * timedelta(seconds=1), lease=LEASE) for n in range(3)]
+    assert [[event.id for event in claimed] for claimed in claims] == [
+        ["row-0", "row-1", "row-3"],
+        ["row-4"],
+        [],
+    ]
+    assert [claimed.full for claimed in claims] == [True, True, False]
+    assert EVENTS.get(pk="row-3").leased_until == now + LEASE
+    refusal = Refusal.objects.get()
+    assert (refusal.notification_id, refusal.verb, refusal.at) == ("row-2", "claim", now), "tried once"
+    assert "not this one" in refusal.error
