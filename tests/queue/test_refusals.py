@@ -439,3 +439,10 @@ def test_what_may_not_be_leased_is_put_on_record_and_passed_over() -> None:
     refusal = Refusal.objects.get()
     assert (refusal.notification_id, refusal.verb, refusal.at) == ("row-2", "claim", now), "tried once"
     assert "not this one" in refusal.error
+
+
+def test_a_lease_that_may_not_be_extended_is_left_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    events = claimed(3)
+    refuse("OLD.id = 'row-1'")
+    assert renew(events, timezone.now() + 2 * LEASE) == {"row-0", "row-2"}
+    assert "the lease of notification row-1 was not extended: " in caplog.text
