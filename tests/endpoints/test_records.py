@@ -56,7 +56,7 @@ def test_a_hold_that_has_run_out_is_the_probe_of_the_first_who_reads_it() -> Non
     hold(until=NOW)
     assert read(NOW - TICK) == [OnRecord(HOST, State.HELD, times=1, until=NOW, error="HTTP 503")]
     assert read() == [OnRecord(HOST, State.HELD, times=1, ours=True, until=NOW + PROBE, error="HTTP 503")]
-    assert read() == [OnRecord(HOST, State.HELD, times=1, until=NOW + PROBE)]
+    assert read() == [OnRecord(HOST, State.HELD, times=1, until=NOW + PROBE, error="HTTP 503")]
 
 
 def test_a_hold_that_nobody_needed_for_a_day_is_forgotten() -> None:
