@@ -11,22 +11,23 @@ FULL = "RAISE EXCEPTION 'full'"
 ON_POSTGRESQL = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$BEGIN IF {when} THEN {do}; END IF; RETURN NEW; END$$;
-    CREATE TRIGGER refuse BEFORE INSERT ON notification_events FOR EACH ROW EXECUTE FUNCTION refuse();
+    CREATE TRIGGER refuse BEFORE {event} ON notification_events FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 ON_SQLITE = """
-    CREATE TRIGGER refuse BEFORE INSERT ON notification_events WHEN {when}
+    CREATE TRIGGER refuse BEFORE {event} ON notification_events WHEN {when}
         BEGIN SELECT RAISE(ABORT, 'full'); END
 """
 
 
 @contextmanager
-def refused_rows(when: str, do: str = FULL) -> Iterator[None]:
+def refused_rows(when: str, do: str = FULL, event: str = "INSERT") -> Iterator[None]:
     """No row of notification_events for which `when` holds; the error says that it is full.
 
-    do  what PostgreSQL does instead of raising it
+    do     what PostgreSQL does instead of raising it
+    event  what is refused
     """
     ours = connection.vendor == "postgresql"
-    execute((ON_POSTGRESQL if ours else ON_SQLITE).format(when=when, do=do))
+    execute((ON_POSTGRESQL if ours else ON_SQLITE).format(when=when, do=do, event=event))
     try:
         yield
     finally:

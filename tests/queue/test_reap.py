@@ -34,6 +34,7 @@ pytestmark = pytest.mark.django_db
 EVENTS = NotificationEvent.objects
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def lost(
@@ -173,9 +174,38 @@ def test_a_lease_that_would_never_end_is_nobodys(year: int, ends: bool) -> None:
 def test_so_many_of_them_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaping, "PART", 2)
     for _ in range(3):
-        lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+        lost(until=NEVER)
     reaped()
     assert EVENTS.exclude(leased_until=None).count() == 1
+
+
+# Waits that nothing ends
+
+
+@pytest.mark.parametrize(("year", "due"), [(8999, False), (9000, True), (9999, True)])
+def test_what_waits_for_a_time_that_never_comes_is_due_now(year: int, due: bool) -> None:
+    never = datetime(year, 1, 1, tzinfo=UTC)
+    event, other = factories.failed(due_at=never), factories.pending(next_retry_at=never)
+    held = factories.failed(due_at=never, leased_until=NOW + DAY)
+    assert reaped(EVENTS.exclude(pk=event.pk)) == (0, 0)
+    assert not EVENTS.filter(next_retry_at=NOW).exists()
+    assert reaped() == (0, 0)
+    waits = dict(EVENTS.values_list("pk", "next_retry_at"))
+    assert waits == {event.pk: NOW if due else never, other.pk: never, held.pk: never}
+
+
+def test_who_waits_the_longest_is_first_and_what_is_refused_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reaping, "PART", 1)
+    late, early, refused = (
+        factories.failed(due_at=datetime(y, 1, 1, tzinfo=UTC)) for y in (9999, 9500, 9000)
+    )
+    Refusal.objects.create(notification=refused, verb="schedule", at=NOW, error="refused")
+    reaped()
+    assert EVENTS.get(next_retry_at=NOW) == early
+    reaped(EVENTS.exclude(pk=late.pk))
+    assert EVENTS.get(next_retry_at=NOW) == early
 
 
 # Batches that were handed over
@@ -260,6 +290,7 @@ CHANGES: dict[str, Callable[[list[str]], Counter[str]]] = {
     "reap": partial(reaping._reap, now=NOW, max_attempts=1),
     "bury": partial(reaping._bury, now=NOW, max_attempts=1),
     "schedule": partial(reaping._schedule, now=NOW),
+    "schedule now": partial(reaping._schedule_now, now=NOW),
     "unlease": reaping._unlease,
 }
 
@@ -272,6 +303,7 @@ def test_what_became_another_since_it_was_looked_at_is_left_alone(verb: str) -> 
         factories.failed(due_at=NOW + TICK, retry_count=9),
         factories.pending(),
         factories.stranded(leased_until=NOW + DAY),
+        factories.failed(due_at=NEVER, leased_until=NOW + DAY),
     ]
     before = list(EVENTS.order_by("pk").values_list())
     assert sum(CHANGES[verb]([row.pk for row in rows]).values()) == 0
@@ -285,7 +317,8 @@ def test_only_what_was_chosen_is_changed(verb: str) -> None:
     factories.lost()
     factories.failed(due_at=NOW, retry_count=9)
     factories.stranded()
-    lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+    factories.failed(due_at=NEVER)
+    lost(until=NEVER)
     before = list(EVENTS.order_by("pk").values_list())
     assert sum(CHANGES[verb]([]).values()) == 0
     assert list(EVENTS.order_by("pk").values_list()) == before
