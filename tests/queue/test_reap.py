@@ -25,7 +25,7 @@ from notifications.models import (
 from notifications.queue import reap as reaping
 from notifications.queue.reap import SPENT_ERROR, bury, reap, schedule_stranded
 from tests import factories
-from tests.breakage import execute
+from tests.breakage import execute, refused_rows
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
@@ -151,9 +151,10 @@ def test_what_sqlite_keeps_although_it_is_no_lease_is_mended_first() -> None:
     """PostgreSQL never takes it."""
     event = lost(until=NOW + DAY)
     if connection.vendor == "sqlite":
-        execute("UPDATE notification_events SET leased_until = x'00', next_retry_at = 'soon'")
+        odd = "leased_until = x'00', next_retry_at = 'soon', retry_count = 'many'"
+        execute(f"UPDATE notification_events SET {odd}")
         assert reaped() == (0, 0)
-        assert states()[event.pk] == ["failed", 1, NOW, None]
+        assert states()[event.pk] == ["failed", 0, NOW, None]
 
 
 # Leases that nobody took
@@ -202,10 +203,41 @@ def test_who_waits_the_longest_is_first_and_what_is_refused_is_not_touched(
         factories.failed(due_at=datetime(y, 1, 1, tzinfo=UTC)) for y in (9999, 9500, 9000)
     )
     Refusal.objects.create(notification=refused, verb="schedule", at=NOW, error="refused")
+    factories.failed(due_at=NOW + DAY)
+    factories.failed(due_at=datetime(9000, 1, 1, tzinfo=UTC), leased_until=NOW + DAY)
     reaped()
     assert EVENTS.get(next_retry_at=NOW) == early
     reaped(EVENTS.exclude(pk=late.pk))
     assert EVENTS.get(next_retry_at=NOW) == early
+
+
+# What the database refuses (more of it in test_refusals)
+
+
+@pytest.mark.usefixtures("escalated")
+def test_what_may_only_die_dies_at_the_time_of_the_sweep() -> None:
+    event = lost()
+    with refused_rows("NEW.status <> 'dead'", event="UPDATE"):
+        assert reaped() == (0, 1)
+    link = Escalation.objects.get()
+    assert (link.notification_id, link.at) == (event.pk, NOW)
+
+
+@pytest.mark.usefixtures("escalated")
+def test_what_had_died_before_is_not_escalated_for_its_lease() -> None:
+    event = factories.dead(leased_until=NOW)
+    with refused_rows("NEW.status = 'dead'", event="UPDATE"):
+        assert reaped() == (0, 0)
+    assert Refusal.objects.get().notification_id == event.pk
+    assert not Escalation.objects.exists()
+
+
+def test_a_wait_that_may_not_be_ended_is_put_on_record() -> None:
+    factories.failed(due_at=NEVER)
+    with refused_rows("NEW.type <> ''", event="UPDATE"):
+        reaped()
+    refusal = Refusal.objects.get()
+    assert (refusal.verb, refusal.at) == ("schedule", NOW)
 
 
 # Batches that were handed over
