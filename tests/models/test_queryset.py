@@ -90,6 +90,41 @@ def test_not_delivered_among_the_newest_of_all() -> None:
     assert not EVENTS.filter(pk=old.pk).not_delivered(among=2).exists()
 
 
+GRACE = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("since", "lately"),
+    [
+        (NOW - GRACE, False),
+        (NOW - GRACE + TICK, True),
+        (NOW + GRACE, True),
+        (NOW + GRACE + TICK, False),
+    ],
+)
+@pytest.mark.parametrize("requeued", [False, True])
+def test_what_another_program_raised_lately_is_its_own(since: datetime, lately: bool, requeued: bool) -> None:
+    times = {"created_at": NOW - HOUR, "requeued_at": since} if requeued else {"created_at": since}
+    theirs = factories.pending(ours=None, **times)
+    stranded = factories.stranded(**times)
+    factories.pending(ours=None, leased_until=NOW, **times)
+    factories.failed(ours=None, **times)
+    ours = factories.pending(**times)
+    assert set(EVENTS.in_grace(NOW, GRACE)) == ({theirs} if lately else set())
+    assert set(EVENTS.pending().filter(leased_until=None).out_of_grace(NOW, GRACE)) == (
+        {ours} if lately else {ours, theirs}
+    )
+    assert set(EVENTS.to_adopt(NOW - HOUR, NOW, GRACE)) == (set() if lately else {stranded})
+
+
+def test_what_is_adopted_waits_since_then_at_the_earliest_and_is_lost() -> None:
+    at = factories.stranded(created_at=NOW - HOUR)
+    factories.stranded(created_at=NOW - HOUR - TICK)
+    factories.stranded(created_at=NOW - HOUR, channel="Email", last_error=None)
+    factories.failed(created_at=NOW - HOUR)
+    assert EVENTS.to_adopt(NOW - HOUR, NOW, GRACE).get() == at
+
+
 def test_what_can_be_read_is_sent_or_dead() -> None:
     rows = factories.one_of_each()
     assert set(EVENTS.filter(vocabulary.readable())) == {rows["sent"], rows["dead"]}
