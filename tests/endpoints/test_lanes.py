@@ -786,8 +786,9 @@ def test_rows_that_may_go_along_are_taken_in_their_order_and_the_others_keep_the
 def test_nobody_waits_for_what_went_along_to_an_endpoint_that_does_not_answer() -> None:
     lanes = combining(BAD, 3)
     assert lanes.take(0.0)
+    assert lanes.silent_ones() == {BAD}
     assert lanes.take_with(lanes.lane(BAD), lambda _: True) == ["bad 1", "bad 2"]
-    assert (lanes.waiting, lanes.ready) == (0, 0)
+    assert (lanes.waiting, lanes.ready, lanes.silent_ones()) == (0, 0, set())
 
 
 def test_a_paced_lane_keeps_as_many_in_hand_as_its_attempts_take() -> None:
