@@ -95,6 +95,12 @@ def test_each_attempt_is_in_the_history() -> None:
     ]
 
 
+def test_a_delivery_may_have_a_reason() -> None:
+    recorded([ended(claimed()[0], "sent", reason="combined")])
+    attempt = DeliveryAttempt.objects.get()
+    assert (attempt.outcome, attempt.reason, attempt.error) == ("sent", "combined", None)
+
+
 def test_what_the_table_would_not_take_is_made_to_fit() -> None:
     odd = ended(claimed()[0], "failed", error="a NUL \x00", status_code="503")
     assert recorded([odd]).written == ids(0)
