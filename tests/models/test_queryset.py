@@ -131,8 +131,9 @@ def test_what_can_be_read_is_sent_or_dead() -> None:
 
 
 def test_refused_are_those_on_record() -> None:
-    refused, _ = factories.lost(), factories.lost()
-    Refusal.objects.create(notification=refused, verb="reap", at=NOW, error="refused")
+    refused, ended, _ = factories.lost(), factories.sent(), factories.lost()
+    for event in (refused, ended):
+        Refusal.objects.create(notification=event, verb="reap", at=NOW, error="refused")
     assert EVENTS.refused().get() == refused
 
 
@@ -198,6 +199,16 @@ def test_the_log_warns_of_a_channel_that_nobody_serves_here(
     assert caplog.messages == ([text] if warned else [])
 
 
+def test_whoever_raises_an_alert_is_told_what_is_wrong_with_its_recipient(configure: Configure) -> None:
+    configure(CHANNELS={"Slack": {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}})
+    for recipient in ("#pki", "https://hook.example/"):
+        for made in (True, False):
+            event, new = EVENTS.notify(**{**ALERT, "recipient": recipient}, dedup_key=recipient)
+            assert new == made
+            said = [warning.split(": ")[0] for warning in event.warnings]
+            assert said == ["the channel Slack cannot deliver to this recipient"] * (recipient == "#pki")
+
+
 # Requeue and mark read
 
 
@@ -228,11 +239,11 @@ def test_a_requeue_from_python_says_so_and_is_as_of_now() -> None:
 
 
 def test_a_requeue_gives_a_fresh_budget_and_keeps_what_it_says_elsewhere() -> None:
-    failed = factories.failed(error="kept", leased_until=NOW, due_at=NOW, retry_count=3)
+    failed = factories.failed(error="kept", leased_until=NOW, due_at=NOW, retry_count=3, ours=None)
     sent = factories.not_delivered(sent_at=NOW)
     assert EVENTS.all().requeue(by="ada", now=NOW).changed == 2
-    names = ("status", "retry_count", "next_retry_at", "last_error", "leased_until", "requeued_at")
-    assert set(EVENTS.values_list(*names)) == {("pending", 0, None, None, None, NOW)}
+    names = ("status", "retry_count", "next_retry_at", "last_error", "leased_until", "requeued_at", "ours")
+    assert set(EVENTS.values_list(*names)) == {("pending", 0, None, None, None, NOW, True)}
     assert EVENTS.values_list("error", "sent_at").get(pk=failed.pk) == ("kept", None)
     assert EVENTS.values_list("error", "sent_at").get(pk=sent.pk) == (None, None)
 
