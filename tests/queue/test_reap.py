@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -132,6 +132,18 @@ def test_of_many_each_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         lost(retry_count=4 if n < 2 else 1)
     assert reaped() == (3, 2)
     assert EVENTS.filter(leased_until=None).count() == 5
+
+
+def test_so_many_are_changed_in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaping, "PART", 2)
+    ids, parts = [lost(id=f"n-{n}").pk for n in range(6)], list[list[str]]()
+
+    def change(part: Sequence[str]) -> Counter[str]:
+        parts.append(list(part))
+        return Counter()
+
+    reaping._changed(EVENTS.order_by("pk"), change, "reap", NOW, 5, ())
+    assert parts == [ids[:2], ids[2:4], ids[4:5]]
 
 
 def test_what_is_refused_is_not_touched_again() -> None:

@@ -211,7 +211,7 @@ def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
     made: dict[str, tuple[Callable[[], NotificationEvent], Callable[..., Any]]] = {
         "reap": (factories.lost, partial(reap, EVENTS.all(), max_attempts=5, **limits)),
         "unlease": (
-            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC)),
+            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC), next_retry_at=None),
             partial(reap, EVENTS.all(), max_attempts=5, **limits),
         ),
         "bury": (
