@@ -11,30 +11,29 @@ FULL = "RAISE EXCEPTION 'full'"
 ON_POSTGRESQL = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$BEGIN IF {when} THEN {do}; END IF; RETURN NEW; END$$;
-    CREATE TRIGGER refuse BEFORE INSERT ON notification_events FOR EACH ROW EXECUTE FUNCTION refuse();
+    CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 ON_SQLITE = """
-    CREATE TRIGGER refuse BEFORE INSERT ON notification_events WHEN {when}
+    CREATE TRIGGER refuse BEFORE {event} ON {table} WHEN {when}
         BEGIN SELECT RAISE(ABORT, 'full'); END
 """
 
 
 @contextmanager
-def refused_rows(when: str, do: str = FULL) -> Iterator[None]:
-    """No row of notification_events for which `when` holds; the error says that it is full.
+def refused_rows(
+    when: str, do: str = FULL, event: str = "INSERT", table: str = "notification_events"
+) -> Iterator[None]:
+    """No row of the table for which `when` holds; the error says that it is full.
 
-    do  what PostgreSQL does instead of raising it
+    do     what PostgreSQL does instead of raising it
+    event  what is refused
     """
     ours = connection.vendor == "postgresql"
-    execute((ON_POSTGRESQL if ours else ON_SQLITE).format(when=when, do=do))
+    execute((ON_POSTGRESQL if ours else ON_SQLITE).format(when=when, do=do, event=event, table=table))
     try:
         yield
     finally:
-        execute(
-            "DROP TRIGGER refuse ON notification_events; DROP FUNCTION refuse()"
-            if ours
-            else "DROP TRIGGER refuse"
-        )
+        execute(f"DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()" if ours else "DROP TRIGGER refuse")
 
 
 def execute(script: str) -> None:

@@ -70,7 +70,7 @@ def read(*, now: datetime, probe_for: timedelta | None, limit: timedelta) -> Rec
     rows.filter(Q(until__lt=now - FORGOTTEN) | simply_end & Q(until__lte=now)).delete()
     taken = _take_probes(now, now + probe_for) if probe_for else set()
     if probe_for is None:
-        rows = rows.exclude(until__lte=now, reopened_at=None)
+        rows = rows.exclude(until__lte=now)
     held = [_on_record(hold, now, limit, hold.pk in taken) for hold in rows]
     return Records(held, outages.ongoing(now=now))
 

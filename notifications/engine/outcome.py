@@ -96,7 +96,8 @@ def as_delivery_error(error: BaseException) -> DeliveryError:
     known = kind(text, **said)
     if isinstance(answered := getattr(error, "answered", None), Mapping):
         known.answered = {str(address): str(refusal) for address, refusal in answered.items()}
-    known.dialogue = tuple(map(str, getattr(error, "dialogue", ())))
+    if isinstance(dialogue := getattr(error, "dialogue", None), list | tuple):
+        known.dialogue = tuple(map(str, dialogue))
     return known
 
 

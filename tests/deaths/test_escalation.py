@@ -167,8 +167,8 @@ def test_without_the_setting_a_death_asks_the_database_nothing(
         return statements(lambda: bury(EVENTS.all(), now=timezone.now(), max_attempts=5, limit=9))
 
     bare, on_another_channel = asked({}), asked({"Slack": "Email:a"})
-    said = [sql for sql in bare if "SAVEPOINT" not in sql and "set_config" not in sql]
-    assert len(said) == 4  # look, hold, give an error, bury
+    of_rows = [sql for sql in bare if "SAVEPOINT" not in sql and "set_config" not in sql]
+    assert len(of_rows) == 4  # look, hold, give an error, bury
     assert len(on_another_channel) > len(bare)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifications.endpoints.breaker import Breaker, Learned, OnRecord, Rules, State
-from notifications.exceptions import PermanentError, Reason, TransientError
+from notifications.exceptions import DeliveryError, PermanentError, Reason, TransientError
 from notifications.notifiers.base import Endpoint
 
 RULES = Rules()
@@ -192,3 +192,38 @@ def test_a_failure_more_than_is_on_record_is_reported(breaker: Breaker) -> None:
     fail(breaker, 1)
     breaker.report_failures()
     assert [change.failures for change in breaker.changes] == [2]
+
+
+def test_a_failure_that_is_not_on_record_yet_is_not_forgotten(breaker: Breaker) -> None:
+    fail(breaker, 1)
+    assert (breaker.recorded, breaker.unwritten) == (0, 0)
+    assert not breaker.idle
+
+
+HELD_FOR = "SMTP 535: login refused: ask the postmaster"
+
+
+def probed(breaker: Breaker, text: str) -> DeliveryError | None:
+    breaker.read(OnRecord(HOST, State.HELD, ours=True, error=HELD_FOR))
+    return breaker.repeated(PermanentError(text, reason=Reason.CLIENT, status=535))
+
+
+def test_a_probe_that_is_refused_in_the_words_of_the_hold_says_the_same_of_the_endpoint(
+    breaker: Breaker,
+) -> None:
+    error = probed(breaker, "SMTP 535 login")
+    assert error
+    assert (error.text, error.reason, error.status, error.retry_after) == (HELD_FOR, Reason.AUTH, 535, 300)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SMTP 535", "SMTP 535 mailbox full", "SMTP 535 loginX", "SMTP 535 login\xa0refused", HELD_FOR + " now"],
+)
+def test_other_words_or_too_few_of_them_are_the_rows_own(breaker: Breaker, text: str) -> None:
+    assert probed(breaker, text) is None
+
+
+def test_only_a_probe_repeats_what_the_endpoint_is_held_for(breaker: Breaker) -> None:
+    breaker.held_for = HELD_FOR
+    assert breaker.repeated(PermanentError(HELD_FOR)) is None

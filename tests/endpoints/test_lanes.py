@@ -751,3 +751,53 @@ def test_beyond_many_the_idle_are_forgotten_and_what_matters_is_not(monkeypatch:
     assert set(lanes.lanes) == {"w", "r", "i"}
     lanes.read(Records((), [(failing, SOON, 2)]))
     assert set(lanes.lanes) == {"w", "r", "f"}
+
+
+# Rows that go out in one attempt
+
+
+def combining(endpoint: Endpoint, rows: int) -> Lanes[str]:
+    """Three at most; who asks for the lane without knowing that changes nothing."""
+    lanes: Lanes[str] = Lanes(LIMITS, RULES)
+    for at_once in (2, 3, 1):
+        lanes.lane(endpoint, at_once=at_once)
+    lanes.lane(endpoint)
+    fill(lanes, endpoint, rows)
+    return lanes
+
+
+def test_rows_that_may_go_along_are_taken_in_their_order_and_the_others_keep_theirs() -> None:
+    lanes = combining(GOOD, 0)
+    attempt(lanes, GOOD, None)
+    fill(lanes, GOOD, 6)
+    lane = lanes.lane(GOOD)
+    assert lanes.take(0.0) == (lane, "good 0")
+    assert lanes.take_with(lane, lambda row: row != "good 1") == ["good 2", "good 3"]
+    assert (list(lanes.rows()), lanes.waiting, lanes.ready) == (["good 1", "good 4", "good 5"], 3, 3)
+    assert lanes.take_with(lane, lambda _: False) == []
+    assert lanes.take(0.0) == (lane, "good 1")
+    assert lanes.take_with(lane, lambda _: True) == ["good 4", "good 5"]
+    assert (lanes.waiting, lanes.ready, lanes.take(0.0)) == (0, 0, None)
+    fill(lanes, GOOD, 1)
+    assert take_all(lanes) == ["good 0"]
+    assert lanes.take_with(lane, lambda _: True) == []
+
+
+def test_nobody_waits_for_what_went_along_to_an_endpoint_that_does_not_answer() -> None:
+    lanes = combining(BAD, 3)
+    assert lanes.take(0.0)
+    assert lanes.silent_ones() == {BAD}
+    assert lanes.take_with(lanes.lane(BAD), lambda _: True) == ["bad 1", "bad 2"]
+    assert (lanes.waiting, lanes.ready, lanes.silent_ones()) == (0, 0, set())
+
+
+def test_a_paced_lane_keeps_as_many_in_hand_as_its_attempts_take() -> None:
+    lane = combining(GOOD, 0).lane(GOOD, per_second=2.0)
+    assert (lane.at_once, lane.capacity) == (3, 2 * START * 3)
+
+
+def test_a_probe_that_repeats_the_words_of_the_hold_holds_it_on() -> None:
+    lanes: Lanes[str] = Lanes(LIMITS, RULES)
+    lanes.read(Records([replace(PROBE, error="SMTP 535: login refused")]))
+    attempt(lanes, BAD, PermanentError("SMTP 535: login refused", reason=Reason.CLIENT))
+    assert [(change.what, change.seconds) for change in lanes.changes] == [(Learned.HELD, 300.0)]

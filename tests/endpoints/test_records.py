@@ -17,6 +17,7 @@ from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import Hold, Outage
 from notifications.notifiers.base import Endpoint
 from tests import factories
+from tests.breakage import refused_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -74,6 +75,17 @@ def test_a_pause_and_a_recovery_just_end(fields: dict[str, Any]) -> None:
     assert not Hold.objects.exists()
 
 
+def test_who_makes_no_probes_leaves_them_to_whoever_gets_the_rows() -> None:
+    hold(until=NOW)
+    hold(CHANNEL, until=NOW + TICK)
+    for found in (
+        holds.read(now=NOW, probe_for=None, limit=LIMIT),
+        holds.read_endpoints(made({}), NOW, False),
+    ):
+        assert [(held.endpoint, held.ours) for held in found.held] == [(CHANNEL, False)]
+    assert Hold.objects.get(endpoint=HOST.key).until == NOW
+
+
 def test_the_state_of_a_hold() -> None:
     def state(**fields: Any) -> State:
         given = {"reason": "server", "since": NOW - LIMIT, "until": NOW + HOUR, **fields}
@@ -128,6 +140,30 @@ def test_what_a_sweep_learned_is_written(django_assert_num_queries: Any) -> None
     assert (slack.reason, slack.error, slack.exact) == ("auth", "HTTP 401: look", False)
     assert (host.since, host.failures, host.died) == (since, 4, 3)
     assert "\x00" not in host.error
+
+
+def test_what_the_database_refuses_of_one_is_written_plainly_or_left_and_the_others_are_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    odd = TransientError("HTTP 500 日本", reason=Reason.SERVER)
+    errors = {HOST: odd, CHANNEL: odd, Endpoint("slack 2", "Slack"): DOWN, Endpoint("email", "Email"): DOWN}
+    changes = [Change(Learned.HELD, each, error, 90.0, 1, NOW, 5) for each, error in errors.items()]
+    with refused_rows("NEW.error LIKE '%日%' OR NEW.channel = 'Slack'", table="notification_holds"):
+        holds.write(changes, now=NOW)
+    email, host = Hold.objects.order_by("endpoint")
+    assert (email.endpoint, email.until) == ("email", NOW + timedelta(seconds=90))
+    assert (host.endpoint, host.error, host.reason, host.until) == (
+        HOST.key,
+        "HTTP 500 ??",
+        "server",
+        email.until,
+    )
+    assert Outage.objects.count() == 2
+    said = [line for line in caplog.messages if line.startswith("not on record, of the endpoint slack")]
+    assert ["endpoint slack: it is held: " in said[0], "endpoint slack 2: it is held: " in said[1]] == [
+        True,
+        True,
+    ]
 
 
 def test_the_earliest_failure_and_the_longest_streak_count_in_whatever_order() -> None:

@@ -156,3 +156,11 @@ class TestWhatANotifierRaised:
         assert error.text == "Careless"
         assert (error.reason, error.status, error.retry_after) == (kind.default_reason, None, None)
         assert error.advice == kind.default_advice
+
+    def test_what_each_address_answered_and_what_was_said_are_kept_as_words(self) -> None:
+        said = TransientError("no")
+        said.answered = {1: 550}  # type: ignore[dict-item]  (a site's own)
+        said.dialogue = ("RCPT", 550)  # type: ignore[assignment]
+        error = outcome.as_delivery_error(said)
+        assert (error.answered, error.dialogue) == ({"1": "550"}, ("RCPT", "550"))
+        assert decided(error).answered == {"1": "550"}

@@ -51,6 +51,26 @@ def test_the_next_attempts_number(retry_count: int, number: int) -> None:
     assert NotificationEvent(retry_count=retry_count).attempt_number == number
 
 
+@pytest.mark.parametrize(
+    ("fields", "stranded", "delivered"),
+    [
+        ({"status": "failed", "channel": "EMAIL"}, True, True),
+        ({"status": "failed", "channel": "Slack"}, True, False),
+        ({"status": "failed", "channel": "Email", "last_error": "refused"}, True, False),
+        ({"status": "failed", "channel": "Email", "next_retry_at": NOW}, False, False),
+        ({"status": "pending", "channel": "Email"}, False, False),
+    ],
+)
+def test_what_certctl_left_failed_and_whether_it_was_probably_delivered(
+    fields: dict[str, Any], stranded: bool, delivered: bool
+) -> None:
+    """The row says what the filters find."""
+    event = factories.notification(**fields)
+    assert (event.stranded, event.probably_delivered) == (stranded, delivered)
+    found = [rows.exists() for rows in (EVENTS.stranded(), EVENTS.probably_delivered(), EVENTS.lost())]
+    assert found == [stranded, delivered, stranded and not delivered]
+
+
 def test_whether_a_sent_one_was_delivered(django_assert_num_queries: Any) -> None:
     """Asked of the database only where it can matter, and where the list has not asked already."""
     missed, odd = factories.not_delivered(), factories.sent(error="odd")

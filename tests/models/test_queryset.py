@@ -90,14 +90,50 @@ def test_not_delivered_among_the_newest_of_all() -> None:
     assert not EVENTS.filter(pk=old.pk).not_delivered(among=2).exists()
 
 
+GRACE = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("since", "lately"),
+    [
+        (NOW - GRACE, False),
+        (NOW - GRACE + TICK, True),
+        (NOW + GRACE, True),
+        (NOW + GRACE + TICK, False),
+    ],
+)
+@pytest.mark.parametrize("requeued", [False, True])
+def test_what_another_program_raised_lately_is_its_own(since: datetime, lately: bool, requeued: bool) -> None:
+    times = {"created_at": NOW - HOUR, "requeued_at": since} if requeued else {"created_at": since}
+    theirs = factories.pending(ours=None, **times)
+    stranded = factories.stranded(**times)
+    factories.pending(ours=None, leased_until=NOW, **times)
+    factories.failed(ours=None, **times)
+    ours = factories.pending(**times)
+    assert set(EVENTS.in_grace(NOW, GRACE)) == ({theirs} if lately else set())
+    assert set(EVENTS.pending().filter(leased_until=None).out_of_grace(NOW, GRACE)) == (
+        {ours} if lately else {ours, theirs}
+    )
+    assert set(EVENTS.to_adopt(NOW - HOUR, NOW, GRACE)) == (set() if lately else {stranded})
+
+
+def test_what_is_adopted_waits_since_then_at_the_earliest_and_is_lost() -> None:
+    at = factories.stranded(created_at=NOW - HOUR)
+    factories.stranded(created_at=NOW - HOUR - TICK)
+    factories.stranded(created_at=NOW - HOUR, channel="Email", last_error=None)
+    factories.failed(created_at=NOW - HOUR)
+    assert EVENTS.to_adopt(NOW - HOUR, NOW, GRACE).get() == at
+
+
 def test_what_can_be_read_is_sent_or_dead() -> None:
     rows = factories.one_of_each()
     assert set(EVENTS.filter(vocabulary.readable())) == {rows["sent"], rows["dead"]}
 
 
 def test_refused_are_those_on_record() -> None:
-    refused, _ = factories.lost(), factories.lost()
-    Refusal.objects.create(notification=refused, verb="reap", at=NOW, error="refused")
+    refused, ended, _ = factories.lost(), factories.sent(), factories.lost()
+    for event in (refused, ended):
+        Refusal.objects.create(notification=event, verb="reap", at=NOW, error="refused")
     assert EVENTS.refused().get() == refused
 
 
@@ -170,6 +206,16 @@ def test_the_log_warns_of_a_channel_that_nobody_serves_here(
     assert caplog.messages == ([text] if warned else [])
 
 
+def test_whoever_raises_an_alert_is_told_what_is_wrong_with_its_recipient(configure: Configure) -> None:
+    configure(CHANNELS={"Slack": {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}})
+    for recipient in ("#pki", "https://hook.example/"):
+        for made in (True, False):
+            event, new = EVENTS.notify(**{**ALERT, "recipient": recipient}, dedup_key=recipient)
+            assert new == made
+            said = [warning.split(": ")[0] for warning in event.warnings]
+            assert said == ["the channel Slack cannot deliver to this recipient"] * (recipient == "#pki")
+
+
 # Requeue and mark read
 
 
@@ -200,11 +246,11 @@ def test_a_requeue_from_python_says_so_and_is_as_of_now() -> None:
 
 
 def test_a_requeue_gives_a_fresh_budget_and_keeps_what_it_says_elsewhere() -> None:
-    failed = factories.failed(error="kept", leased_until=NOW, due_at=NOW, retry_count=3)
+    failed = factories.failed(error="kept", leased_until=NOW, due_at=NOW, retry_count=3, ours=None)
     sent = factories.not_delivered(sent_at=NOW)
     assert EVENTS.all().requeue(by="ada", now=NOW).changed == 2
-    names = ("status", "retry_count", "next_retry_at", "last_error", "leased_until", "requeued_at")
-    assert set(EVENTS.values_list(*names)) == {("pending", 0, None, None, None, NOW)}
+    names = ("status", "retry_count", "next_retry_at", "last_error", "leased_until", "requeued_at", "ours")
+    assert set(EVENTS.values_list(*names)) == {("pending", 0, None, None, None, NOW, True)}
     assert EVENTS.values_list("error", "sent_at").get(pk=failed.pk) == ("kept", None)
     assert EVENTS.values_list("error", "sent_at").get(pk=sent.pk) == (None, None)
 

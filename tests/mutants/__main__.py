@@ -11,9 +11,11 @@ or that its minutes ended, goes on there.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -116,9 +118,16 @@ def replaced_once(text: str, words: str, become: str) -> Iterator[str]:
 
 
 def made(name: str, maker: str) -> list[Mutant]:
-    path = ROOT / (name.replace(".", "/") + ".py")
-    done = subprocess.run([maker, HERE / "make.py", path], capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """The module's mutants; made again only when the module, or what makes them, has changed."""
+    path, program = ROOT / (name.replace(".", "/") + ".py"), HERE / "make.py"
+    version = hashlib.sha256(path.read_bytes() + program.read_bytes()).hexdigest()[:16]
+    kept = RESULTS / f"{name}.made" / version
+    if not kept.exists():
+        done = subprocess.run([maker, program, path], capture_output=True, text=True, check=True)
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        kept.parent.mkdir()
+        kept.write_text(done.stdout)
+    return [json.loads(line) for line in kept.read_text().splitlines()]
 
 
 def key(mutant: Mutant) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ COVERED: list[tuple[Endpoint, str, str, bool]] = [
     (OWN_WORDS, "webhook", "http:a", False),
     (OWN_WORDS, "webhook", "HTTPS://a/", False),
     (OWN_WORDS, "webhook", " \t\n\r\f\vhttp://a/", False),
+    (OWN_WORDS, "webhook", "\xa0http://a/", True),
     (OWN_WORDS, "slack", "ops", False),
     (HOST, "webhook", "https://a/", True),
     (HOST, "webhook", "https://a/x?y#z", True),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from notifications.api.listing import read_on
-from notifications.models import NotificationEvent, NotificationQuerySet
-from notifications.operations import bulk, prune
+from notifications.models import NotificationEvent, NotificationQuerySet, Outage
+from notifications.operations import bulk, prune, redrive
 from notifications.operations.verbs import REQUEUE
 from notifications.operations.walk import Walk
 from tests import factories
@@ -52,11 +56,14 @@ TIMES = (
 
 @pytest.fixture
 def beyond(db: None) -> list[str]:
-    """Of each time that is in no calendar three dead and a sent one, of today a dead; the oldest first."""
+    """Of each time that is in no calendar three dead and a sent one, of today a dead; the oldest first.
+
+    When that one was sent is not known either.
+    """
     odd: list[NotificationEvent]
     for n, at in enumerate(TIMES):
         odd = [factories.dead(id=f"n{n}{m}") for m in range(3)]
-        odd += [factories.sent(id=f"sent{n}", **OLD_SENT)]
+        odd += [factories.sent(id=f"sent{n}", sent_at=None)]
         with connection.cursor() as cursor:
             moved = "UPDATE notification_events SET created_at = %s WHERE id = ANY(%s)"
             cursor.execute(moved, [at, [event.pk for event in odd]])
@@ -90,27 +97,67 @@ def test_all_of_them_are_requeued_and_pruned_where_it_is_known_when_they_were_se
     operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=16, by="ada", via="cli"))
     assert operation.changed == len(beyond)
     assert set(NotificationEvent.objects.pending().values_list("pk", flat=True)) == set(beyond)
-    unknown = NotificationEvent.objects.filter(pk__in=["sent0", "sent2"])
-    unknown.update(sent_at=None)
-    steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent", "read"]))
-    assert [step.notifications for step in steps] == [len(TIMES) - 2]
-    assert unknown.count() == 2
+    known = NotificationEvent.objects.filter(pk__in=["sent0", "sent3"])
+    known.update(sent_at=OLD_SENT["sent_at"])
+    steps = list(prune.prune(timezone.now() - timedelta(days=90), ["sent"]))
+    assert [step.notifications for step in steps] == [2]
+    assert not known.exists()
+
+
+@contextmanager
+def no_change_of(message: str) -> Iterator[None]:
+    """A constraint that came later than the row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE notification_events ADD CONSTRAINT sane CHECK (message <> %s) NOT VALID", [message]
+        )
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE notification_events DROP CONSTRAINT sane")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_may_not_be_changed_keeps_no_operation_from_going_on() -> None:
     odd, *others = (factories.dead(message=f"n{n}") for n in range(5))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "ALTER TABLE notification_events ADD CONSTRAINT sane CHECK (message <> 'n0') NOT VALID"
-        )
-    try:
+    with no_change_of("n0"):
         operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=5, by="ada", via="cli"))
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE notification_events DROP CONSTRAINT sane")
     assert (operation.changed, operation.skips) == (4, {bulk.MEANWHILE: 1})
     assert NotificationEvent.objects.get(pk=odd.pk).status == "dead"
     assert {event.pk for event in others} == set(
         NotificationEvent.objects.pending().values_list("pk", flat=True)
     )
+
+
+def died_of_an_outage(**fields: Any) -> NotificationEvent:
+    Outage.objects.create(
+        endpoint="webhook",
+        channel="Webhook",
+        since=ago(hours=2),
+        died=1,
+        error="e",
+        reason="server",
+        **fields,
+    )
+    event = factories.dead(created_at=ago(hours=3))
+    factories.attempt(event, started_at=ago(hours=1))
+    return event
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_that_may_not_be_requeued_is_none_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    odd = died_of_an_outage()
+    with no_change_of(odd.message):
+        assert redrive.requeue_probes(now=timezone.now()) == 0
+    assert f"notification {odd.pk} is not requeued: " in caplog.text
+    assert redrive.requeue_probes(now=timezone.now()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_that_another_worker_redrives_is_not_waited_for() -> None:
+    died_of_an_outage(ended_at=ago(minutes=1))
+    with psycopg.connect(connection.connection.info.dsn) as other, transaction.atomic():
+        other.execute("SELECT 1 FROM notification_outages FOR UPDATE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+        assert redrive.redrive(now=timezone.now()) == 0
+    assert redrive.redrive(now=timezone.now()) == 1

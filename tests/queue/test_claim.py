@@ -10,17 +10,24 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from notifications.database.values import UnknownTime
-from notifications.models import INTERRUPTED_AGAIN, INTERRUPTED_ERROR, INTERRUPTED_OFTEN, NotificationEvent
+from notifications.models import (
+    INTERRUPTED_AGAIN,
+    INTERRUPTED_ERROR,
+    INTERRUPTED_OFTEN,
+    NotificationEvent,
+    Refusal,
+)
 from notifications.models.events import LONGEST_MESSAGE
 from notifications.models.queryset import DUE
 from notifications.queue.claim import claim, size_of_message, still_held, time_of, within_bytes
 from tests import factories
+from tests.breakage import execute, refused_rows
 
 pytestmark = pytest.mark.django_db
 
 EVENTS = NotificationEvent.objects
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
-LEASE, MINUTE = timedelta(minutes=2), timedelta(minutes=1)
+LEASE, MINUTE, DAY = timedelta(minutes=2), timedelta(minutes=1), timedelta(days=1)
 UNTIL = NOW + LEASE
 
 
@@ -108,6 +115,22 @@ def test_what_sqlite_keeps_although_it_is_no_number_and_no_time_is_mended_first(
     assert claimed.retry_count == 0
     event.refresh_from_db()
     assert (event.retry_count, event.next_retry_at) == (0, NOW)
+
+
+def test_what_may_not_be_leased_is_put_on_record_and_passed_over() -> None:
+    for n in range(5):
+        factories.pending(id=f"n-{n}", created_at=NOW - DAY + n * MINUTE, next_retry_at=NOW)
+    if connection.vendor == "sqlite":
+        execute("UPDATE notification_events SET next_retry_at = 'soon' WHERE id <> 'n-2'")
+    with refused_rows("NEW.id = 'n-2'", event="UPDATE"):
+        claims = [claim(oldest(), 4, now=NOW + n * MINUTE, lease=LEASE) for n in range(3)]
+    assert [[event.id for event in claimed] for claimed in claims] == [["n-0", "n-1", "n-3"], ["n-4"], []]
+    assert [claimed.full for claimed in claims] == [True, True, False]
+    assert {event.leased_until for event in claims[0]} == {UNTIL}
+    assert EVENTS.filter(leased_until=UNTIL, next_retry_at=NOW).count() == 3
+    refusal = Refusal.objects.get()
+    assert (refusal.notification_id, refusal.verb, refusal.at) == ("n-2", "claim", NOW), "tried once"
+    assert "full" in refusal.error
 
 
 # By their size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from notifications.models import (
 from notifications.queue import reap as reaping
 from notifications.queue.reap import SPENT_ERROR, bury, reap, schedule_stranded
 from tests import factories
-from tests.breakage import execute
+from tests.breakage import execute, refused_rows
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.django_db
 EVENTS = NotificationEvent.objects
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def lost(
@@ -133,6 +134,18 @@ def test_of_many_each_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert EVENTS.filter(leased_until=None).count() == 5
 
 
+def test_so_many_are_changed_in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaping, "PART", 2)
+    ids, parts = [lost(id=f"n-{n}").pk for n in range(6)], list[list[str]]()
+
+    def change(part: Sequence[str]) -> Counter[str]:
+        parts.append(list(part))
+        return Counter()
+
+    reaping._changed(EVENTS.order_by("pk"), change, "reap", NOW, 5, ())
+    assert parts == [ids[:2], ids[2:4], ids[4:5]]
+
+
 def test_what_is_refused_is_not_touched_again() -> None:
     event = lost()
     Refusal.objects.create(notification=event, verb="reap", at=NOW, error="refused")
@@ -150,9 +163,10 @@ def test_what_sqlite_keeps_although_it_is_no_lease_is_mended_first() -> None:
     """PostgreSQL never takes it."""
     event = lost(until=NOW + DAY)
     if connection.vendor == "sqlite":
-        execute("UPDATE notification_events SET leased_until = x'00', next_retry_at = 'soon'")
+        odd = "leased_until = x'00', next_retry_at = 'soon', retry_count = 'many'"
+        execute(f"UPDATE notification_events SET {odd}")
         assert reaped() == (0, 0)
-        assert states()[event.pk] == ["failed", 1, NOW, None]
+        assert EVENTS.filter(status="failed", retry_count=0, next_retry_at=NOW).get() == event
 
 
 # Leases that nobody took
@@ -173,9 +187,69 @@ def test_a_lease_that_would_never_end_is_nobodys(year: int, ends: bool) -> None:
 def test_so_many_of_them_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaping, "PART", 2)
     for _ in range(3):
-        lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+        lost(until=NEVER)
     reaped()
     assert EVENTS.exclude(leased_until=None).count() == 1
+
+
+# Waits that nothing ends
+
+
+@pytest.mark.parametrize(("year", "due"), [(8999, False), (9000, True), (9999, True)])
+def test_what_waits_for_a_time_that_never_comes_is_due_now(year: int, due: bool) -> None:
+    never = datetime(year, 1, 1, tzinfo=UTC)
+    event, other = factories.failed(due_at=never), factories.pending(next_retry_at=never)
+    held = factories.failed(due_at=never, leased_until=NOW + DAY)
+    assert reaped(EVENTS.exclude(pk=event.pk)) == (0, 0)
+    assert not EVENTS.filter(next_retry_at=NOW).exists()
+    assert reaped() == (0, 0)
+    waits = dict(EVENTS.values_list("pk", "next_retry_at"))
+    assert waits == {event.pk: NOW if due else never, other.pk: never, held.pk: never}
+
+
+def test_who_waits_the_longest_is_first_and_what_is_refused_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reaping, "PART", 1)
+    late, early, refused = (
+        factories.failed(due_at=datetime(y, 1, 1, tzinfo=UTC)) for y in (9999, 9500, 9000)
+    )
+    Refusal.objects.create(notification=refused, verb="schedule", at=NOW, error="refused")
+    factories.failed(due_at=NOW + DAY)
+    factories.failed(due_at=datetime(9000, 1, 1, tzinfo=UTC), leased_until=NOW + DAY)
+    reaped()
+    assert EVENTS.get(next_retry_at=NOW) == early
+    reaped(EVENTS.exclude(pk=late.pk))
+    assert EVENTS.get(next_retry_at=NOW) == early
+
+
+# What the database refuses (more of it in test_refusals)
+
+
+@pytest.mark.usefixtures("escalated")
+def test_what_may_only_die_dies_at_the_time_of_the_sweep() -> None:
+    event = lost()
+    with refused_rows("NEW.status <> 'dead'", event="UPDATE"):
+        assert reaped() == (0, 1)
+    link = Escalation.objects.get()
+    assert (link.notification_id, link.at) == (event.pk, NOW)
+
+
+@pytest.mark.usefixtures("escalated")
+def test_what_had_died_before_is_not_escalated_for_its_lease() -> None:
+    event = factories.dead(leased_until=NOW)
+    with refused_rows("NEW.status = 'dead'", event="UPDATE"):
+        assert reaped() == (0, 0)
+    assert Refusal.objects.get().notification_id == event.pk
+    assert not Escalation.objects.exists()
+
+
+def test_a_wait_that_may_not_be_ended_is_put_on_record() -> None:
+    factories.failed(due_at=NEVER)
+    with refused_rows("NEW.type <> ''", event="UPDATE"):
+        reaped()
+    refusal = Refusal.objects.get()
+    assert (refusal.verb, refusal.at) == ("schedule", NOW)
 
 
 # Batches that were handed over
@@ -260,6 +334,7 @@ CHANGES: dict[str, Callable[[list[str]], Counter[str]]] = {
     "reap": partial(reaping._reap, now=NOW, max_attempts=1),
     "bury": partial(reaping._bury, now=NOW, max_attempts=1),
     "schedule": partial(reaping._schedule, now=NOW),
+    "schedule now": partial(reaping._schedule_now, now=NOW),
     "unlease": reaping._unlease,
 }
 
@@ -272,6 +347,7 @@ def test_what_became_another_since_it_was_looked_at_is_left_alone(verb: str) -> 
         factories.failed(due_at=NOW + TICK, retry_count=9),
         factories.pending(),
         factories.stranded(leased_until=NOW + DAY),
+        factories.failed(due_at=NEVER, leased_until=NOW + DAY),
     ]
     before = list(EVENTS.order_by("pk").values_list())
     assert sum(CHANGES[verb]([row.pk for row in rows]).values()) == 0
@@ -285,7 +361,8 @@ def test_only_what_was_chosen_is_changed(verb: str) -> None:
     factories.lost()
     factories.failed(due_at=NOW, retry_count=9)
     factories.stranded()
-    lost(until=datetime(9999, 1, 1, tzinfo=UTC))
+    factories.failed(due_at=NEVER)
+    lost(until=NEVER)
     before = list(EVENTS.order_by("pk").values_list())
     assert sum(CHANGES[verb]([]).values()) == 0
     assert list(EVENTS.order_by("pk").values_list()) == before

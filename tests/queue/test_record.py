@@ -9,11 +9,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from notifications.models import DeliveryAttempt, Escalation, NotificationEvent, Tally
+from notifications.models import DeliveryAttempt, Escalation, NotificationEvent, RecipientAnswer, Tally
 from notifications.models.tallies import EPOCH
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.record import Outcome, Recorded, record
 from tests import factories
+from tests.breakage import refused_rows
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
@@ -94,6 +95,12 @@ def test_each_attempt_is_in_the_history() -> None:
     ]
 
 
+def test_a_delivery_may_have_a_reason() -> None:
+    recorded([ended(claimed()[0], "sent", reason="combined")])
+    attempt = DeliveryAttempt.objects.get()
+    assert (attempt.outcome, attempt.reason, attempt.error) == ("sent", "combined", None)
+
+
 def test_what_the_table_would_not_take_is_made_to_fit() -> None:
     odd = ended(claimed()[0], "failed", error="a NUL \x00", status_code="503")
     assert recorded([odd]).written == ids(0)
@@ -158,6 +165,28 @@ def test_the_same_outcome_twice_is_one() -> None:
     assert DeliveryAttempt.objects.count() == 2
     assert set(EVENTS.values_list("retry_count", flat=True)) == {3}
     assert set(counted().values()) == {2}
+
+
+def test_what_single_addresses_answered_is_kept_with_the_attempt_that_is_put_on_record() -> None:
+    answers = [{"a@example.com": ""}, {"b@example.com": "550"}, {"c@example.com": ""}, {}]
+    outcomes = [ended(e, "failed", answered=said) for e, said in zip(claimed(4), answers, strict=True)]
+    EVENTS.filter(pk="n-1").update(leased_until=NOW + 2 * LEASE)
+    EVENTS.filter(pk="n-2").delete()
+    for _ in range(2):
+        recorded(outcomes)
+    found = RecipientAnswer.objects.order_by("recipient")
+    assert list(found.values_list("notification", "recipient", "refusal", "at")) == [
+        ("n-0", "a@example.com", "", NOW),
+        ("n-1", "b@example.com", "550", NOW),
+    ]
+
+
+def test_a_delivery_stays_one_where_only_its_addresses_answers_are_refused() -> None:
+    [event] = claimed()
+    with refused_rows("NEW.recipient <> ''", table="notification_recipients"):
+        assert recorded([ended(event, "sent", answered={"a@example.com": ""})]).written == ids(0)
+    assert EVENTS.get().status == "sent"
+    assert not RecipientAnswer.objects.exists()
 
 
 def test_of_a_lease_that_was_taken_away_only_the_attempt_is_put_on_record() -> None:

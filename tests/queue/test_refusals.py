@@ -32,7 +32,7 @@ from notifications.models import (
 )
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
-from notifications.queue.reap import bury, reap, schedule_stranded
+from notifications.queue.reap import _set_aside, bury, reap, schedule_stranded
 from notifications.queue.record import Recorded, record
 from notifications.queue.release import release, renew
 from tests import factories
@@ -218,7 +218,7 @@ def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
     made: dict[str, tuple[Callable[[], NotificationEvent], Callable[..., Any]]] = {
         "reap": (factories.lost, partial(reap, EVENTS.all(), max_attempts=5, **limits)),
         "unlease": (
-            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC)),
+            lambda: factories.leased(until=datetime(9999, 1, 1, tzinfo=UTC), next_retry_at=None),
             partial(reap, EVENTS.all(), max_attempts=5, **limits),
         ),
         "bury": (
@@ -226,6 +226,10 @@ def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
             partial(bury, EVENTS.all(), max_attempts=5, **limits),
         ),
         "schedule": (factories.stranded, partial(schedule_stranded, EVENTS.all(), **limits)),
+        "schedule now": (
+            lambda: factories.failed(due_at=datetime(9999, 1, 1, tzinfo=UTC)),
+            partial(reap, EVENTS.all(), max_attempts=5, **limits),
+        ),
     }
     make, act = made[verb]
     return [make().pk for _ in range(5)], act
@@ -233,7 +237,14 @@ def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
 
 @pytest.mark.parametrize(
     ("verb", "answer", "dead"),
-    [("reap", (4, 1), 1), ("bury", 4, 4), ("schedule", 4, 1), ("release", 4, 0), ("unlease", (0, 0), 1)],
+    [
+        ("reap", (4, 1), 1),
+        ("bury", 4, 4),
+        ("schedule", 4, 1),
+        ("schedule now", (0, 0), 1),
+        ("release", 4, 0),
+        ("unlease", (0, 0), 1),
+    ],
 )
 def test_every_verb_passes_over_the_one_that_is_refused(verb: str, answer: Any, dead: int) -> None:
     rows, act = prepared(verb)
@@ -289,6 +300,7 @@ DOING = {
     "unlease": "unlease",
     "bury": "bury",
     "schedule": "schedule",
+    "schedule now": "schedule",
     "release": "releasing",
     "record": "recording",
 }
@@ -306,13 +318,15 @@ def test_a_verb_that_is_in_the_way_of_others_tries_again_after_its_pauses_and_sa
     assert [line.split(" s: ")[0] for line in caplog.messages] == [f"{what} 0.001", f"{what} 0.002"]
 
 
-@pytest.mark.parametrize("verb", [*DOING, "claim", "renew"])
+@pytest.mark.parametrize("verb", [*DOING, "claim", "renew", "set aside"])
 def test_what_a_worker_writes_is_a_transaction_of_its_own(verb: str) -> None:
     """Within another's it would be undone with that one, after the answer was given."""
     if verb == "claim":
         act: Callable[..., Any] = partial(claimed, 1)
     elif verb == "renew":
         act = partial(renew, claimed(1), timezone.now() + LEASE)
+    elif verb == "set aside":
+        act = partial(_set_aside, claimed(1)[0].id, ValueError("refused"), verb="reap", now=timezone.now())
     else:
         act = prepared(verb)[1]
     with database.atomic(), pytest.raises(RuntimeError, match="durable"):
@@ -428,3 +442,10 @@ def test_a_claim_takes_no_more_bytes_than_it_may_and_says_so() -> None:
     )
     rest = claim(due, 100, now=timezone.now(), lease=LEASE)
     assert (len(rest), rest.full) == (8, False)
+
+
+def test_a_lease_that_may_not_be_extended_is_left_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    events = claimed(3)
+    refuse("OLD.id = 'row-1'")
+    assert renew(events, timezone.now() + 2 * LEASE) == {"row-0", "row-2"}
+    assert "the lease of notification row-1 was not extended: " in caplog.text
