@@ -1,7 +1,7 @@
 """E-mail, through whichever mail backend the site configured in Django; over SMTP address by address.
 
-What the modules beside it do: mail_addresses (whom a recipient names), mail_form and mail_html (the mail),
-mail_connections, smtp (the conversation), smtp_words and smtp_refusals (what a server's words mean).
+In mail/: addresses (whom a recipient names), form and html (the mail), mailing (one on its way), connections,
+smtp (the conversation), words and refusals (what a server's words mean).
 
 Message-ID is the same on every attempt, so that a mail that arrived twice can be told (RFC 5322, 3.6.4), and
 in the sender's domain; the alerts of one certificate refer to one another; Auto-Submitted keeps vacation
@@ -24,18 +24,17 @@ from django.core.checks import CheckMessage, Warning
 
 from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
 from ..text import cut, utf8
-from . import mail_addresses
 from .base import Delivered, Message, SyncNotifier
 from .http.client import HttpClient, ascii_host
-from .mail_addresses import addresses, needs_utf8
-from .mail_connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
-from .mail_form import form, headers
-from .mail_html import html_of
-from .mailing import Mailing
+from .mail.addresses import addresses, is_address, needs_utf8
+from .mail.connections import BACKEND_ANSWER, BROKEN, Connections, MailConnection, backend, none_free
+from .mail.form import form, headers
+from .mail.html import html_of
+from .mail.mailing import Mailing
+from .mail.refusals import ADVICE, CLOSING, InARow, Refusal
+from .mail.smtp import UTF8_OPTIONS, Session, misconfigured
+from .mail.words import Meaning, Stage
 from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, words_options
-from .smtp import UTF8_OPTIONS, Session, misconfigured
-from .smtp_refusals import ADVICE, CLOSING, InARow, Refusal
-from .smtp_words import Meaning, Stage
 from .wording import IMPORTANCE
 
 SUBJECT_LIMIT, BODY_LIMIT, HTML_LIMIT = 500, 1_000_000, 100_000
@@ -66,7 +65,7 @@ def is_host(value: Any) -> bool:
     return isinstance(value, str) and HOST.fullmatch(ascii_host(text)) is not None
 
 
-ADDRESS = Kind("an e-mail address", mail_addresses.is_address, str.strip)
+ADDRESS = Kind("an e-mail address", is_address, str.strip)
 NAME = Kind("a host name", lambda value: isinstance(value, str) and bool(HOST.fullmatch(value)), str.strip)
 LOGIN_NAME = Kind("a string", TEXT.accepts, str.strip)
 PASSWORD = Kind("a string", TEXT.accepts, lambda text: text.rstrip("\r\n"), shown=False)

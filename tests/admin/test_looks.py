@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from notifications.models import BulkOperation, NotificationEvent, Requeue, SweepRun, Tally, Worker
 from notifications.models.tallies import COUNTS
-from notifications.notifiers.mail_html import html_of
+from notifications.notifiers.mail.html import html_of
 from notifications.notifiers.wording import words_of
 from tests.admin.browser import Open, assert_accessible, assert_fits
 from tests.admin.support import LIST, url

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from notifications import delivery
 from notifications.database import connection
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, RecipientAnswer, Status
-from notifications.notifiers.mail_addresses import addresses
-from notifications.notifiers.mail_form import LINE_ENDS, form
+from notifications.notifiers.mail.addresses import addresses
+from notifications.notifiers.mail.form import LINE_ENDS, form
 from notifications.text import one_line
 from tests import factories
 from tests.factories import ago

@@ -17,8 +17,8 @@ from notifications.exceptions import DeliveryError
 from notifications.models import Hold, NotificationEvent
 from notifications.notifiers.base import Delivered
 from notifications.notifiers.email import EmailNotifier
-from notifications.notifiers.smtp_refusals import MANY, SEVERAL, InARow, Refusal
-from notifications.notifiers.smtp_words import Meaning, Stage, explained
+from notifications.notifiers.mail.refusals import MANY, SEVERAL, InARow, Refusal
+from notifications.notifiers.mail.words import Meaning, Stage, explained
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
@@ -31,7 +31,7 @@ from tests.receiver import MailReceiver
 FOLDER = Path(__file__).resolve().parent
 REAL = tomllib.loads((FOLDER / "answers.toml").read_text())
 TABLE = tomllib.loads(
-    (FOLDER.parents[1] / "notifications" / "notifiers" / "smtp_words.toml").read_text("utf-8")
+    (FOLDER.parents[1] / "notifications" / "notifiers" / "mail" / "words.toml").read_text("utf-8")
 )
 MAIL = a_message(channel="Email", recipient="pki@example.com")
 EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "pki@example.com"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .wording import COLORS, Words
+from ..wording import COLORS, Words
 
 # Only the bar has a colour: text and background are those of the reader's own program, which turns both
 # together.

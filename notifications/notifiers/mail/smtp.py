@@ -2,7 +2,7 @@
 
 From RFC 5321, 4.2.1 and 4.5.3.2: 4yz may be repeated unchanged, 5yz must not be; once the final dot was
 sent, a lost connection leaves open whether the server took the mail; 421 is the server's own, whatever it
-answers. What its words mean: smtp_words.py; what that makes of the row: smtp_refusals.py.
+answers. What its words mean: words.py; what that makes of the row: refusals.py.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, NamedTuple
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 
-from ..exceptions import DeliveryError, Reason, TransientError, UnknownOutcome
-from ..text import cut, one_line, redact
-from .http.client import unverified, wants_certificate
-from .smtp_refusals import ADVICE, BY_ITSELF, CLOSING, Refusal
-from .smtp_words import Meaning, Stage
+from ...exceptions import DeliveryError, Reason, TransientError, UnknownOutcome
+from ...text import cut, one_line, redact
+from ..http.client import unverified, wants_certificate
+from .refusals import ADVICE, BY_ITSELF, CLOSING, Refusal
+from .words import Meaning, Stage
 
 QUOTE_LIMIT = 600
 REPLY_LIMIT = 64 * 1024

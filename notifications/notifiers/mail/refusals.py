@@ -12,8 +12,8 @@ import threading
 import time
 from typing import NamedTuple
 
-from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
-from .smtp_words import CODES, OURS, STAGES, Meaning, Stage, enhanced_code, explained
+from ...exceptions import DeliveryError, PermanentError, Reason, TransientError
+from .words import CODES, OURS, STAGES, Meaning, Stage, enhanced_code, explained
 
 BUSY_WAIT, RATE_WAIT, QUOTA_WAIT = 10.0, 60.0, 900.0  # seconds
 # That the server is held where it refused us at a recipient, or after the mail: it may be this one's matter.

@@ -1,4 +1,4 @@
-"""What a mail server's refusal is about. The words and codes stand in smtp_words.toml, with their sources.
+"""What a mail server's refusal is about. The words and codes stand in words.toml, with their sources.
 
 Pure: a reply's text and the command that it answers go in. The number alone does not say it: 550 is an
 unknown recipient, a daily quota, or a sender that we may not use. In order decide: enhanced codes that are
@@ -52,7 +52,7 @@ OURS = {M.SENDER, M.HOST, M.LOGIN, M.TLS}
 
 
 class Table(NamedTuple):
-    """What smtp_words.toml says: words in their order, enhanced codes that are plain, and the vague ones."""
+    """What words.toml says: words in their order, enhanced codes that are plain, and the vague ones."""
 
     words: tuple[tuple[re.Pattern[str], Meaning], ...]
     plain: Mapping[str, Meaning]

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 
-from ..exceptions import DeliveryError, PermanentError, Reason, TransientError
-from .base import Delivered, Message
-from .mail_connections import BACKEND_ANSWER, MailConnection
-from .smtp_refusals import ADVICE
-from .smtp_words import Meaning
+from ...exceptions import DeliveryError, PermanentError, Reason, TransientError
+from ..base import Delivered, Message
+from .connections import BACKEND_ANSWER, MailConnection
+from .refusals import ADVICE
+from .words import Meaning
 
 
 @dataclass(eq=False)

@@ -13,9 +13,9 @@ from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 
-from ..exceptions import DeliveryError, Reason, TransientError
+from ...exceptions import DeliveryError, Reason, TransientError
+from .refusals import BUSY_WAIT
 from .smtp import Session, Traced, misconfigured
-from .smtp_refusals import BUSY_WAIT
 
 BROKEN = (smtplib.SMTPException, OSError)
 FEWER_SECONDS = 300.0  # that no more connections are made than the server took
