@@ -106,3 +106,12 @@ class Launcher:
     def transcript(self) -> str:
         """What all of them said, for a test that failed."""
         return "\n".join(f"--- {process.log.name}\n{process.said[-3000:]}" for process in self.started)
+
+
+def hang_up(process: subprocess.Popen[str]) -> None:
+    """End a process that reads orders until its standard input is closed."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.wait(20)
+    process.stdout.close()

@@ -21,7 +21,7 @@ import psycopg
 from aiohttp import web
 
 from tests import postgres
-from tests.processes import ROOT, Process, eventually
+from tests.processes import ROOT, Process, eventually, hang_up
 from tests.receiver import HttpReceiver, Request
 
 # No answer takes so long here that it could be mistaken for none, nor an outcome to be recorded.
@@ -157,11 +157,7 @@ class Nursery:
         return child
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(20)
-        self._process.stdout.close()
+        hang_up(self._process)
 
 
 # What came of it

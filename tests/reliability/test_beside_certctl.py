@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 
 from tests import postgres
-from tests.processes import ROOT, eventually
+from tests.processes import ROOT, eventually, hang_up
 from tests.receiver import Background
 from tests.reliability.support import Child, Nursery, Site
 
@@ -108,11 +108,7 @@ class Certctl:
         return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(20)
-        self._process.stdout.close()
+        hang_up(self._process)
 
 
 class Scene(NamedTuple):
