@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from notifications import conf
-from notifications.deaths.follow import interval_start
+from notifications.deaths.follow import DIGEST, interval_start
 from notifications.endpoints.holds import FORGOTTEN, RECOVERY
 from notifications.endpoints.outages import STRAY
 from notifications.models import (
@@ -24,7 +24,6 @@ from notifications.models import (
     SweepKind,
     SweepRun,
 )
-from notifications.queue.digest import PREFIX
 from notifications.reporting.figures import Snapshot
 from notifications.reporting.metrics import families
 from notifications.reporting.parts import DETAILS, PARTS, AsOf
@@ -122,7 +121,7 @@ class Books:
         if not over:
             return None
         self.deaths -= Counter(over)
-        raised = NotificationEvent.objects.get(dedup_key=f"{PREFIX}{start.isoformat()}")
+        raised = NotificationEvent.objects.get(dedup_key=f"{DIGEST}{start.isoformat()}")
         assert re.match(rf"{sum(over.values())} alerts? died", raised.message)
         return str(raised.pk)
 
