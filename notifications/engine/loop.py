@@ -257,6 +257,8 @@ class Engine:
                     continue
                 await self._finish(schedule, sweep)
                 self.lanes.report_failures()
+            elif sweep and sweep.begun >= sweep.limit and schedule.interval < math.inf:
+                schedule.next_tick = 0.0  # what hangs in its hands keeps nothing else waiting
 
     def _takes_up(self, schedule: Schedule, sweep: Sweep) -> bool:
         """Whether a sweep goes on with what it put off itself: after cron's, the next is a minute away."""

@@ -202,6 +202,22 @@ def test_a_hung_endpoint_delays_no_other(launcher: Launcher, receiver: HttpRecei
     worker.kill()
 
 
+def test_a_sweep_that_has_had_its_limit_while_something_hangs_goes_on(
+    launcher: Launcher, receiver: HttpReceiver
+) -> None:
+    """It cannot end before what hangs does: that took the send timeout, and nothing else went out."""
+    receiver.always(HELD)
+    hung = factories.pending(recipient=receiver.url())
+    worker = start(launcher, CERTCTL_NOTIFICATION_SWEEP_LIMIT="5")
+    receiver.wait_for(1)
+    with HttpReceiver() as healthy:
+        for number in range(1, 13):
+            insert_as_another_program(healthy.url())
+            eventually(lambda number=number: len(healthy.ids) == number, "the alert at the healthy endpoint")
+    assert outcomes(hung.pk) == [], "it has been waited for"
+    worker.kill()
+
+
 def test_tells_systemd_and_the_table_that_it_lives(launcher: Launcher, tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
