@@ -222,3 +222,6 @@ def test_tokens_can_be_guessed_only_so_often_and_a_good_one_works_on(monkeypatch
     assert [answer.status_code for answer in guesses] == [401, 401, 429]
     assert int(guesses[2]["Retry-After"]) > 0
     assert call(good, "list").status_code == 200
+    elsewhere = client_with("certctl_3")
+    elsewhere.defaults["REMOTE_ADDR"] = "192.0.2.7"
+    assert call(elsewhere, "list").status_code == 401
