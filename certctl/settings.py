@@ -64,7 +64,7 @@ database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
 process_interval: timedelta = env.duration("CERTCTL_SCHEDULER_NOTIFICATION_PROCESS_INTERVAL", "1m")
-beside = env.str("CERTCTL_NOTIFICATION_BESIDE", "", validate=validate.OneOf(["", *BESIDE_CHOICES]))
+beside = env.str("CERTCTL_NOTIFICATION_BESIDE", "", validate=validate.OneOf(BESIDE_CHOICES))
 beside_grace: timedelta = env.duration("CERTCTL_NOTIFICATION_BESIDE_GRACE", "5m")
 backoff_base: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_BASE", "1m")
 backoff_cap: timedelta = env.duration("CERTCTL_NOTIFICATION_BACKOFF_CAP", "1h")

@@ -373,7 +373,12 @@ class Engine:
     def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
         self.clock.ask()
         claimed = source.claim(wanted, scope, self.clock())
-        recipients.recall(claimed)
+        try:
+            recipients.recall(claimed)
+        except Exception:
+            with suppress(Exception):  # else their leases run out, as if they had been begun
+                self._give_back_at_once(claimed)
+            raise
         told(claimed, self.sender.resolving)
         return claimed
 

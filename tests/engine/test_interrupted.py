@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 
 from notifications import conf, delivery
 from notifications.database import database_now
@@ -25,8 +26,10 @@ from notifications.notifiers.base import Delivered, Message, Notifier
 from notifications.queue.claim import claim
 from notifications.queue.reap import reap
 from tests import factories
+from tests.breakage import execute
 from tests.factories import ago
 from tests.fixtures import Configure
+from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
 
@@ -160,3 +163,17 @@ def test_a_busy_channel_serves_fresh_alerts_and_the_backlog_alike(configure: Con
     assert "fresh" in begun
     assert any(message.startswith("old") for message in begun)
     assert conf.current().channels
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_claimed_is_given_back_where_earlier_answers_cannot_be_read(script: Script) -> None:
+    factories.pending(recipient="a@example.com, b@example.com")
+    rename = "ALTER TABLE {} RENAME TO {}"
+    execute(rename.format("notification_recipients", "elsewhere"))
+    try:
+        with pytest.raises(DatabaseError):
+            delivery.send_pending()
+    finally:
+        execute(rename.format("elsewhere", "notification_recipients"))
+    assert NotificationEvent.objects.get().leased_until is None
+    assert delivery.send_pending().sent == 1
