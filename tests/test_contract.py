@@ -621,7 +621,7 @@ def test_rule_10_releasing_spends_nothing() -> None:
     failed, pending = factories.failed(retry_count=2), factories.pending()
     now = database_now()
     held = claim(now) + claim(now, kind="pending")
-    assert release(held, due_at=now) == 2
+    assert release(held, due_at=now).rows == 2
     assert (fresh(failed).status, failed.retry_count, failed.next_retry_at) == (Status.FAILED, 2, now)
     assert (fresh(pending).status, pending.next_retry_at, pending.leased_until) == (
         Status.PENDING,
@@ -637,7 +637,7 @@ def test_rule_10_a_late_release_takes_nothing_from_the_present_holder() -> None:
     reap(NotificationEvent.objects.all(), now=NOW + LEASE, max_attempts=5, limit=10)
     claim(NOW + LEASE)
     before = everything()
-    assert release(late, due_at=NOW) == 0
+    assert release(late, due_at=NOW).rows == 0
     assert everything() == before
 
 

@@ -256,7 +256,8 @@ class Lanes(Generic[Row]):
         """Learn from an attempt's end; answers whom to blame for it, where an endpoint is to blame.
 
         door  the row's channel and recipient, where its endpoint is a host that serves many: what the host
-              answered is the recipient's own matter, until several recipients in a row fare so
+              answered is the recipient's own matter, until several recipients in a row fare so. A recipient
+              can have rows in its host's lane that were there before its door was: those count for both
         Rows of an endpoint that is held from now on are left to `drain`.
         """
         self.unstarted(lane)
@@ -265,6 +266,8 @@ class Lanes(Generic[Row]):
             error = lane.breaker.repeated(error) or error
         if error is None or error.endpoint_effect == EndpointEffect.HEALTHY:
             self._delivered(lane)
+            if door and (own := self.doors.get(door)) and own is not lane:
+                self._delivered(own)
         elif error.endpoint_effect == EndpointEffect.BUSY:
             lane.limit = max(1, lane.limit // 2)  # it works: it neither failed, nor is a probe of it over
         elif error.blames_endpoint:

@@ -104,8 +104,8 @@ class HandOverSender:
         try:
             self.enqueue([event.id for event in batch], lease.isoformat())
         except Exception:
-            HandOver.objects.filter(leased_until=lease).delete()
-            release(batch, due_at=self.clock())
+            if not release(batch, due_at=self.clock()).locked:  # else the record says that nobody began
+                HandOver.objects.filter(leased_until=lease).delete()
             raise
 
     def recorded(self, attempts: int) -> None:

@@ -34,7 +34,7 @@ from ..queue.opened import told
 from ..queue.release import release, renew
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
-from .recorder import FLUSH_SECONDS, Recorder
+from .recorder import FLUSH_SECONDS, Recorder, Returned
 from .sender import INTERRUPTED_WAIT, STALE, Sender
 from .source import GivenRows, Prepared, Schedule, Scope, Source
 from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
@@ -185,7 +185,7 @@ class Engine:
                 row.event = row.event._replace(leased_until=now + self.conf.lease)
         self.database.in_doubt = False
 
-    def _rows(self) -> list[InHand]:
+    def _rows(self) -> list[InHand | Returned]:
         return [*self.sender.rows(), *self.recorder.rows()]
 
     # Sweeps
@@ -363,8 +363,8 @@ class Engine:
         is_all = not (held or full) and source.is_exhausted(wanted, claimed)
         schedule.has_backlog = len(claimed) >= wanted and self.lanes.has_paced_rows()
         sweep.refused(len(held) + len(full))
-        if refused := source.refuse(held, full):
-            await self.database.call(self._give_back_at_once, refused)
+        for event in source.refuse(held, full):
+            self.recorder.give_back(event, 0.0)
         sweep.exhausted = scope.outside if is_all and not scope.narrow else None
         if scope.narrow and (scope.first or len(claimed) < wanted):
             now = time.monotonic()
@@ -377,13 +377,10 @@ class Engine:
             recipients.recall(claimed)
         except Exception:
             with suppress(Exception):  # else their leases run out, as if they had been begun
-                self._give_back_at_once(claimed)
+                release(claimed, due_at=self.clock())
             raise
         told(claimed, self.sender.resolving)
         return claimed
-
-    def _give_back_at_once(self, refused: list[Claimed]) -> None:
-        release(refused, due_at=self.clock())
 
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
@@ -406,24 +403,24 @@ class Engine:
         self.sender.may_start = False
         await _arrived(self._claiming, self._recording)
         await self.sender.end(at_once)
-        rest = [event for schedule in self.schedules for event in schedule.source.rest()]
+        for schedule in self.schedules:
+            for event in schedule.source.rest():
+                self.recorder.give_back(event, 0.0)
         self.lanes.give_back_probes()
         self.lanes.report_failures()
         deadline = time.monotonic() + PATIENCE
         while True:
             last = time.monotonic() > deadline
-            if await self._is_drained(rest, last=last):
+            if await self._is_drained(last=last):
                 break
             await asyncio.sleep(0.5)
 
-    async def _is_drained(self, rest: list[Claimed], last: bool) -> bool:
+    async def _is_drained(self, last: bool) -> bool:
         """Whether all is recorded and given back; on the last try what could not be is left to its lease."""
         self.database.away_until = 0.0
         try:
             await self.recorder.write()
             await self.recorder.release()
-            if rest:
-                await self.database.call(self._give_back_at_once, rest)
         except Away:
             if last and not self.options.patient:
                 raise
@@ -432,7 +429,7 @@ class Engine:
                 logger.error("%d outcomes could not be recorded; they are sent again", left)
             return last
         self._recording = None  # whatever had ended it
-        return last or not self.recorder.locked
+        return last or not (self.recorder.locked or self.recorder.returned)
 
 
 def delivering(engine: Engine) -> AnySender:

@@ -8,27 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 
 from ..endpoints import holds
 from ..endpoints.breaker import Change
 from ..endpoints.lanes import Lanes
 from ..models import Status
+from ..queue.claim import Claimed
 from ..queue.record import Outcome, Recorded, record
 from ..queue.release import release
 from .connection import Database
-from .sweep import Clock, InHand, worker_name
+from .sweep import Clock, InHand, Sweep, worker_name
 
 logger = logging.getLogger(__name__)
 
 FLUSH_ROWS = 200
 LAST_FLUSH_ROWS = 50
 FLUSH_SECONDS = 0.1
-LOCKED_SECONDS = 1.0  # between tries to record what others hold locked
+LOCKED_SECONDS = 1.0  # between tries to record or give back what others hold locked
+
+
+@dataclass(slots=True, eq=False)
+class Returned:
+    """A row to give back: due again in so many seconds.
+
+    sweep  that counts it among those in its hands
+    """
+
+    event: Claimed
+    seconds: float
+    sweep: Sweep | None
+    next_try: float = 0.0
 
 
 class Recorder:
@@ -36,7 +52,7 @@ class Recorder:
 
     ended     rows with their outcomes, in that order
     locked    of those the ones that another program held at the last try; the next is at unlocked_at
-    returned  rows with the seconds until they are due
+    returned  rows to give back
     """
 
     def __init__(self, database: Database, clock: Clock, lanes: Lanes[InHand], wake: asyncio.Event) -> None:
@@ -48,7 +64,7 @@ class Recorder:
         self.ended: list[tuple[InHand, Outcome]] = []
         self.locked: list[tuple[InHand, Outcome]] = []
         self.unlocked_at = 0.0
-        self.returned: list[tuple[InHand, float]] = []
+        self.returned: list[Returned] = []
         self.writing = False
         self.written_at = time.monotonic()
 
@@ -57,14 +73,14 @@ class Recorder:
         if len(self.ended) >= self._batch() and not self.writing:
             self.wake.set()
 
-    def give_back(self, row: InHand, seconds: float) -> None:
+    def give_back(self, event: Claimed, seconds: float, sweep: Sweep | None = None) -> None:
         """It was not attempted after all, and may be when so many seconds are over."""
-        self.returned.append((row, seconds))
+        self.returned.append(Returned(event, seconds, sweep))
 
-    def rows(self) -> Iterator[InHand]:
+    def rows(self) -> Iterator[InHand | Returned]:
         """What is not in the table yet."""
         yield from (row for row, _ in (*self.ended, *self.locked))
-        yield from (row for row, _ in self.returned)
+        yield from self.returned
 
     def is_due(self, *, idle: bool) -> bool:
         """Whether there is enough to write; idle: nothing is in flight, so that no more comes."""
@@ -129,14 +145,21 @@ class Recorder:
         )
 
     async def release(self) -> None:
-        """Give back what was not attempted. Raises Away."""
-        returned = self.returned[:]
+        """Give back what was not attempted. What others hold locked is tried again while its lease stands:
+        a lease that runs out is an attempt. Raises Away."""
+        started = time.monotonic()
+        returned = [one for one in self.returned if one.next_try <= started]
         if not returned:
             return
-        await self.database.call(self._release, returned)
-        del self.returned[: len(returned)]
-        for row, _ in returned:
-            row.sweep.gave_back()
+        locked = await self.database.call(self._release, returned)
+        for one in returned:
+            if one.event.id in locked and one.event.leased_until > self.clock():
+                one.next_try = time.monotonic() + LOCKED_SECONDS
+            else:
+                one.next_try = math.inf
+                if one.sweep:
+                    one.sweep.gave_back()
+        self.returned = [one for one in self.returned if one.next_try < math.inf]
 
     # In a thread that has a connection
 
@@ -147,10 +170,12 @@ class Recorder:
     def _write_changes(self, changes: Sequence[Change]) -> None:
         holds.write(changes, now=self.clock())
 
-    def _release(self, returned: Sequence[tuple[InHand, float]]) -> None:
-        now, by_seconds = self.clock(), itemgetter(1)
+    def _release(self, returned: Sequence[Returned]) -> set[str]:
+        """The ids of those that others hold locked."""
+        now, by_seconds, locked = self.clock(), attrgetter("seconds"), set[str]()
         for seconds, group in groupby(sorted(returned, key=by_seconds), by_seconds):
-            release([row.event for row, _ in group], due_at=now + timedelta(seconds=seconds))
+            locked |= release([one.event for one in group], due_at=now + timedelta(seconds=seconds)).locked
+        return locked
 
 
 def current(row: InHand, outcome: Outcome) -> Outcome:

@@ -129,7 +129,7 @@ class Sender:
             if event.interrupted:
                 room[event.interrupted] -= 1
                 if room[event.interrupted] < 0:
-                    self.recorder.give_back(row, INTERRUPTED_WAIT)
+                    self.recorder.give_back(event, INTERRUPTED_WAIT, sweep)
                     sweep.postponed = True
                     continue
             lane = self._lane_of(row)
@@ -182,7 +182,7 @@ class Sender:
     def give_back(self, everything: bool = False) -> None:
         """Take out of the lanes what waits for an endpoint that is held, or all that waits."""
         for row, seconds in self.lanes.drain(everything=everything):
-            self.recorder.give_back(row, seconds)
+            self.recorder.give_back(row.event, seconds, row.sweep)
 
     def rows(self) -> Iterator[InHand]:
         """What waits and what is in flight."""
@@ -214,12 +214,12 @@ class Sender:
         own recipient is held since it was put in its lane."""
         event, sweep = turn.row.event, turn.row.sweep
         if turn.at + self.conf.send_timeout > event.leased_until or sweep.begun >= sweep.limit:
-            self.recorder.give_back(turn.row, 0.0)
+            self.recorder.give_back(event, 0.0, sweep)
             return False
         notifier = turn.row.notifier
         apart = notifier and self.lanes.doors and self.lanes.doors.get((notifier.name, event.recipient))
         if apart and apart is not turn.lane and (apart.held or apart.breaker.state == State.PROBING):
-            self.recorder.give_back(turn.row, apart.breaker.seconds)
+            self.recorder.give_back(event, apart.breaker.seconds, sweep)
             return False
         sweep.begun += 1
         return True
@@ -277,7 +277,8 @@ class Sender:
         seconds = time.monotonic() - start
         failure = answer if isinstance(answer, DeliveryError) else None
         name, recipient = row.notifier and row.notifier.name, row.event.recipient
-        door = (name, recipient) if failure and name and lane.serves_many else None
+        matters = failure or self.lanes.doors  # most endpoints never fail, and have none
+        door = (name, recipient) if name and matters and lane.serves_many else None
         blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
         for each in rows:
             outcome = decide(each.event, answer, self.conf, started_at, round(seconds * 1000))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
 from django.db.models import Case, F, Value, When
 
@@ -19,32 +20,44 @@ from .claim import Claimed, skip_locked
 logger = logging.getLogger(__name__)
 
 
-def release(events: Iterable[Claimed], *, due_at: datetime, pauses: Sequence[float] = PAUSES) -> int:
+class Released(NamedTuple):
+    """rows: how many are free again; locked: the ids of those that others hold locked, still under our lease."""
+
+    rows: int = 0
+    locked: frozenset[str] = frozenset()
+
+
+def release(events: Iterable[Claimed], *, due_at: datetime, pauses: Sequence[float] = PAUSES) -> Released:
     """Give claimed rows back unattempted: due again at `due_at`, with nothing spent.
 
-    What others hold locked is left, and so is what the database refuses: their leases run out.
+    What the database refuses is left: its lease runs out, as if it had been attempted.
     """
     leases: dict[datetime, list[str]] = {}
     for event in events:
         leases.setdefault(event.leased_until, []).append(event.id)
-    return sum(
-        sum(in_parts(ids, partial(_release, lease=lease, due_at=due_at), _left, "releasing", pauses))
+    parts = [
+        part
         for lease, ids in leases.items()
+        for part in in_parts(ids, partial(_release, lease=lease, due_at=due_at), _left, "releasing", pauses)
+    ]
+    return Released(
+        sum(part.rows for part in parts), frozenset[str]().union(*(part.locked for part in parts))
     )
 
 
-def _release(ids: Sequence[str], *, lease: datetime, due_at: datetime) -> int:
+def _release(ids: Sequence[str], *, lease: datetime, due_at: datetime) -> Released:
     mine = NotificationEvent.objects.filter(leased_until=lease, status__in=UNDELIVERED)
     due = Case(When(status=Status.FAILED, then=Value(due_at)), default=F("next_retry_at"))
     with database.atomic(durable=True):
         free = list(skip_locked(mine.filter(pk__in=ids)).values_list("pk", flat=True))
         changed: int = mine.filter(pk__in=free).update(leased_until=None, next_retry_at=due)
-        return changed
+        left = mine.filter(pk__in=ids).values_list("pk", flat=True) if changed < len(ids) else ()
+        return Released(changed, frozenset(left))
 
 
-def _left(pk: str, error: Exception) -> int:
+def _left(pk: str, error: Exception) -> Released:
     logger.error("notification %s was not released: %s", pk, reason_of(error))
-    return 0
+    return Released()
 
 
 def renew(events: Iterable[Claimed], until: datetime) -> set[str]:

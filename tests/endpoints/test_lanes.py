@@ -242,6 +242,19 @@ def test_one_recipient_that_fails_closes_its_own_door(error: DeliveryError, time
     assert to(lanes, "https://good/b", None) is None
 
 
+def test_a_recipient_that_fails_now_and_then_is_not_closed_by_rows_that_were_there_before_its_door() -> None:
+    """They began in the host's lane, and end there: what they say of the recipient counts all the same."""
+    lanes, door = new(), ("Webhook", "https://good/a")
+    host = lanes.lane(GOOD)
+    for _ in range(3 * RULES.failures):
+        for error in (ANSWERED, None):
+            lanes.put("row", host)
+            assert lanes.take(0.0)
+            lanes.ended(host, error, door=door)
+    assert (lanes.doors[door].held, lanes.doors[door].breaker.failures, host.held) == (False, 0, False)
+    assert lanes.doors[door].answers
+
+
 def test_several_recipients_that_fail_in_a_row_close_the_host() -> None:
     lanes: Lanes[str] = Lanes(LIMITS, RULES)
     for recipient in "abcabc":

@@ -42,7 +42,7 @@ def snapshot() -> list[tuple[object, ...]]:
 def test_a_late_release_leaves_the_row_with_its_present_holder(status: str) -> None:
     late, until = held_by_another(status)
     before = snapshot()
-    assert release(late, due_at=database_now()) == 0
+    assert release(late, due_at=database_now()).rows == 0
     assert snapshot() == before
     assert EVENTS.get().leased_until == until
 
@@ -60,7 +60,7 @@ def test_a_late_release_gives_back_only_what_is_still_its_own() -> None:
     mine, lost = factories.pending(), factories.pending()
     late = taken(now, Status.PENDING)
     EVENTS.filter(pk=lost.pk).update(leased_until=now + 2 * LEASE)
-    assert release(late, due_at=now) == 1
+    assert release(late, due_at=now).rows == 1
     assert set(EVENTS.filter(leased_until=None)) == {mine}
 
 
@@ -72,7 +72,7 @@ def test_what_another_program_finished_meanwhile_is_neither_released_nor_renewed
     late = taken(now, Status.PENDING)
     EVENTS.update(status=status)
     before = snapshot()
-    assert (release(late, due_at=now), renew(late, now + 2 * LEASE)) == (0, set())
+    assert (release(late, due_at=now).rows, renew(late, now + 2 * LEASE)) == (0, set())
     assert snapshot() == before
 
 
@@ -80,7 +80,7 @@ def test_what_is_released_is_due_when_the_worker_says_and_a_pending_row_at_once(
     now = database_now()
     pending, failed = factories.pending(next_retry_at=now), factories.failed(due_at=now, retry_count=2)
     events = taken(now, Status.PENDING) + taken(now + timedelta(seconds=1), Status.FAILED)
-    assert release(events, due_at=now + LEASE) == 2
+    assert release(events, due_at=now + LEASE).rows == 2
     rows = {row.pk: (row.leased_until, row.next_retry_at, row.retry_count) for row in EVENTS.all()}
     assert rows == {pending.pk: (None, now, 0), failed.pk: (None, now + LEASE, 2)}
 
@@ -91,7 +91,7 @@ def test_a_worker_gives_back_and_renews_only_what_it_names() -> None:
     for _ in range(3):
         factories.pending()
     first, second, third = taken(now, Status.PENDING)
-    assert release([first], due_at=now) == 1
+    assert release([first], due_at=now).rows == 1
     assert renew([second], now + 2 * LEASE) == {second.id}
     leases = dict(EVENTS.values_list("pk", "leased_until"))
     assert leases == {first.id: None, second.id: now + 2 * LEASE, third.id: now + LEASE}

@@ -242,7 +242,7 @@ def prepared(verb: str) -> tuple[list[str], Callable[..., Any]]:
         ("bury", 4, 4),
         ("schedule", 4, 1),
         ("schedule now", (0, 0), 1),
-        ("release", 4, 0),
+        ("release", (4, frozenset()), 0),
         ("unlease", (0, 0), 1),
     ],
 )
@@ -342,10 +342,12 @@ def test_what_another_program_locks_is_passed_over_and_tried_again(other: psycop
     assert recorded([e for e in events if e.id == "row-3"]).written == {"row-3"}
 
 
-def test_release_leaves_what_another_program_locks(other: psycopg.Connection[Any]) -> None:
+def test_release_names_what_another_program_locks(other: psycopg.Connection[Any]) -> None:
     events = claimed(3)
     hold(other, "row-1")
-    assert release(events, due_at=timezone.now()) == 2
+    assert release(events, due_at=timezone.now()) == (2, {"row-1"})
+    other.rollback()
+    assert release(events, due_at=timezone.now()) == (1, frozenset())
 
 
 @pytest.fixture

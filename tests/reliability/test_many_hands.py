@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
+
 from tests.processes import eventually
 from tests.receiver import Answer, HttpReceiver, Request
 from tests.reliability.support import (
@@ -53,6 +55,7 @@ CONNECTED = """
 """
 OPEN_ROWS = "SELECT count(*) FROM notification_events WHERE id = ANY(%s) AND status <> 'sent'"
 STATES_OF = "SELECT DISTINCT status, retry_count, leased_until FROM notification_events WHERE id = ANY(%s)"
+IN_HAND = "SELECT count(*) FROM notification_events WHERE leased_until IS NOT NULL"
 PENDING_SWEEPS = "SELECT count(*) FROM notification_sweeps WHERE kind = 'pending'"
 KINDS = "SELECT DISTINCT was, becomes FROM moves"
 
@@ -93,10 +96,30 @@ def test_clocks_that_are_ten_minutes_apart(site: Site, nursery: Nursery, report:
     report("two workers whose clocks are ten minutes apart", account)
     assert (account.lost, account.duplicates) == (0, 0)
     assert set(receiver.refused.values()) == {1}
+    assert site.value("SELECT count(*) FROM notification_holds") == 0
     assert every_kind_worked(site, [[worker] for worker in workers])
     assert site.value("SELECT max(sent_at) - min(created_at) < interval '5 minutes' FROM notification_events")
     assert site.value("SELECT max(sent_at) <= now() FROM notification_events")
     assert [worker.end() for worker in workers] == [0, 0]
+
+
+def test_what_is_given_back_while_another_program_locks_it_is_free_when_that_is_over(
+    site: Site, nursery: Nursery
+) -> None:
+    """Left to its lease it would wait for that, and be an attempt that nobody made."""
+    with HttpReceiver() as receiver, psycopg.connect(site.url()) as foreign:
+        receiver.always(Answer(503, held=True))
+        [worker] = listening(nursery, 1)
+        site.insert(60, receiver.url())
+        eventually(lambda: site.value(IN_HAND) >= 20, "rows in hand")
+        foreign.execute("SELECT 1 FROM notification_events FOR UPDATE")
+        receiver.let_go()
+        eventually(lambda: site.value("SELECT count(*) FROM notification_holds") == 1, "its endpoint is held")
+        assert site.value(IN_HAND) >= 20
+        foreign.rollback()
+        eventually(lambda: site.value(IN_HAND) == 0, "nothing is in hand")
+        assert worker.end() == 0
+    assert site.value("SELECT count(*) FROM notification_attempts WHERE outcome = 'interrupted'") == 0
 
 
 def test_sweeps_from_cron_and_always_on_workers(site: Site, nursery: Nursery, report: Report) -> None:
@@ -224,6 +247,7 @@ def until_settled(site: Site) -> None:
 def every_kind_worked(site: Site, kinds: list[list[Child]]) -> bool:
     """Whether some process of each group delivered something."""
     names = {
-        int(name.rpartition(":")[2]) for (name,) in site.query("SELECT worker FROM notification_attempts")
+        int(name.rpartition(":")[2])
+        for (name,) in site.query("SELECT worker FROM notification_attempts WHERE outcome <> 'interrupted'")
     }
     return all(names & {child.pid for child in group} for group in kinds)
