@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Released(NamedTuple):
-    """rows: how many are free again; locked: the ids of those that others hold locked, still under our lease."""
+    """rows: how many are free again; locked: the ids of those still ours, which others hold locked."""
 
     rows: int = 0
     locked: frozenset[str] = frozenset()
