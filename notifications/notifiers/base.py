@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -77,6 +78,7 @@ class Message(NamedTuple):
         return key_of(self.id, limit)
 
 
+@lru_cache(maxsize=128)  # a request says it twice
 def key_of(id: str, limit: int = 255) -> str:
     safe = len(id) <= limit and SAFE_ID.fullmatch(id)
     return id if safe else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()

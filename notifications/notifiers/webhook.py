@@ -205,7 +205,7 @@ def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
 def payload(message: Message, text: str) -> dict[str, Any]:
     return {
         "type": f"certificate.{kind_of(message.type) or 'notification'}",
-        "timestamp": message.created_at.isoformat(),
+        "timestamp": message.created_at,
         "data": {
             "id": cut(message.id, NAME_LIMIT),
             "type": message.type,
