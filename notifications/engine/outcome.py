@@ -46,7 +46,7 @@ def decide(
     error = as_delivery_error(answer)
     failure = partial(
         outcome,
-        outcome=kind_of(error),
+        kind=kind_of(error),
         error=str(error),
         reason=error.reason,
         status_code=error.status,

@@ -334,14 +334,14 @@ async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
 
 def log_attempt(outcome: Any) -> None:
     event = outcome.event
-    if outcome.outcome is AttemptOutcome.NO_NOTIFIER:
+    if outcome.kind is AttemptOutcome.NO_NOTIFIER:
         logger.warning("notification %s: %s", event.id, outcome.error)
     if logger.isEnabledFor(logging.DEBUG):
         facts = {
             "notification": event.id,
             "channel": outcome.channel,
             "attempt": event.retry_count + 1,
-            "outcome": outcome.outcome,
+            "outcome": outcome.kind,
             "milliseconds": outcome.duration,
         }
         logger.debug("attempt %(attempt)d of %(notification)s: %(outcome)s", facts, extra=facts)

@@ -74,7 +74,7 @@ class SweepResult:
         return {name: count for name, count in counts.items() if count or name not in OCCASIONAL}
 
     def count(self, outcome: Outcome) -> None:
-        if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
+        if outcome.kind == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
             self.no_notifier += 1
         elif outcome.status == Status.SENT:
             self.sent += 1
