@@ -24,6 +24,7 @@ from ...exceptions import Reason, TransientError
 from ...text import cut, one_line
 
 DIRECT = "direct"
+HOST = re.compile(r"[A-Za-z0-9._:-]+")
 REPLY_LIMIT = 16 * 1024
 WORDS_LIMIT = 200
 LOGIN_ADVICE = "set its user name and password (PROXY, or HTTPS_PROXY); what waits goes out by itself"
@@ -95,7 +96,8 @@ class Proxies:
 def proxy_at(url: str) -> Proxy:
     """Raises ValueError for what is no http URL of a proxy."""
     parts = urlsplit(url.strip())
-    if parts.scheme.lower() != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
+    host = parts.hostname or ""
+    if parts.scheme.lower() != "http" or not HOST.fullmatch(host) or parts.path.strip("/") or parts.query:
         raise ValueError("no URL of a proxy")
     login = ""
     if parts.username is not None:
@@ -103,7 +105,7 @@ def proxy_at(url: str) -> Proxy:
         login = f"Proxy-Authorization: Basic {base64.b64encode(plain.encode()).decode()}\r\n"
     if parts.port == 0:
         raise ValueError("no such port")
-    return Proxy(parts.hostname, parts.port or 80, login)
+    return Proxy(host, parts.port or 80, login)
 
 
 def is_proxy(value: Any) -> bool:
