@@ -60,6 +60,9 @@ default_database = f"sqlite:///{quote(str(data_dir / 'certctl.sqlite3'))}"
 # certctl's Helm chart leaves a place for the password in the URL.
 database_password = env.str("POSTGRES_PASSWORD", "")
 database: dict[str, Any] = env.database(database_variable, default_database, password=database_password)
+if not (DEBUG or env.str(database_variable, "")):
+    # A forgotten name must not deliver nothing out of a new, empty file.
+    database = {**database, "ENGINE": "certctl.nodatabase"}
 database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1000))
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
@@ -93,7 +96,7 @@ escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
 digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
 digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
 
-channels = env.channels(SHIPPED)
+channels = env.channels(SHIPPED, env.proxies())
 mail_server = completed(EmailNotifier.django_options, env.options(EmailNotifier.django_options))
 mail_sender = env.options(EmailNotifier.declared_options).get("FROM_ADDRESS", "certctl@localhost")
 
