@@ -20,6 +20,11 @@ class CertctlConfig(AppConfig):
         import notifications.checks  # noqa: F401
 
         register(check_environment)
+        if settings.NOTIFICATIONS["DISPATCH"] == "celery":
+            from notifications.delivery import enqueue_of
+
+            enqueue_of("celery")  # says in one line that Celery is not installed
+            from . import celery  # noqa: F401  (what enqueues must know its broker)
 
 
 def check_environment(**_: Any) -> list[CheckMessage]:

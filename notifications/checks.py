@@ -22,7 +22,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -35,6 +34,7 @@ from django.utils import timezone
 
 from . import conf
 from .database import alias, encoding_fault
+from .delivery import enqueue_of
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, load, notifier_class
@@ -61,10 +61,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 @register()
 def check_task_engine(**_: Any) -> list[CheckMessage]:
     given = getattr(settings, "NOTIFICATIONS", {})
-    if conf.faults(given) or conf.made(given).dispatch != "tasks":
+    if conf.faults(given) or conf.made(given).dispatch == "inline":
         return []
     try:
-        import_module("notifications.tasks")
+        enqueue_of(conf.made(given).dispatch)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint=f"See {SITE}.", id="notifications.E004")]
     return []
