@@ -37,8 +37,8 @@ def must_have(names: list[str]) -> None:
     for measure, program in NEEDED.items():
         if measure in (names or NEEDED) and shutil.which(program) is None:
             raise SystemExit(
-                f"the measure {measure!r} needs {program}, which is not installed; install it, or name the others:"
-                " make bench ARGS='at-once 20-ms'"
+                f"measure {measure!r} needs {program}, which is not installed: install it, or name others,"
+                " such as make bench ARGS='at-once 20-ms'"
             )
 
 

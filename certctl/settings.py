@@ -22,6 +22,7 @@ from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
 
+from . import unknown
 from .environment import Environment, half_configured, pooled
 from .middleware import PROBED
 
@@ -102,6 +103,7 @@ HALF_CONFIGURED = half_configured(os.environ, SHIPPED)
 REFUSED = [
     f"the channel {name} is refused: {one['FAULT']}" for name, one in channels.items() if "FAULT" in one
 ]
+UNKNOWN = unknown.likely_slips(os.environ, unknown.known(env.names, SHIPPED))
 
 env.close()
 

@@ -86,9 +86,8 @@ def enqueue_of(dispatch: str) -> Enqueue:
     if dispatch == "celery":
         from . import tasks
 
-        # Bound here, in the thread that has the site's Celery app: in others Celery would find one of its own.
+        # Bound here, in the thread that has the site's Celery app: in others Celery finds one of its own.
         return tasks.deliver_batch.delay  # type: ignore[no-any-return]
     from . import task_api
 
     return task_api.deliver_batch.enqueue  # type: ignore[no-any-return]
-

@@ -15,7 +15,7 @@ except ImportError as error:
     raise ImproperlyConfigured('NOTIFICATIONS["DISPATCH"] = "celery" needs the package celery') from error
 
 
-@shared_task(name="notifications.deliver_batch", ignore_result=True)
+@shared_task(name="notifications.deliver_batch", ignore_result=True)  # type: ignore[untyped-decorator]
 def deliver_batch(ids: list[str], leased_until: str) -> dict[str, float | str]:
     """See engine.handover.deliver_batch."""
     return handover.deliver_batch(ids, leased_until)
