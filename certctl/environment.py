@@ -69,6 +69,11 @@ class Environment(Env):
                 self._unread[env_key] = f"the file that {env_key}{IN_FILE} names {error}"
         return value if value.strip() else default
 
+    @property
+    def names(self) -> set[str]:
+        """The variables that have been asked for, set or not."""
+        return set(self._fields)
+
     def options(self, declared: Iterable[Option]) -> dict[str, Any]:
         """The values of those whose variable is set, and right."""
         return {one.name: value for one, value in self._read(declared) if not isinstance(value, Unreadable)}

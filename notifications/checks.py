@@ -23,7 +23,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -36,6 +35,7 @@ from django.utils import timezone
 
 from . import conf
 from .database import alias, encoding_fault
+from .delivery import enqueue_of
 from .exceptions import TransientError
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
@@ -65,10 +65,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 @register()
 def check_task_engine(**_: Any) -> list[CheckMessage]:
     given = getattr(settings, "NOTIFICATIONS", {})
-    if conf.faults(given) or conf.made(given).dispatch != "tasks":
+    if conf.faults(given) or conf.made(given).dispatch == "inline":
         return []
     try:
-        import_module("notifications.tasks")
+        enqueue_of(conf.made(given).dispatch)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint=f"See {SITE}.", id="notifications.E004")]
     return []
