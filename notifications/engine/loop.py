@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .. import conf
+from .. import conf, signals
 from ..database import said
 from ..endpoints.breaker import Records, Rules
 from ..endpoints.holds import read_endpoints
@@ -100,7 +100,7 @@ class Engine:
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = Clock(self.options.clock)
-        with self.database.two_connections():
+        with signals.aside(), self.database.two_connections():
             try:
                 async_to_sync(self._run)()
             except Away as away:
