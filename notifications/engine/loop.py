@@ -28,7 +28,7 @@ from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..queue import digest, recipients
+from ..queue import digest, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
 from ..queue.release import release, renew
@@ -380,6 +380,7 @@ class Engine:
                 release(claimed, due_at=self.clock())
             raise
         told(claimed, self.sender.resolving)
+        traces.recall(claimed)
         return claimed
 
     async def _wait(self) -> None:
