@@ -8,7 +8,7 @@ fields   what is wrong with which parameter or field: {"page": ["…"]}; empty w
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
@@ -89,13 +89,22 @@ def translated(error: Exception) -> exceptions.APIException:
 
 def body(error: exceptions.APIException) -> dict[str, Any]:
     fields = error.detail if isinstance(error.detail, dict) else {}
-    named = {name: list(dict.fromkeys(map(str, listed(texts)))) for name, texts in fields.items()}
+    named = {name: list(dict.fromkeys(map(str, texts))) for name, texts in flat(fields)}
     unnamed = named.pop("non_field_errors", [])
     said = [f"{name}: {' '.join(texts)}" for name, texts in named.items()] + unnamed
     if not fields:
         said = [str(text) for text in listed(error.detail)]
     code = "invalid" if isinstance(error, exceptions.ValidationError) else error.default_code
     return {"error": {"code": code, "message": " ".join(said), "fields": named}}
+
+
+def flat(fields: Mapping[Any, Any], within: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """The fields of one among many are named by its place: `notifications.3.type`."""
+    for name, texts in fields.items():
+        if isinstance(texts, Mapping):
+            yield from flat(texts, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", listed(texts)
 
 
 def listed(texts: Any) -> list[Any]:

@@ -10,6 +10,7 @@ app_name = "notifications_api"
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
+    path("notifications/batch", views.Batch.as_view(), name="batch"),
     path("notifications/requeue", views.RequeueMany.as_view(), name="requeue-many"),
     # Another program's ids may have slashes in them: the longer paths first.
     path("notifications/<path:event_id>/read", views.Read.as_view(), name="read"),

@@ -21,14 +21,14 @@ from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .. import conf
+from .. import conf, signals
 from ..database import said
 from ..endpoints.breaker import Records, Rules
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..queue import digest, recipients
+from ..queue import digest, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
 from ..queue.release import release, renew
@@ -100,7 +100,7 @@ class Engine:
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = Clock(self.options.clock)
-        with self.database.two_connections():
+        with signals.aside(), self.database.two_connections():
             try:
                 async_to_sync(self._run)()
             except Away as away:
@@ -380,6 +380,7 @@ class Engine:
                 release(claimed, due_at=self.clock())
             raise
         told(claimed, self.sender.resolving)
+        traces.recall(claimed)
         return claimed
 
     async def _wait(self) -> None:

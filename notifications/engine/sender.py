@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from .. import conf
+from .. import conf, tracing
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
@@ -326,7 +326,8 @@ async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
     if row.notifier is None:
         return None
     message = combined([row.message, *(each.message for each in others)]) if others else row.message
-    answer = await row.notifier.send(message)
+    with tracing.attempt(row.notifier.name, [each.event for each in (row, *others)]):
+        answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):
         raise TypeError(f"{type(row.notifier).__name__}.send answered {answer!r}, not Delivered")
     return answer

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from .. import database
+from .. import database, signals
 from ..deaths.follow import follow
 from ..text import tidy
 from .fields import (
@@ -225,9 +225,12 @@ class NotificationEvent(Table):
 
     def mark_as_sent(self, sent_at: datetime) -> None:
         """Delivered at sent_at; retry_count and last_error stay as evidence."""
-        self._rows().transition(
-            "mark as sent", self, UNDELIVERED, status=Status.SENT, sent_at=sent_at, next_retry_at=None
-        )
+        rows = self._rows()
+        with database.atomic():
+            rows.transition(
+                "mark as sent", self, UNDELIVERED, status=Status.SENT, sent_at=sent_at, next_retry_at=None
+            )
+            signals.tell_of(signals.delivered, rows, [self.pk])
 
     def _rows(self) -> NotificationQuerySet:
         rows: NotificationQuerySet = type(self).objects.all()

@@ -27,7 +27,8 @@ from .batch import in_parts, not_refused, put_on_record
 from .mend import mend
 
 NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
-NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...]] = (NOTHING_ANSWERED, ())  # answered, opened
+# answered, opened, traced
+NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...], str] = (NOTHING_ANSWERED, (), "")
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
 Row = TypeVar("Row", bound=Model)
 
@@ -41,6 +42,7 @@ class Claimed(NamedTuple):
     due_at       since when it is due: when it was raised, or requeued
     answered     as in Message; recipients.py reads it
     opened       see `opened.told`
+    traced       see `traces.recall`
     """
 
     id: str
@@ -57,6 +59,7 @@ class Claimed(NamedTuple):
     leased_until: datetime
     answered: Mapping[str, str] = NOTHING_ANSWERED
     opened: tuple[str, ...] = ()
+    traced: str = ""
 
     @property
     def attempt_number(self) -> int:
@@ -134,7 +137,7 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = list(Claimed._fields[:-3])
+    names: list[Any] = list(Claimed._fields[: -1 - len(NOTHING_TOLD)])
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .. import database
+from .. import database, signals
 from ..database import PAUSES, carried, dump, kind_of
 from ..deaths.follow import follow
 from ..exceptions import status_code
-from ..models import NotificationEvent, Status, tallies
+from ..models import AttemptOutcome, NotificationEvent, Status, tallies
 from ..models.tallies import Counted
 from ..text import tidy
 from . import recipients
@@ -97,6 +97,9 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
             recipients.remember(answered, now=now)
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
+        if signals.delivered.receivers:
+            sent = [o.event.id for o in written if o.outcome == AttemptOutcome.SENT]
+            signals.tell_of(signals.delivered, NotificationEvent.objects.all(), sent)
         counted = [
             Counted(o.channel, o.kind, o.duration, (now - o.event.due_at).total_seconds())
             for o in outcomes
