@@ -220,7 +220,11 @@ def said(error: BaseException) -> str:
 
 def bound_session(connection: BaseDatabaseWrapper, seconds: float) -> None:
     """Have the server end by itself, well within so many seconds, what this worker's session waits for or
-    leaves open: a connection that was cut leaves nothing behind there."""
+    leaves open: a connection that was cut leaves nothing behind there.
+
+    Nothing behind a pooler, which would give the limits to others with its connection, and which ends by
+    itself what a client leaves open: there the server's process is not the one that we were told of.
+    """
     if connection.vendor != "postgresql":
         return
     limits = {
@@ -230,7 +234,10 @@ def bound_session(connection: BaseDatabaseWrapper, seconds: float) -> None:
     }
     with connection.cursor() as cursor:
         for name, limit in limits.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{max(1, round(limit * 1000))}ms"])
+            cursor.execute(
+                "SELECT set_config(%s, %s, false) WHERE pg_backend_pid() = %s",
+                [name, f"{max(1, round(limit * 1000))}ms", connection.connection.info.backend_pid],
+            )
 
 
 LONGEST_LOCK = 5.0  # seconds that a worker's statement waits for another's lock
