@@ -98,7 +98,7 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
         if signals.delivered.receivers:
-            sent = [o.event.id for o in written if o.outcome == AttemptOutcome.SENT]
+            sent = [o.event.id for o in written if o.kind == AttemptOutcome.SENT]
             signals.tell_of(signals.delivered, NotificationEvent.objects.all(), sent)
         counted = [
             Counted(o.channel, o.kind, o.duration, (now - o.event.due_at).total_seconds())
