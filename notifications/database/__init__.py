@@ -197,6 +197,17 @@ def _sqlite_kind(error: sqlite3.Error) -> Kind | None:
     return "other" if code == sqlite3.SQLITE_ERROR else None
 
 
+def is_read_only_error(error: BaseException) -> bool:
+    """Whether the server took no change because it takes none."""
+    cause = error.__cause__ or error
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+    return getattr(cause, "sqlstate", None) == READ_ONLY_STATE
+
+
+READ_ONLY_STATE = "25006"
+
+
 def persistently(call: Callable[[], Answer], what: str, pauses: Sequence[float] = PAUSES) -> Answer:
     """What the call answers, made again after each of the pauses where others were in its way.
 
