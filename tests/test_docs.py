@@ -59,7 +59,6 @@ def test_every_command_is_one_that_the_program_takes(page: Path) -> None:
 
 def test_the_commands_are_found() -> None:
     assert ("mcp_server", "--http", "127.0.0.1:8765", "--allow-operate") in commands(ROOT / "docs" / "mcp.md")
-    assert ("collectstatic", "--no-input") in commands(ROOT / "docs" / "metrics.md")
     assert ("notifications", "test", "Slack", "#pki") in commands(ROOT / "docs" / "operating.md")
     assert ("api_tokens", "list") in commands(ROOT / "docs" / "api.md")
     assert {found[1] for found in commands(ROOT / "docs" / "cli.md")} > {"create", "list", "prune"}
@@ -149,7 +148,7 @@ def test_the_public_names_are_found() -> None:
 @pytest.mark.django_db
 def test_what_python_is_shown_runs(script: Script, configure: Configure) -> None:
     configure(CHANNELS={"Slack": channel(script)})
-    settings, router, alerts, sweeps = blocks("python.md", "python")
+    settings, router, alerts, sweeps, *others = blocks("python.md", "python")
     names: dict[str, Any] = {}
     for block in (settings, router, alerts):
         exec(block, names)
@@ -159,3 +158,8 @@ def test_what_python_is_shown_runs(script: Script, configure: Configure) -> None
     assert (names["changed"], names["skipped"]) == (0, 0)
     exec(sweeps, names)
     assert names["result"].finished == 1
+    for block in others:
+        exec(block, names)
+    names["ExpiryTest"]().test_an_alert_is_raised_once()
+    names["deliver_alerts"]()
+    assert b"certctl_notifications" in names["metrics"](None).content
