@@ -1,4 +1,4 @@
-"""Who may see /metrics, /readyz, the API's document and its page: everybody, or as each one's setting says."""
+"""Who may see /metrics, /readyz, the API's document and its page: everybody, unless its setting says less."""
 
 from __future__ import annotations
 

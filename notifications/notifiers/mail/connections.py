@@ -179,9 +179,7 @@ def backend(mailer: str = "") -> BaseEmailBackend:
     Raises DeliveryError for settings that Django makes no backend of.
     """
     if mailer and not hasattr(mail, "mailers"):
-        raise misconfigured(
-            "MAILER needs Django 6.1 or later, and its MAILERS", "leave MAILER out, or upgrade"
-        )
+        raise misconfigured("MAILER is for Django 6.1 and later, which has MAILERS", "leave MAILER out")
     try:
         made: BaseEmailBackend = (
             mail.mailers[mailer or "default"] if hasattr(mail, "mailers") else mail.get_connection()
