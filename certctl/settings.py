@@ -17,11 +17,12 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
-from notifications.conf import ACCESS_CHOICES, BESIDE_CHOICES
+from notifications.conf import ACCESS_CHOICES, BESIDE_CHOICES, DISPATCH_CHOICES
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
 
+from . import unknown
 from .environment import Environment, half_configured, pooled
 from .middleware import PROBED
 
@@ -60,6 +61,9 @@ default_database = f"sqlite:///{quote(str(data_dir / 'certctl.sqlite3'))}"
 # certctl's Helm chart leaves a place for the password in the URL.
 database_password = env.str("POSTGRES_PASSWORD", "")
 database: dict[str, Any] = env.database(database_variable, default_database, password=database_password)
+if not (DEBUG or env.str(database_variable, "")):
+    # A forgotten name must not deliver nothing out of a new, empty file.
+    database = {**database, "ENGINE": "certctl.nodatabase"}
 database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1000))
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
@@ -81,9 +85,9 @@ task_batch = _count("CERTCTL_NOTIFICATION_TASK_BATCH", 100, most=10_000)
 api_rate = env.str(
     "CERTCTL_API_RATE", "1200/min", validate=validate.Regexp(r"[1-9]\d{0,8}/(s|sec|m|min|h|hour|d|day)\Z")
 )
-dispatch = env.str("CERTCTL_NOTIFICATION_DISPATCH", "inline", validate=validate.OneOf(["inline", "tasks"]))
+dispatch = env.str("CERTCTL_NOTIFICATION_DISPATCH", "inline", validate=validate.OneOf(DISPATCH_CHOICES))
 tasks_backend = env.str(
-    "CERTCTL_TASKS_BACKEND", "immediate", validate=validate.OneOf(["immediate", "database", "celery"])
+    "CERTCTL_TASKS_BACKEND", "immediate", validate=validate.OneOf(["immediate", "database"])
 )
 celery_broker_url = env.str("CERTCTL_CELERY_BROKER_URL", "")
 missing_notifier = env.str(
@@ -97,7 +101,7 @@ escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
 digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
 digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
 
-channels = env.channels(SHIPPED)
+channels = env.channels(SHIPPED, env.proxies())
 mail_server = completed(EmailNotifier.django_options, env.options(EmailNotifier.django_options))
 mail_sender = env.options(EmailNotifier.declared_options).get("FROM_ADDRESS", "certctl@localhost")
 
@@ -106,6 +110,7 @@ HALF_CONFIGURED = half_configured(os.environ, SHIPPED)
 REFUSED = [
     f"the channel {name} is refused: {one['FAULT']}" for name, one in channels.items() if "FAULT" in one
 ]
+UNKNOWN = unknown.likely_slips(os.environ, unknown.known(env.names, SHIPPED))
 
 env.close()
 
@@ -298,9 +303,8 @@ if dispatch == "tasks":
     backend, app = {
         "immediate": (f"django{'.' if in_django else '_'}tasks.backends.immediate.ImmediateBackend", None),
         "database": ("django_tasks_db.DatabaseBackend", "django_tasks_db"),
-        "celery": ("django_tasks_fennel.CeleryBackend", "django_tasks_fennel"),
     }[tasks_backend]
     INSTALLED_APPS += [app] if app else []
     TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
-    CELERY_BROKER_URL = CELERY_RESULT_BACKEND = celery_broker_url
-    CELERY_RESULT_EXTENDED = True
+elif dispatch == "celery":
+    CELERY_BROKER_URL = celery_broker_url

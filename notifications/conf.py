@@ -14,7 +14,7 @@ from . import durations
 from .text import fold
 
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
-DISPATCH_CHOICES = ("inline", "tasks")
+DISPATCH_CHOICES = ("inline", "tasks", "celery")
 BESIDE_CHOICES = ("rescue", "takeover", "off")
 ACCESS_CHOICES = ("anyone", "viewers", "nobody")
 

@@ -34,7 +34,8 @@ from .mail.mailing import Mailing
 from .mail.refusals import ADVICE, CLOSING, InARow, Refusal
 from .mail.smtp import UTF8_OPTIONS, Session, misconfigured
 from .mail.words import Meaning, Stage
-from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, words_options
+from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, tls_options, words_options
+from .tls import TlsFiles
 from .wording import IMPORTANCE
 
 SUBJECT_LIMIT, BODY_LIMIT, HTML_LIMIT = 500, 1_000_000, 100_000
@@ -115,7 +116,9 @@ class EmailNotifier(SyncNotifier):
         ),
         Option("MAILER", "its name in Django's `MAILERS`, where not `default`; from Django 6.1 on", TEXT),
         *words_options("CERTCTL_SMTP"),
+        *tls_options("CERTCTL_SMTP"),
     )
+    without = ("PROXY", "HEADERS")
     django_options = (
         Option(
             "HOST",
@@ -160,6 +163,7 @@ class EmailNotifier(SyncNotifier):
         if "ENDPOINT_CONCURRENCY" not in options:
             self.endpoint_concurrency = self.threads
         self._connections = Connections(self._connection, self.threads, options.get("MAILS_PER_CONNECTION"))
+        self._files = TlsFiles.made_of(options)
         self._in_a_row = InARow()
         self._in_hand: dict[int, Mailing] = {}  # by id(message)
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -345,9 +349,8 @@ class EmailNotifier(SyncNotifier):
         return mailing.told(error)
 
     def _connection(self) -> MailConnection:
-        return MailConnection(
-            backend(mailer_of(self.options)), Session(str(self.options.get("EHLO_NAME") or "").strip())
-        )
+        name = str(self.options.get("EHLO_NAME") or "").strip()
+        return MailConnection(backend(mailer_of(self.options)), Session(name), self._files)
 
     def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""

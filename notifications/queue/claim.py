@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from django.db.models import Func, IntegerField, Model, QuerySet, Value
+from django.db.models import Field, Func, Model, QuerySet, Value
 from django.db.models.functions import Left
 
 from .. import database
@@ -116,10 +116,11 @@ def _refused(pk: str, error: Exception, *, now: datetime) -> Claim:
 
 
 def size_of_message() -> Func:
-    """In bytes, as PostgreSQL knows it without reading the message."""
+    """In bytes, as PostgreSQL knows it without reading the message. (Of an IntegerField Django would convert
+    each value anew.)"""
     if database.is_postgresql():
-        return Func("message", function="octet_length", output_field=IntegerField())
-    return Func("message", template="LENGTH(CAST(%(expressions)s AS BLOB))", output_field=IntegerField())
+        return Func("message", function="octet_length", output_field=Field())
+    return Func("message", template="LENGTH(CAST(%(expressions)s AS BLOB))", output_field=Field())
 
 
 def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
@@ -152,7 +153,7 @@ DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} time and again:%%' THEN 3
 HELD = [
     f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE + 1}), status,
         retry_count, {DEATHS}, {time.format("created_at")},
-        {time.format("COALESCE(requeued_at, created_at)")}"""
+        {time.format("requeued_at")}"""
     for time in ("CAST({} AS text)", "CAST(EXTRACT(EPOCH FROM {}) AS double precision)")
 ]
 
@@ -172,9 +173,9 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
-    created_at, due_at = row[-2:]
+    created_at, requeued_at = row[-2:]
     raised = time_of(created_at)
-    due = raised if due_at == created_at else time_of(due_at)
+    due = raised if requeued_at is None else time_of(requeued_at)
     return Claimed._make((*row[:-2], raised, due, until, *NOTHING_TOLD))
 
 

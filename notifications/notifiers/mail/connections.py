@@ -14,6 +14,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 
 from ...exceptions import DeliveryError, Reason, TransientError
+from ..tls import TlsFiles
 from .refusals import BUSY_WAIT
 from .smtp import Session, Traced, misconfigured
 
@@ -28,6 +29,7 @@ class MailConnection:
 
     backend: BaseEmailBackend
     session: Session = field(default_factory=Session)
+    files: TlsFiles | None = None
     is_open: bool = False
     used_at: float = 0.0
 
@@ -35,6 +37,8 @@ class MailConnection:
         if hasattr(self.backend, "timeout"):
             self.backend.timeout = min(self.backend.timeout or timeout, timeout)
         self.session.trace(self.backend)
+        if self.files and isinstance(self.backend, EmailBackend):
+            self.backend.ssl_context = self.files.context()
         self.backend.open()
         if self.smtp is not None:
             self.smtp.ehlo_or_helo_if_needed()
