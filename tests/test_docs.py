@@ -21,6 +21,7 @@ from notifications.endpoints.breaker import State
 from notifications.engine import loop
 from notifications.models import NotificationEvent
 from notifications.notifiers.shipped import SHIPPED
+from tests.docs import blocks
 from tests.engine.support import hand_over
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
@@ -73,11 +74,6 @@ def test_the_assistants_configuration_starts_the_server() -> None:
 
 
 # docs/architecture.md: what it draws is what stands in the code
-
-
-def blocks(page: str, language: str = "") -> list[str]:
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_tree_is_the_apps() -> None:

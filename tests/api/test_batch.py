@@ -8,8 +8,7 @@ from rest_framework.test import APIClient
 
 from notifications.models import NotificationEvent
 from tests import factories
-from tests.api.support import client_of, make_user
-from tests.api.test_calls import ALERT, SLACK, faults
+from tests.api.support import ALERT, SLACK, client_of, faults, make_user
 from tests.fixtures import Configure
 
 BATCH = "/api/v1/notifications/batch"

@@ -13,8 +13,7 @@ from notifications.models import NotificationEvent, Status
 from notifications.notifiers.email import EmailNotifier
 from tests import factories
 from tests.fixtures import Configure
-from tests.notifiers.support import mail_settings
-from tests.notifiers.test_email import EMAIL
+from tests.notifiers.support import EMAIL, mail_settings
 from tests.receiver import MailReceiver
 
 pytestmark = pytest.mark.django_db
