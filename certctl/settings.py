@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
-from notifications.conf import BESIDE_CHOICES, DISPATCH_CHOICES
+from notifications.conf import ACCESS_CHOICES, BESIDE_CHOICES, DISPATCH_CHOICES
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
@@ -94,6 +94,10 @@ celery_broker_url = env.str("CERTCTL_CELERY_BROKER_URL", "")
 missing_notifier = env.str(
     "CERTCTL_NOTIFICATION_MISSING_NOTIFIER", "sent", validate=validate.OneOf(["sent", "dead"])
 )
+metrics_access = env.str("CERTCTL_METRICS_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+readyz_access = env.str("CERTCTL_READYZ_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+schema_access = env.str("CERTCTL_SCHEMA_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+docs_access = env.str("CERTCTL_DOCS_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
 escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
 digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
 digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
@@ -283,6 +287,10 @@ NOTIFICATIONS = {
     "DIGEST": {"TO": digest_to, "INTERVAL": digest_interval} if digest_to else {},
     "DISPATCH": dispatch,
     "TASK_BATCH": task_batch,
+    "METRICS_ACCESS": metrics_access,
+    "READYZ_ACCESS": readyz_access,
+    "SCHEMA_ACCESS": schema_access,
+    "DOCS_ACCESS": docs_access,
     "BASE_URL": base_url.rstrip("/"),
     "CHANNELS": channels,
 }

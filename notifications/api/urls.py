@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
+from ..reporting.access import guarded
 from . import pages, views
 
 app_name = "notifications_api"
@@ -17,7 +18,7 @@ urlpatterns = [
     path("notifications/<path:event_id>/requeue", views.Requeue.as_view(), name="requeue"),
     path("notifications/<path:event_id>", views.Notification.as_view(), name="notification"),
     path("stats/summary", views.Summary.as_view(), name="summary"),
-    path("schema", pages.Schema.as_view(), name="schema"),
-    path("docs", pages.Docs.as_view(), name="docs"),
+    path("schema", guarded("SCHEMA_ACCESS", pages.Schema.as_view()), name="schema"),
+    path("docs", guarded("DOCS_ACCESS", pages.Docs.as_view()), name="docs"),
     re_path("^", views.Nowhere.as_view()),
 ]

@@ -114,6 +114,7 @@ class EmailNotifier(SyncNotifier):
             COUNT,
             env="CERTCTL_SMTP_MAILS_PER_CONNECTION",
         ),
+        Option("MAILER", "its name in Django's `MAILERS`, where not `default`; from Django 6.1 on", TEXT),
         *words_options("CERTCTL_SMTP"),
         *tls_options("CERTCTL_SMTP"),
     )
@@ -172,14 +173,14 @@ class EmailNotifier(SyncNotifier):
     def option_faults(cls, options: Mapping[str, Any]) -> list[str]:
         """Of Django's mail settings, too: they are what is connected with."""
         try:
-            return [f"the mail server's {fault}" for fault in server_faults(backend())]
+            return [f"the mail server's {fault}" for fault in server_faults(backend(mailer_of(options)))]
         except DeliveryError as error:
             return [error.text]
 
     @classmethod
     def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
         try:
-            server = backend()
+            server = backend(mailer_of(options))
         except DeliveryError:
             return []  # a fault, above
         encrypted = any(getattr(server, name, False) for name in ("use_tls", "use_ssl"))
@@ -349,7 +350,7 @@ class EmailNotifier(SyncNotifier):
 
     def _connection(self) -> MailConnection:
         name = str(self.options.get("EHLO_NAME") or "").strip()
-        return MailConnection(backend(), Session(name), self._files)
+        return MailConnection(backend(mailer_of(self.options)), Session(name), self._files)
 
     def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
@@ -427,6 +428,10 @@ class EmailNotifier(SyncNotifier):
         shown = headers(email, self.sender(), self.recipients(message))
         head = "\n".join(f"{name}: {value}" for name, value in shown)
         return f"{head}\n\n{email.body}"
+
+
+def mailer_of(options: Mapping[str, Any]) -> str:
+    return str(options.get("MAILER") or "").strip()
 
 
 def server_faults(made: Any) -> list[str]:

@@ -175,17 +175,24 @@ def none_free() -> DeliveryError:
     )
 
 
-def backend() -> BaseEmailBackend:
+def backend(mailer: str = "") -> BaseEmailBackend:
     """Django's mail backend, as it is configured now, without what a file adds to the end of a secret.
+
+    mailer  its name in MAILERS, of Django 6.1 and later; the default one, unless given
 
     Raises DeliveryError for settings that Django makes no backend of.
     """
+    if mailer and not hasattr(mail, "mailers"):
+        raise misconfigured("MAILER is for Django 6.1 and later, which has MAILERS", "leave MAILER out")
     try:
         made: BaseEmailBackend = (
-            mail.mailers["default"] if hasattr(mail, "mailers") else mail.get_connection()
+            mail.mailers[mailer or "default"] if hasattr(mail, "mailers") else mail.get_connection()
         )
     except Exception as error:
-        raise misconfigured(f"Django's mail settings cannot be used ({type(error).__name__})") from error
+        what = f"Django's mail settings cannot be used ({type(error).__name__})"
+        if mailer and type(error).__name__ == "MailerDoesNotExist":
+            what = f"there is no {mailer!r} in Django's MAILERS"
+        raise misconfigured(what) from error
     for name, ends in (("host", None), ("username", None), ("password", "\r\n")):
         if isinstance(value := getattr(made, name, None), str):
             setattr(made, name, value.rstrip(ends) if ends else value.strip())
