@@ -119,7 +119,7 @@ def service_account(name: str, allowed: list[str]) -> Any:
     model = get_user_model()
     if model._default_manager.filter(**{model.USERNAME_FIELD: name}).exists():
         raise CommandError(f"there is a user {name!r} already: leave out --allow, or choose another name")
-    user = model._default_manager.create_user(**{model.USERNAME_FIELD: name})  # type: ignore[attr-defined]
+    user = model._default_manager.create_user(**{model.USERNAME_FIELD: name})
     for word in allowed:
         app, _, codename = ALLOWED[word].partition(".")
         user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
