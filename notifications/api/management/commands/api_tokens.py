@@ -117,9 +117,10 @@ class Command(BaseCommand):
 def service_account(name: str, allowed: list[str]) -> Any:
     """A new user that can do nothing but call with a token. Raises CommandError where the name is taken."""
     model = get_user_model()
-    if model._default_manager.filter(**{model.USERNAME_FIELD: name}).exists():
+    users: Any = model._default_manager
+    if users.filter(**{model.USERNAME_FIELD: name}).exists():
         raise CommandError(f"there is a user {name!r} already: leave out --allow, or choose another name")
-    user = model._default_manager.create_user(**{model.USERNAME_FIELD: name})
+    user = users.create_user(**{model.USERNAME_FIELD: name})
     for word in allowed:
         app, _, codename = ALLOWED[word].partition(".")
         user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
