@@ -45,6 +45,7 @@ def _count(name: str, default: int, most: int) -> int:
 DEBUG = bool(env.bool("CERTCTL_DEBUG", False))
 insecure_http = bool(env.bool("CERTCTL_INSECURE_HTTP", False))
 behind_proxy = bool(env.bool("CERTCTL_BEHIND_PROXY", False))
+proxies_in_front = env.int("CERTCTL_PROXIES_IN_FRONT", 0, validate=validate.Range(0, 10))
 SECRET_KEY: str = env.secret_key("CERTCTL_SECRET_KEY", development_key if DEBUG else "")
 base_url: str = env.http_url("CERTCTL_BASE_URL", "")
 ALLOWED_HOSTS: list[str] = env.words("CERTCTL_ALLOWED_HOSTS", "")
@@ -261,7 +262,7 @@ LOGGING = {
 # --- REST ----------------------------------------------------------------------------------------
 
 # The views set all else themselves.
-REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}}
+REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}, "NUM_PROXIES": proxies_in_front}
 
 # --- The app -------------------------------------------------------------------------------------
 

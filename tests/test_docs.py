@@ -60,7 +60,6 @@ def test_every_command_is_one_that_the_program_takes(page: Path) -> None:
 
 def test_the_commands_are_found() -> None:
     assert ("mcp_server", "--http", "127.0.0.1:8765", "--allow-operate") in commands(ROOT / "docs" / "mcp.md")
-    assert ("collectstatic", "--no-input") in commands(ROOT / "docs" / "metrics.md")
     assert ("notifications", "test", "Slack", "#pki") in commands(ROOT / "docs" / "operating.md")
     assert ("api_tokens", "list") in commands(ROOT / "docs" / "api.md")
     assert {found[1] for found in commands(ROOT / "docs" / "cli.md")} > {"create", "list", "prune"}
@@ -180,3 +179,7 @@ def test_what_python_is_shown_runs(
     assert names["before_send"]({}, {}) == {}
     exec(block("send_pending(limit"), names)
     assert names["result"].finished == 4
+    exec(block("shared_task"), names)
+    names["deliver_alerts"]()
+    exec(block("def metrics"), names)
+    assert b"certctl_notifications" in names["metrics"](None).content

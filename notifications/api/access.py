@@ -15,6 +15,7 @@ from rest_framework.exceptions import (
 )
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
@@ -103,4 +104,17 @@ class FailedTokens(SimpleRateThrottle):
     rate = "60/min"
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
-        return f"notifications-failed-tokens-{request.META.get('REMOTE_ADDR')}"
+        return f"notifications-failed-tokens-{caller(request)}"
+
+
+def caller(request: HttpRequest | Request) -> str:
+    """The address that a request comes from.
+
+    Of X-Forwarded-For just what NUM_PROXIES of DRF's settings trusts: each proxy adds whom it heard, and what
+    stands before that is whatever the caller wrote. Without the setting, nothing.
+    """
+    count = api_settings.NUM_PROXIES or 0
+    heard = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    return str(
+        heard[-count] if 0 < count <= len(heard) and heard[-count] else request.META.get("REMOTE_ADDR")
+    )

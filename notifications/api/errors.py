@@ -8,20 +8,23 @@ fields   what is wrong with which parameter or field: {"page": ["…"]}; empty w
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template import TemplateDoesNotExist, loader
+from django.utils.html import escape
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from ..database import kind_of
+from ..database import is_read_only_error, kind_of
 from ..exceptions import TransitionRefused
 
 logger = logging.getLogger(__name__)
@@ -48,6 +51,12 @@ class Unavailable(exceptions.APIException):
     status_code = 503
     default_detail = "The database cannot be used at the moment."
     default_code = "unavailable"
+
+
+READ_ONLY = (
+    "The database takes no change at the moment: it is read-only, as a standby is. Nothing was changed;"
+    " try again later."
+)
 
 
 class Failed(exceptions.APIException):
@@ -81,6 +90,8 @@ def translated(error: Exception) -> exceptions.APIException:
             return TooLarge()
         case SuspiciousOperation():
             return exceptions.ParseError()
+        case Error() if is_read_only_error(error):
+            return Unavailable(READ_ONLY)
         case OperationalError() | InterfaceError():
             return Unavailable()
         case _:
@@ -130,6 +141,22 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if not request.path_info.startswith("/api/"):
-        return defaults.server_error(request)
-    return JsonResponse(body(Failed()), status=500)
+    """Django calls it while the exception is being handled. 503 where it is the database's, 500 else."""
+    error = sys.exc_info()[1]
+    known = translated(error) if isinstance(error, Exception) else Failed()
+    if not isinstance(known, Unavailable):
+        known = Failed()
+    if request.path_info.startswith("/api/"):
+        return JsonResponse(body(known), status=known.status_code)
+    return (
+        unavailable(str(known.detail)) if isinstance(known, Unavailable) else defaults.server_error(request)
+    )
+
+
+def unavailable(why: str) -> HttpResponse:
+    """The page 503.html, where the site has one, with the sentence as `why`."""
+    try:
+        page: str = loader.render_to_string("503.html", {"why": why})
+    except TemplateDoesNotExist:
+        page = f"<!doctype html><title>503</title><h1>Not at the moment</h1><p>{escape(why)}</p>"
+    return HttpResponse(page, status=503, headers={"Retry-After": "30"})
