@@ -188,7 +188,7 @@ class EmailNotifier(SyncNotifier):
         if encrypted or local or not getattr(server, "username", ""):
             return []
         text = "the mail server's user name and password go over the network in clear"
-        hint = "Set CERTCTL_SMTP_USE_TLS, or in a project of your own EMAIL_USE_TLS or EMAIL_USE_SSL."
+        hint = "Set CERTCTL_SMTP_USE_TLS, or in a project of your own EMAIL_USE_TLS, or `use_tls` in MAILERS."
         return [Warning(text, hint=hint, id="notifications.W013")]
 
     @classmethod
