@@ -98,7 +98,8 @@ def test_what_nothing_reads_is_named_with_what_was_meant_once(certctl: Certctl) 
     assert checked.returncode == 0
     for name in slips:
         assert f"(certctl.W003) {name} is read by nothing: {meant}" in checked.stderr
-    started = certctl("migrate", "--verbosity=0", "--skip-checks", **KEY, **slips)
+    here = {"DATABASE_URL": "sqlite:///x.sqlite3"}
+    started = certctl("migrate", "--verbosity=0", "--skip-checks", **KEY, **here, **slips)
     [line] = started.stderr.splitlines()
     assert line.count(meant) == 2
 
