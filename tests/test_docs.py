@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import get_commands, load_command_class
+from django.test import RequestFactory
 
 from notifications import conf
 from notifications.endpoints import breaker
@@ -24,6 +25,7 @@ from notifications.notifiers.shipped import SHIPPED
 from tests.engine.support import hand_over
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
+from tests.shown import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,11 +75,6 @@ def test_the_assistants_configuration_starts_the_server() -> None:
 
 
 # docs/architecture.md: what it draws is what stands in the code
-
-
-def blocks(page: str, language: str = "") -> list[str]:
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_tree_is_the_apps() -> None:
@@ -181,5 +178,6 @@ def test_what_python_is_shown_runs(
     assert names["result"].finished == 4
     exec(block("shared_task"), names)
     names["deliver_alerts"]()
-    exec(block("def metrics"), names)
-    assert b"certctl_notifications" in names["metrics"](None).content
+    exec(block("metrics.page"), names)
+    [page] = [url.callback for url in names["urlpatterns"] if str(url.pattern) == "metrics"]
+    assert b"certctl_notifications" in page(RequestFactory().get("/metrics")).content

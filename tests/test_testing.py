@@ -9,8 +9,8 @@ from notifications import delivery
 from notifications.models import NotificationEvent
 from notifications.testing import MemoryNotifier, outbox
 from notifications.testing.plugin import notification_outbox
+from tests.alerts import alert
 from tests.fixtures import Configure
-from tests.models.test_raising import alert
 
 __all__ = ["notification_outbox"]
 EVENTS = NotificationEvent.objects

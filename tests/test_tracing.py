@@ -20,8 +20,8 @@ from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import NotificationEvent, Trace
 from notifications.operations import prune
 from tests import factories
+from tests.alerts import alert
 from tests.fixtures import Configure
-from tests.models.test_raising import alert
 from tests.processes import ROOT
 from tests.scripted import Script, ScriptedNotifier, channel
 

@@ -12,25 +12,11 @@ from django.db import connection, connections, transaction
 
 from notifications.models import Alert, NotificationEvent, raising
 from tests import factories
+from tests.alerts import alert, alerts
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
 EVENTS = NotificationEvent.objects
-
-
-def alert(**changed: Any) -> Alert:
-    given = {
-        "type": "ExpirationWarning",
-        "channel": "Webhook",
-        "recipient": "#pki",
-        "message": "soon",
-        **changed,
-    }
-    return given  # type: ignore[return-value]
-
-
-def alerts(count: int, **changed: Any) -> list[Alert]:
-    return [alert(message=f"host-{n} expires", **changed) for n in range(count)]
 
 
 @pytest.fixture(autouse=True)

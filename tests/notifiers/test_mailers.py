@@ -14,10 +14,10 @@ from notifications.notifiers.email import EmailNotifier
 from tests import factories
 from tests.fixtures import Configure
 from tests.notifiers.support import mail_settings
-from tests.notifiers.test_email import EMAIL
 from tests.receiver import MailReceiver
 
 pytestmark = pytest.mark.django_db
+EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
 HAS_MAILERS = django.VERSION >= (6, 1)
 
 
