@@ -22,10 +22,10 @@ from notifications.endpoints.breaker import State
 from notifications.engine import loop
 from notifications.models import NotificationEvent
 from notifications.notifiers.shipped import SHIPPED
+from tests.docs import blocks
 from tests.engine.support import hand_over
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
-from tests.shown import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

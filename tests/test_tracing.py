@@ -20,7 +20,7 @@ from notifications.exceptions import PermanentError, Reason, TransientError
 from notifications.models import NotificationEvent, Trace
 from notifications.operations import prune
 from tests import factories
-from tests.alerts import alert
+from tests.factories import an_alert
 from tests.fixtures import Configure
 from tests.processes import ROOT
 from tests.scripted import Script, ScriptedNotifier, channel
@@ -56,7 +56,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
 
 def raised_in(spans: Spans, name: str, **changed: Any) -> tuple[NotificationEvent, trace.SpanContext]:
     with spans.tracer.start_as_current_span(name) as span:
-        event, _ = EVENTS.notify(**alert(**changed))
+        event, _ = EVENTS.notify(**an_alert(**changed))
     return event, span.get_span_context()
 
 
@@ -90,7 +90,7 @@ def test_each_attempt_is_a_span_with_a_link_to_its_producer(spans: Spans, script
 
 def test_many_that_were_raised_at_once_and_some_without_a_span(spans: Spans, script: Script) -> None:
     with spans.tracer.start_as_current_span("a job") as job:
-        EVENTS.notify_many([alert(dedup_key=str(n)) for n in range(3)])
+        EVENTS.notify_many([an_alert(dedup_key=str(n)) for n in range(3)])
     bare = factories.pending()
     script.answers = {bare.pk: PermanentError("no")}
     delivery.send_pending()
@@ -128,7 +128,7 @@ def test_only_what_is_recorded_is_kept(monkeypatch: pytest.MonkeyPatch, script: 
     spans = Spans(sampler=ALWAYS_OFF)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", spans.provider)
     raised_in(spans, "left out")
-    EVENTS.notify(**alert())
+    EVENTS.notify(**an_alert())
     assert not Trace.objects.exists()
 
 
@@ -167,7 +167,7 @@ def test_without_the_package_or_a_provider_nothing_is_asked_or_kept(missing: boo
         return execute(sql, *rest)
 
     with connection.execute_wrapper(note):
-        EVENTS.notify(**alert())
+        EVENTS.notify(**an_alert())
         delivery.send_pending()
     assert not [sql for sql in said if "notification_traces" in sql]
     if missing:

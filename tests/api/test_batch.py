@@ -8,25 +8,15 @@ from rest_framework.test import APIClient
 
 from notifications.models import NotificationEvent
 from tests import factories
-from tests.api.support import client_of, make_user
+from tests.api.support import ALERT, SLACK, client_of, faults, make_user
 from tests.fixtures import Configure
 
 BATCH = "/api/v1/notifications/batch"
-SLACK = {
-    "NOTIFIER": "notifications.notifiers.slack.SlackNotifier",
-    "URL": "https://hooks.slack.com/services/T/B/x",
-}
-ALERT = {"type": "ExpirationWarning", "channel": "Slack", "recipient": "#pki", "message": "7 days"}
 EVENTS = NotificationEvent.objects
 
 
 def post(api: APIClient, alerts: Any) -> Any:
     return api.post(BATCH, {"notifications": alerts}, format="json")
-
-
-def faults(response: Any) -> dict[str, list[str]]:
-    assert response.status_code == 400, response.content
-    return dict(response.json()["error"]["fields"])
 
 
 def test_all_are_raised_and_answered_in_their_order(api: APIClient, configure: Configure) -> None:

@@ -38,7 +38,7 @@ def main_job(process_environment: dict[str, str], tmp_path: Path) -> Run:
         ran = subprocess.run(
             command, cwd=ROOT, env=process_environment | variables, capture_output=True, text=True
         )
-        return ran.stdout[-5000:] + (ran.stderr if ran.returncode else "")  # else the log
+        return ran.stderr + ran.stdout[-5000:]
 
     return run
 

@@ -12,11 +12,15 @@ from django.db import connection, connections, transaction
 
 from notifications.models import Alert, NotificationEvent, raising
 from tests import factories
-from tests.alerts import alert, alerts
+from tests.factories import an_alert
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
 EVENTS = NotificationEvent.objects
+
+
+def alerts(count: int, **changed: Any) -> list[Alert]:
+    return [an_alert(message=f"host-{n} expires", **changed) for n in range(count)]
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +32,12 @@ def _a_channel(configure: Configure) -> None:
 def test_each_is_answered_in_its_place_and_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a statement holds, with and without keys, some of them there before, some twice."""
     monkeypatch.setattr(raising, "MOST_ROWS", 7)
-    before, _ = EVENTS.notify(**alert(dedup_key="key-5", message="the first"))
-    given = [alert(message=f"host-{n}", certificate_id=f"mc-{n}") for n in range(20)]
+    before, _ = EVENTS.notify(**an_alert(dedup_key="key-5", message="the first"))
+    given = [an_alert(message=f"host-{n}", certificate_id=f"mc-{n}") for n in range(20)]
     for n, one in enumerate(given):
         if n % 3:
             one["dedup_key"] = f"key-{n}"
-    given += [alert(dedup_key="key-4", message="again"), alert(dedup_key="", certificate_id="")]
+    given += [an_alert(dedup_key="key-4", message="again"), an_alert(dedup_key="", certificate_id="")]
     raised = EVENTS.notify_many(iter(given))
     assert [created for _, created in raised] == [n not in (5, 20) for n in range(22)]
     assert raised[5][0].pk == before.pk
@@ -52,7 +56,12 @@ def test_each_is_answered_in_its_place_and_like_one(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.django_db
 def test_a_fault_in_one_names_it_and_nothing_is_raised() -> None:
-    given = [alert(), alert(recipient="x" * 256, type=""), alert(dedup_key="digest:x"), alert(message="a\0b")]
+    given = [
+        an_alert(),
+        an_alert(recipient="x" * 256, type=""),
+        an_alert(dedup_key="digest:x"),
+        an_alert(message="a\0b"),
+    ]
     with pytest.raises(ValidationError) as refused:
         EVENTS.notify_many(given)
     assert set(refused.value.message_dict) == {"1.recipient", "1.type", "2.dedup_key", "3.message"}
@@ -62,7 +71,7 @@ def test_a_fault_in_one_names_it_and_nothing_is_raised() -> None:
     with pytest.raises(TypeError, match="alert 0 has no type"):
         EVENTS.notify_many([{"channel": "a", "recipient": "b", "message": "c"}])  # type: ignore[typeddict-item]
     with pytest.raises(TypeError, match="alert 1 has 'status', which is none of type"):
-        EVENTS.notify_many([alert(), alert(status="sent")])
+        EVENTS.notify_many([an_alert(), an_alert(status="sent")])
     assert not EVENTS.exists()
 
 
@@ -75,7 +84,7 @@ def test_few_statements_and_one_that_wakes() -> None:
         said.append(sql)
         return execute(sql, *rest)
 
-    given = [alert(message=str(n), dedup_key=f"key-{n}" if n % 2 else None) for n in range(2_000)]
+    given = [an_alert(message=str(n), dedup_key=f"key-{n}" if n % 2 else None) for n in range(2_000)]
     with connection.execute_wrapper(note):
         EVENTS.notify_many(given)
     assert EVENTS.count() == 2_000
@@ -96,7 +105,7 @@ def test_large_messages_go_in_statements_of_a_bounded_size(monkeypatch: pytest.M
 def test_warnings_are_each_ones_and_said_once(configure: Configure, caplog: pytest.LogCaptureFixture) -> None:
     mail = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "pki@example.com"}
     configure(CHANNELS={"Email": mail})
-    given = [alert(channel="Email", recipient=recipient) for recipient in ("a@example.com", "nobody")]
+    given = [an_alert(channel="Email", recipient=recipient) for recipient in ("a@example.com", "nobody")]
     raised = EVENTS.notify_many([*given, *alerts(50, channel="Pager")])
     assert raised[0][0].warnings == ()
     assert "to this recipient" in raised[1][0].warnings[0]
@@ -130,7 +139,7 @@ def test_two_that_raise_the_same_at_once() -> None:
             connections.close_all()
 
     for round_ in range(3):
-        given = [alert(dedup_key=f"{round_}-{n}") for n in range(300)]
+        given = [an_alert(dedup_key=f"{round_}-{n}") for n in range(300)]
         threads = [threading.Thread(target=run, args=[one]) for one in (given, given[::-1])]
         for thread in threads:
             thread.start()
@@ -143,7 +152,7 @@ def test_two_that_raise_the_same_at_once() -> None:
 @pytest.mark.django_db
 def test_a_key_whose_first_event_goes_meanwhile_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruned between the two looks."""
-    before, _ = EVENTS.notify(**alert(dedup_key="key"))
+    before, _ = EVENTS.notify(**an_alert(dedup_key="key"))
     insert = raising._inserted
 
     def then_pruned(batch: Any) -> Any:
@@ -152,7 +161,7 @@ def test_a_key_whose_first_event_goes_meanwhile_is_raised(monkeypatch: pytest.Mo
         return new
 
     monkeypatch.setattr(raising, "_inserted", then_pruned)
-    [(event, created)] = EVENTS.notify_many([alert(dedup_key="key")])
+    [(event, created)] = EVENTS.notify_many([an_alert(dedup_key="key")])
     assert created
     assert [event.pk] == list(EVENTS.values_list("pk", flat=True))
 
@@ -160,8 +169,8 @@ def test_a_key_whose_first_event_goes_meanwhile_is_raised(monkeypatch: pytest.Mo
 @pytest.mark.django_db(transaction=True)
 def test_from_async_code() -> None:
     async def raise_them() -> tuple[bool, list[bool]]:
-        _, first = await EVENTS.anotify(**alert(dedup_key="key"))
-        rest = await EVENTS.anotify_many([alert(dedup_key="key"), alert()])
+        _, first = await EVENTS.anotify(**an_alert(dedup_key="key"))
+        rest = await EVENTS.anotify_many([an_alert(dedup_key="key"), an_alert()])
         return first, [created for _, created in rest]
 
     assert async_to_sync(raise_them)() == (True, [False, True])
@@ -170,5 +179,5 @@ def test_from_async_code() -> None:
 @pytest.mark.django_db
 def test_the_manager_has_them_as_other_querysets_do() -> None:
     dead = factories.dead(dedup_key="key")
-    [(event, created)] = EVENTS.pending().notify_many([alert(dedup_key="key")])
+    [(event, created)] = EVENTS.pending().notify_many([an_alert(dedup_key="key")])
     assert (event.pk, created) == (dead.pk, False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import django
 
+from notifications.checks import check_channels
 from notifications.exceptions import DeliveryError
 from notifications.notifiers.base import Delivered, Message, Notifier, load, the_way
 from notifications.notifiers.http.client import HttpClient
@@ -197,3 +198,11 @@ class Names(Resolver):
 
     def close(self) -> None:
         pass
+
+
+EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
+
+
+def said(settings: Any, **channels: Any) -> list[str]:
+    settings.NOTIFICATIONS = {"CHANNELS": channels}
+    return [f"{str(message.id).split('.')[1]}: {message.msg}" for message in check_channels()]

@@ -13,11 +13,10 @@ from notifications.models import NotificationEvent, Status
 from notifications.notifiers.email import EmailNotifier
 from tests import factories
 from tests.fixtures import Configure
-from tests.notifiers.support import mail_settings
+from tests.notifiers.support import EMAIL, mail_settings
 from tests.receiver import MailReceiver
 
 pytestmark = pytest.mark.django_db
-EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
 HAS_MAILERS = django.VERSION >= (6, 1)
 
 

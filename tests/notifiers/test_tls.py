@@ -37,11 +37,10 @@ from tests.notifiers.support import (
     mail_settings,
     notifier,
     outcomes,
+    said,
 )
 from tests.notifiers.table import AUTH, HELD, SENT, Verdict
-from tests.notifiers.test_checks import said
-from tests.notifiers.test_secrets import echo
-from tests.notifiers.wire import Wire, answering, response
+from tests.notifiers.wire import Wire, answering, echo, response
 from tests.receiver import Answer, HttpReceiver, MailReceiver
 
 every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda channel: channel.name)

@@ -1,4 +1,4 @@
-"""What the pages in docs show."""
+"""The documents, as tests read them."""
 
 from __future__ import annotations
 
