@@ -525,7 +525,7 @@ def test_rule_10_what_is_claimed_is_what_the_table_says(microsecond: int) -> Non
     )
     [held] = claim()
     fresh(event)
-    told = {"interrupted": 0, "due_at": event.created_at, "answered": {}, "opened": ()}
+    told = {"interrupted": 0, "due_at": event.created_at, "answered": {}, "opened": (), "traced": ""}
     written = {name: getattr(event, name) for name in held._fields if name not in told}
     assert held._asdict() == written | told
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import get_commands, load_command_class
+from django.test import RequestFactory
 
 from notifications import conf
 from notifications.endpoints import breaker
@@ -177,5 +178,6 @@ def test_what_python_is_shown_runs(
     assert names["result"].finished == 4
     exec(block("shared_task"), names)
     names["deliver_alerts"]()
-    exec(block("def metrics"), names)
-    assert b"certctl_notifications" in names["metrics"](None).content
+    exec(block("metrics.page"), names)
+    [page] = [url.callback for url in names["urlpatterns"] if str(url.pattern) == "metrics"]
+    assert b"certctl_notifications" in page(RequestFactory().get("/metrics")).content

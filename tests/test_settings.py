@@ -208,6 +208,10 @@ def test_defaults_of_the_app() -> None:
         "DIGEST": {},
         "DISPATCH": "inline",
         "TASK_BATCH": 100,
+        "METRICS_ACCESS": "anyone",
+        "READYZ_ACCESS": "anyone",
+        "SCHEMA_ACCESS": "anyone",
+        "DOCS_ACCESS": "anyone",
         "BASE_URL": "",
         "CHANNELS": {
             "Webhook": {

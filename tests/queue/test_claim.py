@@ -86,6 +86,7 @@ def test_what_a_worker_knows_of_a_notification() -> None:
         UNTIL,
         {},
         (),
+        "",
     )
     assert claimed.attempt_number == 3
 
