@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
 from ..reporting import words
 from ..text import one_line
 
@@ -23,11 +24,15 @@ MARKS: dict[str, str] = {
     NOT_DELIVERED: "✕",
     Status.DEAD: "✕",
     Status.READ: "·",
+    SEEN: "✓",
+    DISMISSED: "⊘",
 }
 LABELS: dict[str, str] = {
     **{str(s): str(s.label) for s in Status},
     PROBABLY_DELIVERED: "Probably delivered",
     NOT_DELIVERED: "Not delivered",
+    SEEN: "Seen",
+    DISMISSED: "Dismissed",
 }
 
 
@@ -76,6 +81,9 @@ def retry(event: NotificationEvent, now: datetime) -> SafeString:
 
 def upcoming(event: NotificationEvent, now: datetime) -> SafeString | str:
     text, at = words.next_attempt(event, now)
+    if words.waits_for(event):
+        there = reverse("admin:notifications_notificationevent_endpoints")
+        return format_html('<a class="nf-waits" href="{}">{}</a>', there, text)
     return when(at, text) if at else text
 
 

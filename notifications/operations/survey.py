@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, Max, Min
 from django.utils.module_loading import import_string
 
@@ -41,6 +42,7 @@ class Found(NamedTuple):
     pk: str
     channel: str
     problem: str | None
+    recipient: str
 
 
 @dataclass(slots=True)
@@ -80,8 +82,16 @@ def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> 
         if group := groups.get(key):
             group.add(count, first, last)
         else:
-            groups[key] = Group(channel, print_, count, first, last)
+            groups[key] = Group(spelled(channel), print_, count, first, last)
     return sorted(groups.values(), key=lambda group: (-group.count, group.channel, group.error))
+
+
+def spelled(channel: str) -> str:
+    """As the settings have it, which is how people know it; as the rows do, where it is not configured."""
+    try:
+        return conf.current().channel(channel) or channel
+    except ImproperlyConfigured:
+        return channel
 
 
 @dataclass
@@ -95,7 +105,7 @@ class Survey:
         """Old rows say `email`, new ones `Email`: one channel."""
         names = {fold(row.channel): row.channel for row in reversed(self.found)}
         counts = Counter(fold(row.channel) for row in self.found)
-        return [(names[folded], count) for folded, count in counts.most_common()]
+        return [(spelled(names[folded]), count) for folded, count in counts.most_common()]
 
     @cached_property
     def groups(self) -> list[Group]:

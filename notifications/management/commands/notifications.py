@@ -169,7 +169,7 @@ class Command(BaseCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
-        found = rows.with_last_outcome().order_by(*NEWEST).in_page(limit + 1)
+        found = rows.with_kind().order_by(*NEWEST).in_page(limit + 1)
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
