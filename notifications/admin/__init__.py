@@ -29,11 +29,12 @@ from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from ..operations.filters import READERS, STORED
+from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
 from . import cells, confirm, dashboard, endpoints, operation
 from .console import TEMPLATES, Console
+from .guard import guarded
 from .list import READ, NotificationChangeList
 from .list_filters import FILTERS
 from .page import facts, related, timeline
@@ -122,6 +123,13 @@ class NotificationAdmin(Console):
             query = request.GET.copy()
             query["alike"] = query.pop("error")[-1]
             return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
+        try:
+            parse(request.GET.dict(), timezone.now())
+        except Meaningless as error:
+            said = {"title": "No such filter", "name": error.name, "why": str(error)}
+            answer = self.respond(request, "unknown.html", said)
+            answer.status_code = 400
+            return answer
         offered = [verb for verb in (REQUEUE, DISMISS) if verb.allowed_to(request.user)]
         context = {**self.common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
@@ -207,7 +215,7 @@ class NotificationAdmin(Console):
         found = [*named, *super().get_urls()]
         for pattern in found:
             # An attempt is put on record as it ends, and many rows are changed a batch at a time.
-            without_transaction(pattern.callback)
+            pattern.callback = without_transaction(guarded(pattern.callback))
         return found
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:

@@ -50,6 +50,21 @@ def badge_of(event: NotificationEvent) -> SafeString:
     return badge(words.kind(event))
 
 
+STATE_TONES = {"paused": "failed", "recovering": "recovering"}
+
+
+def state_badge(state: str) -> SafeString:
+    """Of an endpoint, by the words of reporting.held; without one that says otherwise it delivers."""
+    mark = "✓" if state == "open" else "‖" if state == "paused" else "↻" if state == "recovering" else "✕"
+    tone = "sent" if state == "open" else STATE_TONES.get(state, "dead")
+    return format_html(
+        '<span class="nf-badge nf-{}"><span aria-hidden="true">{}</span> {}</span>',
+        tone,
+        mark,
+        state,
+    )
+
+
 def when(at: datetime, text: str) -> SafeString:
     """A time in words, with the exact one for the pointer and for programs."""
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), words.timestamp(at), text)

@@ -35,6 +35,7 @@ from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
 from ..reporting.held import Blocked
+from ..text import revealed
 from .console import Console
 from .list import DETAILED, looks_at_a_part
 from .operation import A_MOMENT, because, begin, rule, told
@@ -165,8 +166,10 @@ def counting(choice: Choice) -> HttpResponse:
     return JsonResponse(
         {
             "count": len(found),
-            "channels": survey.channels,
-            "groups": [(group.channel, group.error, group.count) for group in survey.groups],
+            "channels": [(revealed(name), count) for name, count in survey.channels],
+            "groups": [
+                (revealed(group.channel), revealed(group.error), group.count) for group in survey.groups
+            ],
             "oldest": f"{words.timestamp(oldest)} ({words.ago(oldest, timezone.now())})" if oldest else None,
             "arrived": survey.arrived,
             "after": signing.dumps([at.isoformat(), after]) if after else None,

@@ -29,6 +29,7 @@ from ..operations.follow import Deed, became, done_since
 from ..operations.survey import COUNTED, capped, many
 from ..operations.verbs import TAKEN_BACK, Verb, verb_of
 from ..reporting import words
+from ..text import isolated
 from . import cells
 from .console import Console
 
@@ -42,7 +43,7 @@ class Became(NamedTuple):
     """How many are in a state now, and the list of just these."""
 
     badge: Any
-    count: str
+    number: str
     url: str
 
 
@@ -292,7 +293,7 @@ def report(operation: BulkOperation) -> str:
     if operation.skips:
         text += f" Skipped {many(skipped(operation))} ({because(operation.skips)}): {rule(verb)}."
     if operation.stopped_by:
-        text += f" Stopped by {operation.stopped_by}."
+        text += f" Stopped by {isolated(operation.stopped_by)}."
     return text
 
 
@@ -300,7 +301,7 @@ def carried_out(operation: BulkOperation, now: datetime) -> str:
     """Who carries out what is not finished."""
     if operation.via == REDRIVE:
         return "The sweeps carry it out, a batch at a time."
-    driver = operation.driven_by or operation.by
+    driver = isolated(operation.driven_by or operation.by)
     last = operation.stepped_at or operation.started_at
     if operation.via != "admin" and not operation.taken_over:
         return f"{driver} carries it out via {operation.via}; the last batch was {words.ago(last, now)}."
@@ -330,7 +331,7 @@ def _deed(deed: Deed, now: datetime) -> str:
     what = f"{deed.count:,} of these" if deed.these else counted(deed.count)
     number = f" (operation {deed.operation})" if deed.operation else ""
     verb = verb_of(deed.kind).done.lower()
-    return f"{deed.by or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}{number}."
+    return f"{isolated(deed.by) or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}{number}."
 
 
 def scope(operation: BulkOperation) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from .. import database
 from ..deaths.follow import follow
-from ..text import tidy
+from ..text import isolated, tidy
 from .fields import (
     NO_NUL,
     UNDELIVERED,
@@ -139,7 +139,8 @@ class NotificationEvent(Table):
         )
 
     def __str__(self) -> str:
-        return f"{self.type} to {self.recipient} on {self.channel}"
+        said = (isolated(str(text)) for text in (self.type, self.recipient, self.channel))
+        return "{} to {} on {}".format(*said)
 
     def clean(self) -> None:
         """Refuse what no database can hold: halves of characters, as a shell's odd bytes become, and

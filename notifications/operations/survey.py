@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, QuerySet
 from django.utils.module_loading import import_string
 
 from .. import conf
@@ -25,7 +25,7 @@ COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
 UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
 
 
-def capped(rows: NotificationQuerySet, most: int = COUNTED) -> int:
+def capped(rows: QuerySet[Any], most: int = COUNTED) -> int:
     """How many there are; most + 1 when there are more."""
     return rows.order_by().values("pk")[: most + 1].count()
 

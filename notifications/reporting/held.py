@@ -17,6 +17,8 @@ from ..endpoints.breaker import State
 from ..endpoints.outages import endpoint_of
 from ..models import Hold, NotificationEvent
 from ..models.fields import UNDELIVERED
+from ..operations import pausing
+from ..operations.pausing import Covered
 from ..queue import beside
 from . import words
 from .channels import settings
@@ -142,6 +144,16 @@ def waiting(hold: Hold) -> int | str:
 
 def paused(hold: Hold) -> str:
     return f"{holds.scope(hold)} paused until {words.timestamp(hold.until)}"
+
+
+def covers(rows: Covered) -> str:
+    """Which rows a pause keeps back, and how many: `It covers Webhook to https://a/…: 3 wait now.`"""
+    which = Hold(channel=rows.channel, recipient_prefix=rows.recipient, exact=rows.exact)
+    waiting = words.count(rows.waiting, most=pausing.COUNTED)
+    text = f"It covers {holds.scope(which)}: {waiting} wait now."
+    if rows.nothing:
+        text += f" None of the newest {pausing.LOOKED_AT:,} notifications goes there: is it spelled right?"
+    return text
 
 
 def lifted(hold: Hold) -> str:

@@ -17,6 +17,7 @@ from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
 from ..queue.beside import Terms
+from ..text import isolated
 
 REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
@@ -57,7 +58,7 @@ def count(number: int, *, estimated: bool = False, most: int | None = None) -> s
 
 def decided(by: str, via: str) -> str:
     """Who decided something: `ada via cli`."""
-    return f"{by or 'somebody unnamed'} via {via}"
+    return f"{isolated(by) or 'somebody unnamed'} via {isolated(via)}"
 
 
 # A notification

@@ -51,7 +51,7 @@ def test_the_counts_lead_to_their_lists(client: Client) -> None:
     counts = {query: count for _, count, query in context(client)["counts"]}
     assert counts == {
         "status=pending": "1",
-        "status=retrying": "2",
+        "status=failed": "2",
         "status=dead": "2",
         "status=sent": "1",
         "status=read": "0",
@@ -85,20 +85,20 @@ def test_each_channels_health(client: Client) -> None:
     dead(channel="Fax")
     held("slack hooks.example.com", channel="slack", reason="gone", error="HTTP 404: no_service")
     slack, webhook, fax = context(client)["health"]
-    assert (slack.channel, [hold.reason for hold, _ in slack.holds]) == ("Slack", ["gone"])
+    assert (slack.channel, [hold.reason for hold, *_ in slack.holds]) == ("Slack", ["gone"])
     assert timezone.now() - slack.delivered > timedelta(minutes=119)
     assert (slack.error, webhook.holds, webhook.delivered) == ("HTTP 404: <gone>", [], None)
     assert (webhook.configured, fax.configured) == (True, False)
     markup = client.get(DASHBOARD).content.decode()
     assert "HTTP 404: &lt;gone&gt;" in markup
     text = words(client)
-    assert "Slack ✕ Held , probe at " in text
-    assert "Webhook ✓ Open" in text
+    assert "Slack ✕ held slack , probe at " in text
+    assert "Webhook ✓ open" in text
     assert "Fax ✕ Not configured" in text
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [("gone", "Slack ✕ Held , its probe is due: slack, gone"), ("paused", "Slack ✓ Open")]
+    ("reason", "said"), [("gone", "Slack ✕ held Slack , its probe is due, gone"), ("paused", "Slack ✓ open")]
 )
 def test_a_hold_waits_for_its_probe_and_a_pause_just_ends(client: Client, reason: str, said: str) -> None:
     held("slack", channel="Slack", reason=reason, error="", until=ago(seconds=1))

@@ -172,7 +172,7 @@ def test_requeue_from_the_page_returns_to_the_page(client: Client) -> None:
 
 def test_mark_read_from_the_page_asks_first(client: Client) -> None:
     event = dead()
-    asked = client.post(LIST, {"action": "mark_read_selected", "_selected_action": event.pk, "page": "1"})
+    asked = client.post(LIST, {"action": "dismiss_selected", "_selected_action": event.pk, "page": "1"})
     assert "Mark as read: 1 notification?" in asked.content.decode()
     markup = client.get(url("change", event)).content.decode()
     assert f'<form method="post" action="{LIST}">' in markup
@@ -234,9 +234,9 @@ def test_the_buttons_are_those_the_state_allows(client: Client) -> None:
         for make in (dead, failed, sent, pending, read)
     }
     assert offered == {
-        dead: ["requeue", "mark_read"],
+        dead: ["requeue", "dismiss"],
         failed: ["requeue"],
-        sent: ["mark_read"],
+        sent: ["mark_seen"],
         pending: [],
         read: [],
     }

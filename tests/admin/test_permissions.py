@@ -64,7 +64,7 @@ def address_of(view: str, event: NotificationEvent) -> str:
     if view in lists:
         return LIST + lists[view]
     if view.startswith("operation of"):
-        kind = OperationKind.REQUEUE if view.endswith("requeueing") else OperationKind.READ
+        kind = OperationKind.REQUEUE if view.endswith("requeueing") else OperationKind.DISMISS
         about = {"kind": kind, "by": "alice", "via": "admin", "requested": 1, "filters": "status=dead"}
         operation = BulkOperation.objects.create(started_at=timezone.now(), **about)
         return f"{LIST}operations/{operation.pk}/"
@@ -74,7 +74,7 @@ def address_of(view: str, event: NotificationEvent) -> str:
 @pytest.mark.parametrize("data", [{"confirm": "1"}, {"try": "1"}, {"confirm": "1", "select_across": "1"}])
 @pytest.mark.parametrize(
     ("action", "allowed"),
-    [("requeue_selected", ("requeuer", "superuser")), ("mark_read_selected", ("reader", "superuser"))],
+    [("requeue_selected", ("requeuer", "superuser")), ("dismiss_selected", ("reader", "superuser"))],
 )
 def test_actions(
     signed_in: As, webhook: HttpReceiver, action: str, allowed: tuple[str, ...], data: dict[str, str]
@@ -82,7 +82,7 @@ def test_actions(
     does = "confirm" in data or action == "requeue_selected"  # there is no trying to read
     for who in PEOPLE:
         event = dead()
-        act(signed_in(who), action, event, **data)
+        act(signed_in(who), action, event, reason="known", **data)
         event.refresh_from_db()
         assert (event.status != "dead") == (does and who in allowed), who
         NotificationEvent.objects.all().delete()
@@ -101,8 +101,8 @@ def test_buttons_and_actions_are_shown_to_those_who_may(signed_in: As) -> None:
             assert (url("requeue", event) in markup) == requeues, (who, address)
         markup = client.get(LIST).content.decode()
         assert ("requeue_selected" in markup) == requeues, who
-        assert ("mark_read_selected" in markup) == reads, who
-        assert ("mark_read_selected" in client.get(url("change", event)).content.decode()) == reads, who
+        assert ("dismiss_selected" in markup) == reads, who
+        assert ("dismiss_selected" in client.get(url("change", event)).content.decode()) == reads, who
 
 
 def test_requeue_needs_its_csrf_token(signed_in: As) -> None:
