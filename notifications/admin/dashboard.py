@@ -13,11 +13,12 @@ from django.utils.safestring import SafeString
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
 from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
-from ..reporting import activity, held, words
+from ..reporting import held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
+from ..reporting.verdict import verdict
 from . import cells
 from .console import Console
 
@@ -72,7 +73,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "title": "Dashboard",
         "at": now,
         "snapshot": snapshot,
-        "warnings": activity.warnings(snapshot, now),
+        "verdict": verdict(snapshot, now, recipients=True),
         "counts": counts(snapshot),
         "probably_delivered": cells.badge(PROBABLY_DELIVERED),
         "refused": words.REFUSED,

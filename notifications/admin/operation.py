@@ -36,6 +36,7 @@ from .console import Console
 LISTED = 100
 QUIET = timedelta(seconds=15)  # after so long without a batch, nobody carries it out
 SAME_METHOD = 307  # the browser posts what it posted, there
+BEGUN = "begun"  # in the address to which it does
 A_MOMENT = timedelta(minutes=10)
 
 
@@ -55,6 +56,9 @@ def page(console: Console, request: HttpRequest, operation_id: int, template: st
     verb = verb_of(operation.kind)
     if not verb.allowed_to(request.user):
         raise PermissionDenied
+    if BEGUN in request.GET and not _is_script(request):
+        mine = operation.ended_at is None and operation.driven_by == request.user.get_username()
+        return _shown(console, request, operation, "operation.html", drives=mine)
     decisions: dict[str, Callable[[Console, HttpRequest, BulkOperation], HttpResponse]] = {
         "stop": _stop,
         "undo": _undo,
@@ -138,7 +142,7 @@ def begin(console: Console, request: HttpRequest, operation: BulkOperation) -> H
     """
     operation = bulk.step(operation.pk)
     if operation.ended_at is None:
-        there = HttpResponseRedirect(console.url("operation", operation.pk))
+        there = HttpResponseRedirect(console.url("operation", operation.pk) + f"?{BEGUN}=1")
         there.status_code = SAME_METHOD
         return there
     log(request, operation)
@@ -153,7 +157,7 @@ def begin(console: Console, request: HttpRequest, operation: BulkOperation) -> H
 def _go_on(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
     """The next step, by whoever carries it out, or from now on does."""
     user = request.user.get_username()
-    is_script = "application/json" in request.headers.get("Accept", "")
+    is_script = _is_script(request)
     running = operation.ended_at is None
     mine = (operation.driven_by or operation.by) == user
     if is_script and running and not mine:
@@ -172,6 +176,10 @@ def _go_on(console: Console, request: HttpRequest, operation: BulkOperation) -> 
     if ended:
         console.message_user(request, report(operation), messages.SUCCESS)
     return HttpResponseRedirect(console.url("operation", operation.pk))
+
+
+def _is_script(request: HttpRequest) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
 
 
 def _stop(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:

@@ -25,6 +25,7 @@ from .channels import settings
 from .words import Waits
 
 WAITING_COUNTED = 1_000
+RECOVERING = "recovering"  # the state in which rows go out again
 ALL_OPEN = "Every endpoint is open."
 
 
@@ -78,7 +79,7 @@ def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
         return "paused", f"ends at {end}"
     match holds.state_of(hold, now, limit):
         case State.RECOVERING:
-            return "recovering", f"full speed at {end}"
+            return RECOVERING, f"full speed at {end}"
         case State.PAST_LIMIT:
             return "held past the limit", "attempts are spent again"
         case _:

@@ -173,10 +173,10 @@ def test_many_are_requeued_with_progress(
     client = signed_in("requeuer")
     response = client.post(PAGE, {"redrive": over.pk})
     operation = BulkOperation.objects.get()
-    assert response.headers["Location"] == f"{LIST}operations/{operation.pk}/"
+    assert response.headers["Location"] == f"{LIST}operations/{operation.pk}/?begun=1"
     NotificationEvent.objects.dead().first().mark_read(by="ada")  # dismissed meanwhile
     for _ in range(3):
-        client.post(response.headers["Location"])
+        client.post(f"{LIST}operations/{operation.pk}/")
     operation.refresh_from_db()
     assert (operation.changed, operation.ended_at is not None) == (4, True)
 

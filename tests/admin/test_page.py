@@ -170,10 +170,10 @@ def test_requeue_from_the_page_returns_to_the_page(client: Client) -> None:
     assert said(response) == ["Requeued: ExpirationWarning to ops@example.com on Webhook."]
 
 
-def test_mark_read_from_the_page_asks_first(client: Client) -> None:
+def test_dismissing_from_the_page_asks_first(client: Client) -> None:
     event = dead()
     asked = client.post(LIST, {"action": "dismiss_selected", "_selected_action": event.pk, "page": "1"})
-    assert "Mark as read: 1 notification?" in asked.content.decode()
+    assert "Dismiss: 1 notification?" in asked.content.decode()
     markup = client.get(url("change", event)).content.decode()
     assert f'<form method="post" action="{LIST}">' in markup
     assert f'name="_selected_action" value="{event.pk}"' in markup
