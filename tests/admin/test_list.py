@@ -300,7 +300,7 @@ def test_the_list_costs_the_same_for_one_row_and_for_many(
     with django_assert_num_queries(16) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(14):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 
