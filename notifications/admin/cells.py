@@ -84,10 +84,10 @@ def age(at: datetime) -> SafeString:
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`, and of a failed notification when it is attempted next."""
+    """`Retry n/5`, and of a failed notification when it is attempted next; of any, what it waits for."""
     number = words.retries(event, conf.current().max_attempts)
     if not number:
-        return SafeString("")
+        return format_html("{}", upcoming(event, now)) if words.waits_for(event) else SafeString("")
     shown = format_html('<span class="nf-retry">Retry {}</span>', number)
     if event.status == Status.DEAD:
         return shown

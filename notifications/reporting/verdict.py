@@ -60,7 +60,7 @@ def _held(shown: Snapshot, now: datetime, recipients: bool) -> Iterator[str]:
         who = f" by {hold.by}" if hold.reason == holds.PAUSED and hold.by else ""
         waiting = held.waiting(hold)
         wait = "1 waits" if waiting == 1 else f"{waiting} wait"
-        yield f"{name} is {said.state}{who} since {words.age(hold.since, now)}, {wait}."
+        yield f"{name} has been {said.state}{who} for {words.age(hold.since, now)}, {wait}."
     more = len(kept_back) - MOST_NAMED
     if more > 0:
         yield f"{more} more {'endpoint is' if more == 1 else 'endpoints are'} held or paused."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -15,10 +17,19 @@ from tests.receiver import HttpReceiver
 pytestmark = pytest.mark.django_db
 PEOPLE = ("anonymous", "nobody", "viewer", "reader", "requeuer", "superuser")
 LOGIN, SEEN, DONE, REFUSED = "to the login page", 200, 302, 403
+SAME = "done, and the notification is as it was"
 
 
-def answer(client: Client, method: str, address: str) -> str | int:
-    response = client.generic(method, address)
+DATA = {
+    "stopping": {"stop": "1"},
+    "the rest": {"rest": "1"},
+    "undo of requeueing": {"undo": "1"},
+    "undo of dismissing": {"undo": "1"},
+}
+
+
+def answer(client: Client, method: str, address: str, data: dict[str, str]) -> str | int:
+    response = client.post(address, data) if method == "POST" else client.generic(method, address)
     redirected = response.headers.get("Location", "").startswith("/admin/login/")
     return LOGIN if redirected else response.status_code
 
@@ -33,6 +44,10 @@ def answer(client: Client, method: str, address: str) -> str | int:
         ("POST", "operation of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
         ("GET", "operation of dismissing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "operation of dismissing", (LOGIN, REFUSED, REFUSED, DONE, REFUSED, DONE)),
+        ("POST", "stopping", (LOGIN, REFUSED, REFUSED, REFUSED, SAME, SAME)),
+        ("POST", "the rest", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
+        ("POST", "undo of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, SAME, SAME)),
+        ("POST", "undo of dismissing", (LOGIN, REFUSED, REFUSED, SAME, REFUSED, SAME)),
         ("GET", "change", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "change", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
         ("GET", "add", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
@@ -51,7 +66,8 @@ def test_addresses(
 ) -> None:
     for who, outcome in zip(PEOPLE, expected, strict=True):
         event = dead()
-        assert answer(signed_in(who), method, address_of(view, event)) == outcome, who
+        code = DONE if outcome == SAME else outcome
+        assert answer(signed_in(who), method, address_of(view, event), DATA.get(view, {})) == code, who
         event.refresh_from_db()
         assert (event.status != "dead") == (outcome == DONE), who
         assert len(webhook.requests) == (1 if view == "send" and outcome == DONE else 0), who
@@ -63,12 +79,29 @@ def address_of(view: str, event: NotificationEvent) -> str:
     lists = {"changelist": "", "add": "add/", "dashboard": "dashboard/", "operations": "operations/"}
     if view in lists:
         return LIST + lists[view]
-    if view.startswith("operation of"):
-        kind = OperationKind.REQUEUE if view.endswith("requeueing") else OperationKind.DISMISS
-        about = {"kind": kind, "by": "alice", "via": "admin", "requested": 1, "filters": "status=dead"}
+    if view.startswith("operation of") or view in DATA:
+        kind = OperationKind.DISMISS if view.endswith("dismissing") else OperationKind.REQUEUE
+        about: dict[str, Any] = {
+            "kind": kind,
+            "by": "alice",
+            "via": "admin",
+            "requested": 1,
+            "filters": "status=dead",
+        }
+        if view == "the rest":
+            about |= {"stopped_by": "alice", "ended_at": timezone.now()}
         operation = BulkOperation.objects.create(started_at=timezone.now(), **about)
         return f"{LIST}operations/{operation.pk}/"
     return url(view, event)
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+def test_who_restores(signed_in: As, who: str) -> None:
+    event = dead()
+    event.dismiss(by="alice")
+    act(signed_in(who), "restore_selected", event, confirm="1")
+    event.refresh_from_db()
+    assert (event.status == "dead") == (who in ("reader", "superuser"))
 
 
 @pytest.mark.parametrize("data", [{"confirm": "1"}, {"try": "1"}, {"confirm": "1", "select_across": "1"}])

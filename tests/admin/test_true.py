@@ -186,7 +186,10 @@ def test_a_row_behind_a_hold_or_a_pause_says_so_wherever_it_is_shown(client: Cli
     free = failed(recipient="https://elsewhere.example.com/")
     page = client.get(LIST)
     waits = re.findall(r'<a class="nf-waits" href="([^"]+)">([^<]+)</a>', page.content.decode())
-    assert [(where, what.split(" until ")[0]) for where, what in waits] == [(ENDPOINTS, "held")]
+    assert [(where, what.split(" until ")[0]) for where, what in waits] == [
+        (ENDPOINTS, "paused"),
+        (ENDPOINTS, "held"),
+    ]
     for event, state, cause in ((held, "held", "(server)"), (paused, "paused", "(by ada)")):
         for shown in (text(client.get(url("change", event))), typed("show", event.pk)):
             assert re.search(rf"{state} until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC {re.escape(cause)}", shown)
@@ -472,11 +475,11 @@ def test_one_sentence_comes_first_and_is_the_same_everywhere(client: Client, scr
     for _ in range(2):
         dead()
     dashboard, index = text(client.get(DASHBOARD)), text(client.get("/admin/"))
-    wanted = "Webhook to https://hooks.example.com/… is held since 50 min, 1 waits."
+    wanted = "Webhook to https://hooks.example.com/… has been held for 50 min, 1 waits."
     assert f"{wanted} 2 dead letters wait for a decision." in dashboard
     assert f"{wanted} 2 dead letters wait for a decision." in index
     shell = typed("status")
-    assert shell.startswith("webhook https://hooks.example.com:443 is held since 50 min, 1 waits.")
+    assert shell.startswith("webhook https://hooks.example.com:443 has been held for 50 min, 1 waits.")
     assert "2 dead letters wait for a decision." in shell
     assert json.loads(typed("status", "--json"))["bad"] is True
 
