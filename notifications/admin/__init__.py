@@ -29,6 +29,7 @@ from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
@@ -40,6 +41,7 @@ from .list_filters import FILTERS
 from .page import facts, related, timeline
 
 REFRESH_HEADER = "X-Notifications-Refresh"
+WATCHED, SELDOM = 5, 30  # seconds after which a notification's page looks again
 
 
 @admin.register(NotificationEvent)
@@ -325,9 +327,13 @@ class NotificationAdmin(Console):
             "send": self._send_button(request, event),
             "send_url": self.url("send", quote(event.pk)),
             "previews": previews(event),
+            "refresh_seconds": WATCHED if event.status in UNDELIVERED else SELDOM,
             "related": [(other, cells.badge_of(other)) for other in related(event)],
         }
-        return super().render_change_form(request, context, *args, **kwargs)
+        response = super().render_change_form(request, context, *args, **kwargs)
+        if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
+            response.template_name = f"{TEMPLATES}/event_live.html"
+        return response
 
     def _send_button(self, request: HttpRequest, event: NotificationEvent) -> str:
         """What the button says; "" where there is nothing to send, or nobody who may."""

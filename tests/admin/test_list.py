@@ -289,18 +289,18 @@ def test_no_style_or_script_is_inline(client: Client) -> None:
 def test_the_list_costs_the_same_for_one_row_and_for_many(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # session, user, count, page, six tabs, holds, the last sweep of each kind, what is left to certctl, and
-    # for the filters' options the newest and the newest dead
+    # session, user, count, page, six tabs, holds, operations, the last sweep of each kind, what is left
+    # to certctl, and for the filters' options the newest and the newest dead
     dead()
     failed()
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         page(client)
     for make in (dead, failed, sent, pending, read, stranded, leased) * 10:
         make()
-    with django_assert_num_queries(16) as queries:
+    with django_assert_num_queries(17) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(15):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 

@@ -17,7 +17,7 @@ from tests.admin.browser import REFRESH, Open, assert_accessible, assert_fits, w
 from tests.admin.outages import hold
 from tests.admin.support import LIST, url
 from tests.admin.test_flows import many_dead, press
-from tests.factories import ago, dead, failed, pending, sent
+from tests.factories import ago, attempt, dead, failed, pending, sent
 from tests.scripted import Script
 
 LOOKS = [(1440, "light"), (375, "dark")]
@@ -265,3 +265,26 @@ def test_an_operation_in_each_of_its_states(visit: Open, width: int, theme: str)
     looked_at(page, "operation-stopped", width, theme)
     page.goto(LIST + "operations/")
     looked_at(page, "operations", width, theme)
+
+
+def test_a_requeue_of_one_is_watched_to_its_end_on_its_page(visit: Open, script: Script) -> None:
+    event = dead()
+    page = visit(url("change", event), "requeuer")
+    press(page, "Requeue")
+    expect(page.locator("h1 .nf-badge")).to_have_text("○ Pending")
+    attempt(event, "sent", number=1)
+    NotificationEvent.objects.get(pk=event.pk).mark_as_sent(ago())
+    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
+        page.clock.fast_forward(6_000)
+    expect(page.locator("h1 .nf-badge")).to_have_text("✓ Sent")
+    expect(page.get_by_role("heading", name="Attempt 1: sent")).to_be_visible()
+    expect(page.get_by_role("button", name="Send now")).to_have_count(0)
+
+
+def test_every_page_hints_at_an_operation_that_is_under_way(visit: Open) -> None:
+    event = dead(recipient="other")
+    unfinished()
+    page = visit(LIST)
+    for address in (LIST, LIST + "dashboard/", LIST + "endpoints/", url("change", event)):
+        page.goto(address)
+        expect(page.get_by_role("link", name="Operations 1 under way")).to_be_visible()
