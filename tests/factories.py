@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.utils import timezone
 
-from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Refusal, Status
+from notifications.models import Alert, AttemptOutcome, DeliveryAttempt, NotificationEvent, Refusal, Status
 
 REFUSED = "HTTP 503: upstream is down"
 LEASE = timedelta(minutes=2)
@@ -130,3 +130,15 @@ def wipe() -> None:
     """No row in any of the app's tables."""
     for model in apps.get_app_config("notifications").get_models():
         model._base_manager.all().delete()
+
+
+def an_alert(**changed: Any) -> Alert:
+    """As `notify_many` takes it."""
+    given = {
+        "type": "ExpirationWarning",
+        "channel": "Webhook",
+        "recipient": "#pki",
+        "message": "soon",
+        **changed,
+    }
+    return given  # type: ignore[return-value]

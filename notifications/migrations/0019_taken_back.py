@@ -63,7 +63,7 @@ IN_ONE = Q(operation__isnull=False)
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("notifications", "0017_recipients")]
+    dependencies = [("notifications", "0018_traces")]
 
     operations = [
         *undone("requeue"),

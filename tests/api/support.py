@@ -35,3 +35,19 @@ def client_with(secret: str | None) -> APIClient:
 
 def client_of(user: User) -> APIClient:
     return client_with(ApiToken.objects.issue(user, "test")[1])
+
+
+SLACK = {
+    "NOTIFIER": "notifications.notifiers.slack.SlackNotifier",
+    "URL": "https://hooks.slack.com/services/T/B/x",
+}
+ALERT = {"type": "ExpirationWarning", "channel": "Slack", "recipient": "#pki", "message": "7 days"}
+
+
+def faults(response: Any, status: int = 400) -> dict[str, list[str]]:
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == "application/json"
+    error = response.json()["error"]
+    assert sorted(error) == ["code", "fields", "message"]
+    assert all(name in error["message"] for name in error["fields"])
+    return dict(error["fields"])

@@ -13,16 +13,11 @@ from rest_framework.test import APIClient
 
 from notifications.models import Escalation, NotificationEvent, Requeue
 from tests import factories
-from tests.api.support import client_of, make_user
+from tests.api.support import ALERT, SLACK, client_of, faults, make_user
 from tests.fixtures import Configure
 
 LIST = "/api/v1/notifications"
 BULK = "/api/v1/notifications/requeue"
-SLACK = {
-    "NOTIFIER": "notifications.notifiers.slack.SlackNotifier",
-    "URL": "https://hooks.slack.com/services/T/B/x",
-}
-ALERT = {"type": "ExpirationWarning", "channel": "Slack", "recipient": "#pki", "message": "7 days"}
 SHAPE = [
     "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
     "retry_count", "next_retry_at", "last_error", "created_at",
@@ -36,15 +31,6 @@ def post(api: APIClient, path: str, body: Any = None) -> Any:
 def ids(response: Any) -> list[str]:
     assert response.status_code == 200, response.content
     return [event["id"] for event in response.json()["data"]]
-
-
-def faults(response: Any, status: int = 400) -> dict[str, list[str]]:
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/json"
-    error = response.json()["error"]
-    assert sorted(error) == ["code", "fields", "message"]
-    assert all(name in error["message"] for name in error["fields"])
-    return dict(error["fields"])
 
 
 # --- Listing -------------------------------------------------------------------------------------

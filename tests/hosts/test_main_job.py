@@ -14,7 +14,7 @@ from tests.settings import TEST_DATABASE
 
 # What concerns connections is tried on both databases.
 WORKS = ["second_database", "replica", "atomic_requests", "time_zone"]
-WORKS += ["plain", "tasks", "sub_path"] if TEST_DATABASE == "sqlite" else []
+WORKS += ["plain", "tasks", "celery", "sub_path", "own_admin_site"] if TEST_DATABASE == "sqlite" else []
 REFUSED = {
     "without_time_zones": "(notifications.E001) USE_TZ must be True",
     "tasks_without_queue": '(notifications.E004) NOTIFICATIONS["DISPATCH"] = "tasks" needs the queue',
@@ -38,7 +38,7 @@ def main_job(process_environment: dict[str, str], tmp_path: Path) -> Run:
         ran = subprocess.run(
             command, cwd=ROOT, env=process_environment | variables, capture_output=True, text=True
         )
-        return ran.stdout[-5000:] + ran.stderr
+        return ran.stderr + ran.stdout[-5000:]
 
     return run
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import django
 
+from notifications.checks import check_channels
 from notifications.exceptions import DeliveryError
-from notifications.notifiers.base import Delivered, Message, Notifier, load
+from notifications.notifiers.base import Delivered, Message, Notifier, load, the_way
 from notifications.notifiers.http.client import HttpClient
 from notifications.notifiers.http.network import AddressInfo, Resolver
 
@@ -108,8 +109,9 @@ def notifier(
         timeout=timeout,
         allowed=settings.get("ALLOWED_NETWORKS", ()),
         secrets=type(made).secrets(settings),
-        tls=tls,
         resolver=resolver,
+        **the_way(settings),
+        **({"tls": lambda own: tls} if tls else {}),
     )
     return made
 
@@ -196,3 +198,11 @@ class Names(Resolver):
 
     def close(self) -> None:
         pass
+
+
+EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
+
+
+def said(settings: Any, **channels: Any) -> list[str]:
+    settings.NOTIFICATIONS = {"CHANNELS": channels}
+    return [f"{str(message.id).split('.')[1]}: {message.msg}" for message in check_channels()]

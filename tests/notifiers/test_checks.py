@@ -14,7 +14,7 @@ from notifications.checks import check_channels, check_queue
 from notifications.models import NotificationEvent
 from notifications.notifiers.base import Notifier
 from tests import factories
-from tests.notifiers.support import LOOPBACK, ROUTING_KEY, SECRET, N, mail_settings
+from tests.notifiers.support import LOOPBACK, ROUTING_KEY, SECRET, N, mail_settings, said
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr'", "ignore:'cgi'")
 
@@ -45,11 +45,6 @@ def json_is_known() -> None:
     """Django 6.1's own check asks SQLite once whether it knows JSON: where that comes before any test with a
     database, it would be ours that asked."""
     vars(connection.features).setdefault("supports_json_field", True)
-
-
-def said(settings: Any, **channels: Any) -> list[str]:
-    settings.NOTIFICATIONS = {"CHANNELS": channels}
-    return [f"{str(message.id).split('.')[1]}: {message.msg}" for message in check_channels()]
 
 
 def test_nothing_to_say_of_what_is_right(settings: Any) -> None:

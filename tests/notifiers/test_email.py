@@ -15,12 +15,10 @@ from notifications.queue.messages import linker
 from tests import factories
 from tests.factories import ago
 from tests.fixtures import Configure
-from tests.notifiers.support import mail_settings
+from tests.notifiers.support import EMAIL, mail_settings
 from tests.receiver import Mail, MailReceiver
 
 pytestmark = pytest.mark.django_db
-
-EMAIL = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
 
 
 @pytest.fixture

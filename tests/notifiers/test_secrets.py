@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -28,21 +26,9 @@ from tests.notifiers.support import (
     attempt,
     notifier,
 )
-from tests.notifiers.wire import Wire, response
+from tests.notifiers.wire import Wire, echo, response
 
 every_channel = pytest.mark.parametrize("channel", HTTP_CHANNELS, ids=lambda channel: channel.name)
-
-
-def echo(status: int) -> wire.Script:
-    """Says back all that it was told, as faulty receivers and debug pages do."""
-
-    async def script(reader: Any, writer: Any) -> None:
-        head, body = await wire.request(reader)
-        path = head.split()[1]
-        said = "\n".join([f"no handler for {path}", quote(path, safe=""), path.upper(), head, body.decode()])
-        writer.write(response(status, said.encode()))
-
-    return script
 
 
 @every_channel

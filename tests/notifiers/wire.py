@@ -10,6 +10,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import trustme
 
@@ -197,3 +199,15 @@ class Gigabyte:
 def bomb() -> bytes:
     """10 MB of zeros in 10 kB, as an error's body."""
     return response(500, gzip.compress(b"\0" * 10_000_000), "Content-Encoding: gzip")
+
+
+def echo(status: int) -> Script:
+    """Says back all that it was told, as faulty receivers and debug pages do."""
+
+    async def script(reader: Any, writer: Any) -> None:
+        head, body = await request(reader)
+        path = head.split()[1]
+        said = "\n".join([f"no handler for {path}", quote(path, safe=""), path.upper(), head, body.decode()])
+        writer.write(response(status, said.encode()))
+
+    return script
