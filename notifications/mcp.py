@@ -164,7 +164,11 @@ NotificationId = Annotated[str, Field(description="The notification's id.")]
 @guarded
 def certctl_list_notifications(
     status: Annotated[
-        Status | Literal["retrying", "stranded", "probably_delivered", "not_delivered", "refused"] | None,
+        Status
+        | Literal[
+            "retrying", "stranded", "probably_delivered", "not_delivered", "dismissed", "seen", "refused"
+        ]
+        | None,
         Field(
             description="Only those in this state; retrying and stranded are the failed with and without a"
             " retry, probably_delivered the e-mails among the stranded, not_delivered the sent whose"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -101,6 +102,40 @@ def one_line(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+# What cannot be seen and turns, hides or ends what stands beside it: control characters, marks of direction,
+# other line breaks, blanks of no width.
+HIDDEN = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
+ISOLATED = f"\u2068[^{HIDDEN}]*\u2069"
+MARKUP = re.compile(f"<[^>]*>|{ISOLATED}|[{HIDDEN}]")
+TEXT = re.compile(f"{ISOLATED}|[{HIDDEN}]")
+ANY_HIDDEN = re.compile(f"[{HIDDEN}]")
+FROM_THE_RIGHT = ("R", "AL", "AN")  # how letters run that are written from the right
+
+
+def revealed(text: str) -> str:
+    """The text with each hidden character spelled out: `[U+202E]`."""
+    return TEXT.sub(_reveal, text)
+
+
+def revealed_markup(markup: str) -> str:
+    """The same of a page: of what is read, not within its tags."""
+    return MARKUP.sub(_reveal, markup) if ANY_HIDDEN.search(markup) else markup
+
+
+def _reveal(found: re.Match[str]) -> str:
+    text = found[0]
+    return f"[U+{ord(text):04X}]" if len(text) == 1 else text
+
+
+def isolated(text: str) -> str:
+    """A text from outside within a sentence of ours, which it cannot turn round."""
+    if text.isascii() and text.isprintable():
+        return text
+    plain = ANY_HIDDEN.sub(_reveal, text)
+    turns = any(unicodedata.bidirectional(character) in FROM_THE_RIGHT for character in plain)
+    return f"\N{FIRST STRONG ISOLATE}{plain}\N{POP DIRECTIONAL ISOLATE}" if turns else plain
 
 
 def fold(name: str) -> str:

@@ -29,16 +29,19 @@ from ..deaths.fingerprints import FOLD
 from ..engine import send_now
 from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from ..operations.filters import READERS
-from ..operations.verbs import MARK_READ, REQUEUE, VERBS, Verb
+from ..models.fields import UNDELIVERED
+from ..operations.filters import READERS, STORED, Meaningless, parse
+from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
 from . import cells, confirm, dashboard, endpoints, operation
 from .console import TEMPLATES, Console
+from .guard import guarded
 from .list import READ, NotificationChangeList
 from .list_filters import FILTERS
 from .page import facts, related, timeline
 
 REFRESH_HEADER = "X-Notifications-Refresh"
+WATCHED, SELDOM = 5, 30  # seconds after which a notification's page looks again
 
 
 @admin.register(NotificationEvent)
@@ -59,7 +62,7 @@ class NotificationAdmin(Console):
     )
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    actions = ("requeue_selected", "mark_read_selected")
+    actions = tuple(verb.action for verb in VERBS)
 
     @property
     def media(self) -> Media:
@@ -79,8 +82,9 @@ class NotificationAdmin(Console):
     def has_requeue_permission(self, request: HttpRequest) -> bool:
         return REQUEUE.allowed_to(request.user)
 
-    def has_mark_read_permission(self, request: HttpRequest) -> bool:
-        return MARK_READ.allowed_to(request.user)
+    def has_close_permission(self, request: HttpRequest) -> bool:
+        """To dismiss and restore, and to mark as seen."""
+        return DISMISS.allowed_to(request.user)
 
     # The list
 
@@ -121,7 +125,14 @@ class NotificationAdmin(Console):
             query = request.GET.copy()
             query["alike"] = query.pop("error")[-1]
             return HttpResponseRedirect(f"{request.path}?{query.urlencode()}")
-        offered = [verb for verb in VERBS if verb.allowed_to(request.user)]
+        try:
+            parse(request.GET.dict(), timezone.now())
+        except Meaningless as error:
+            said = {"title": "No such filter", "name": error.name, "why": str(error)}
+            answer = self.respond(request, "unknown.html", said)
+            answer.status_code = 400
+            return answer
+        offered = [verb for verb in (REQUEUE, DISMISS) if verb.allowed_to(request.user)]
         context = {**self.common(request), "verbs": offered, **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
@@ -170,9 +181,25 @@ class NotificationAdmin(Console):
     def requeue_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
         return confirm.run(self, request, queryset, REQUEUE)
 
-    @admin.action(description="Mark selected as read", permissions=["mark_read"])
-    def mark_read_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
-        return confirm.run(self, request, queryset, MARK_READ)
+    @admin.action(description="Dismiss selected dead letters", permissions=["close"])
+    def dismiss_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
+        return confirm.run(self, request, queryset, DISMISS)
+
+    @admin.action(description="Mark selected deliveries as seen", permissions=["close"])
+    def mark_seen_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
+        return confirm.run(self, request, queryset, SEE)
+
+    @admin.action(description="Restore selected dismissed ones", permissions=["close"])
+    def restore_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
+        return confirm.run(self, request, queryset, RESTORE)
+
+    def get_action_choices(self, request: HttpRequest, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        """Those that some row of the tab can take; what is posted all the same is answered."""
+        found = super().get_action_choices(request, *args, **kwargs)
+        status = request.GET.get("status", "")
+        wanted = STORED.get(status, status)
+        apt = {verb.action for verb in VERBS if not wanted or wanted in verb.stored}
+        return [(name, label) for name, label in found if not name or name in apt]
 
     def get_urls(self) -> list[URLPattern]:
         views: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
@@ -190,7 +217,7 @@ class NotificationAdmin(Console):
         found = [*named, *super().get_urls()]
         for pattern in found:
             # An attempt is put on record as it ends, and many rows are changed a batch at a time.
-            without_transaction(pattern.callback)
+            pattern.callback = without_transaction(guarded(pattern.callback))
         return found
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
@@ -208,7 +235,8 @@ class NotificationAdmin(Console):
 
     def operation_view(self, request: HttpRequest, operation_id: int) -> HttpResponse:
         self._require_view(request)
-        return operation.page(self, request, operation_id)
+        name = "operation_live" if REFRESH_HEADER in request.headers else "operation"
+        return operation.page(self, request, operation_id, f"{name}.html")
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -269,7 +297,7 @@ class NotificationAdmin(Console):
         return HttpResponseRedirect(self.url("changelist") + (f"?{filters}" if filters else ""))
 
     def _verb_url(self, verb: Verb, event: NotificationEvent) -> str:
-        """Where a button posts to: the list's actions ask first, because reading cannot be undone."""
+        """Where a button posts to: all but a requeue are the list's actions, which ask first."""
         return self.url("requeue", quote(event.pk) or "_") if verb is REQUEUE else self.url("changelist")
 
     # A notification's own page
@@ -295,13 +323,17 @@ class NotificationAdmin(Console):
             "history_url": self.url("history", quote(event.pk)),
             "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "verbs": [(verb, verb.label_for(event.status), self._verb_url(verb, event)) for verb in offered],
+            "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
             "send": self._send_button(request, event),
             "send_url": self.url("send", quote(event.pk)),
             "previews": previews(event),
+            "refresh_seconds": WATCHED if event.status in UNDELIVERED else SELDOM,
             "related": [(other, cells.badge_of(other)) for other in related(event)],
         }
-        return super().render_change_form(request, context, *args, **kwargs)
+        response = super().render_change_form(request, context, *args, **kwargs)
+        if REFRESH_HEADER in request.headers and isinstance(response, TemplateResponse):
+            response.template_name = f"{TEMPLATES}/event_live.html"
+        return response
 
     def _send_button(self, request: HttpRequest, event: NotificationEvent) -> str:
         """What the button says; "" where there is nothing to send, or nobody who may."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
 from ..reporting import words
 from ..text import one_line
 
@@ -23,11 +24,15 @@ MARKS: dict[str, str] = {
     NOT_DELIVERED: "✕",
     Status.DEAD: "✕",
     Status.READ: "·",
+    SEEN: "✓",
+    DISMISSED: "⊘",
 }
 LABELS: dict[str, str] = {
     **{str(s): str(s.label) for s in Status},
     PROBABLY_DELIVERED: "Probably delivered",
     NOT_DELIVERED: "Not delivered",
+    SEEN: "Seen",
+    DISMISSED: "Dismissed",
 }
 
 
@@ -43,6 +48,21 @@ def badge(status: str) -> SafeString:
 
 def badge_of(event: NotificationEvent) -> SafeString:
     return badge(words.kind(event))
+
+
+STATE_TONES = {"paused": "failed", "recovering": "recovering"}
+
+
+def state_badge(state: str) -> SafeString:
+    """Of an endpoint, by the words of reporting.held; without one that says otherwise it delivers."""
+    mark = "✓" if state == "open" else "‖" if state == "paused" else "↻" if state == "recovering" else "✕"
+    tone = "sent" if state == "open" else STATE_TONES.get(state, "dead")
+    return format_html(
+        '<span class="nf-badge nf-{}"><span aria-hidden="true">{}</span> {}</span>',
+        tone,
+        mark,
+        state,
+    )
 
 
 def when(at: datetime, text: str) -> SafeString:
@@ -64,10 +84,10 @@ def age(at: datetime) -> SafeString:
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`, and of a failed notification when it is attempted next."""
+    """`Retry n/5`, and of a failed notification when it is attempted next; of any, what it waits for."""
     number = words.retries(event, conf.current().max_attempts)
     if not number:
-        return SafeString("")
+        return format_html("{}", upcoming(event, now)) if words.waits_for(event) else SafeString("")
     shown = format_html('<span class="nf-retry">Retry {}</span>', number)
     if event.status == Status.DEAD:
         return shown
@@ -76,6 +96,9 @@ def retry(event: NotificationEvent, now: datetime) -> SafeString:
 
 def upcoming(event: NotificationEvent, now: datetime) -> SafeString | str:
     text, at = words.next_attempt(event, now)
+    if words.waits_for(event):
+        there = reverse("admin:notifications_notificationevent_endpoints")
+        return format_html('<a class="nf-waits" href="{}">{}</a>', there, text)
     return when(at, text) if at else text
 
 

@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from ..database import database_now
+from ..endpoints import holds
 from ..engine import send_now
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import UNDELIVERED
@@ -28,13 +29,16 @@ from ..models.queryset import free
 from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem
+from ..operations.follow import done_since
 from ..operations.survey import Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
+from ..reporting.held import Blocked
+from ..text import revealed
 from .console import Console
 from .list import DETAILED, looks_at_a_part
-from .operation import because, begin, rule
+from .operation import A_MOMENT, because, begin, rule, told
 
 GROUPS_SHOWN = 20
 MOST_COUNTED = 100_000  # of all that match; the details are those of the newest DETAILED
@@ -54,8 +58,12 @@ def run(
         tried = send_now.requeue_and_send(first, by=request.user.get_username(), reason="tried first")
         console.log_change(request, first, tried.text)
         return confirmation(console, request, Choice(request, rows, verb), tried)
+    reason = request.POST.get("reason", "").replace("\x00", "").strip()
     if "confirm" not in request.POST:
         return confirmation(console, request, choice)
+    if verb.grave and not reason:
+        fault = f"Not done: say why you {verb.label.lower()} these."
+        return confirmation(console, request, choice, fault=fault)
     operation = bulk.start(
         verb,
         filters=choice.filters,
@@ -65,7 +73,7 @@ def run(
         refused=choice.refused,
         by=request.user.get_username(),
         via="admin",
-        reason=request.POST.get("reason", "").replace("\x00", "").strip(),
+        reason=reason,
     )
     return begin(console, request, operation)
 
@@ -134,6 +142,13 @@ class Choice:
         return {status: capped(rest.filter(status=status)) for status in others}
 
 
+def waits(choice: Choice) -> list[tuple[int, str, str]]:
+    """Of the surveyed: how many wait for what once they are requeued, which endpoint that is, until when."""
+    blocked = Blocked(database_now())
+    found = blocked.counted((row.channel, row.recipient) for row in choice.survey.found)
+    return [(count, holds.scope(hold), blocked.standing(hold)) for count, hold in found]
+
+
 def counting(choice: Choice) -> HttpResponse:
     """The survey of the next batch of all that match; the page that asks adds them up."""
     try:
@@ -143,17 +158,18 @@ def counting(choice: Choice) -> HttpResponse:
     except signing.BadSignature:
         return HttpResponseBadRequest("count: not where an answer of ours ended")
     at = datetime.fromisoformat(began) if began else timezone.now()
-    walk = bulk.walk(
-        choice.verb, of_query(choice.filters, at), at, where=choice.idle, fields=("channel", "problem")
-    )
+    fields = Found._fields[2:]
+    walk = bulk.walk(choice.verb, of_query(choice.filters, at), at, where=choice.idle, fields=fields)
     found, after = walk.batch(place, DETAILED)
     survey = Survey([Found(*row) for row in found])
     oldest = survey.oldest
     return JsonResponse(
         {
             "count": len(found),
-            "channels": survey.channels,
-            "groups": [(group.channel, group.error, group.count) for group in survey.groups],
+            "channels": [(revealed(name), count) for name, count in survey.channels],
+            "groups": [
+                (revealed(group.channel), revealed(group.error), group.count) for group in survey.groups
+            ],
             "oldest": f"{words.timestamp(oldest)} ({words.ago(oldest, timezone.now())})" if oldest else None,
             "arrived": survey.arrived,
             "after": signing.dumps([at.isoformat(), after]) if after else None,
@@ -166,6 +182,7 @@ def confirmation(
     request: HttpRequest,
     choice: Choice,
     tried: send_now.Report | None = None,
+    fault: str = "",
 ) -> TemplateResponse:
     """Ask first. select_across goes on to the answer, or `all` would shrink to one page."""
     total, verb = choice.total, choice.verb
@@ -174,6 +191,8 @@ def confirmation(
         shown += "+"
     survey = choice.survey
     groups = survey.groups[:GROUPS_SHOWN]
+    ids = None if choice.everything else request.POST.getlist(ACTION_CHECKBOX_NAME)
+    before = [] if total else done_since(timezone.now() - A_MOMENT, ids=ids, but=None)
     noun = "notification" if shown == "1" else "notifications"
     context: dict[str, Any] = {
         "title": f"{verb.label}: {shown} {noun}?" if total else f"{verb.label}: nothing to do",
@@ -190,6 +209,10 @@ def confirmation(
         "rule": rule(verb),
         "reason": request.POST.get("reason", ""),
         "tried": tried,
+        "fault": fault,
+        "before": told(before),
+        "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
+        "waits": waits(choice) if verb is REQUEUE else [],
         "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),

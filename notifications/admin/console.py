@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from ..models import NotificationEvent
+from ..models import BulkOperation, NotificationEvent
 from .list import TABS, Tab
 
 if TYPE_CHECKING:
@@ -20,6 +20,16 @@ else:
 TEMPLATES = "admin/notifications/notificationevent"
 # After the tabs: the names of our pages.
 PAGES = {"Dashboard": "dashboard", "Endpoints": "endpoints", "Operations": "operations"}
+
+
+LATELY = 100  # operations that are looked at
+
+
+def under_way() -> str | None:
+    """How many of the newest operations are not finished, for every page to hint at."""
+    newest = BulkOperation.objects.order_by("-pk").values_list("ended_at", flat=True)[:LATELY]
+    number = sum(ended is None for ended in newest)
+    return f"{number} under way" if number else None
 
 
 class Console(NotificationModelAdmin):
@@ -47,7 +57,10 @@ class Console(NotificationModelAdmin):
             "tabs": [
                 Tab(label, f"{here}?status={status}" if status else here) for label, status in TABS.items()
             ],
-            "pages": [Tab(label, url, selected=url == request.path) for label, url in pages.items()],
+            "pages": [
+                Tab(label, url, under_way() if label == "Operations" else None, selected=url == request.path)
+                for label, url in pages.items()
+            ],
         }
 
     def url(self, view: str, *args: object) -> str:

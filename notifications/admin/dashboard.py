@@ -8,21 +8,23 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED, RETRYING
-from ..reporting import activity, held, words
+from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..reporting import held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
+from ..reporting.verdict import verdict
 from . import cells
 from .console import Console
 
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
 WINDOWS = {"24h": "Last 24 hours", "7d": "Last 7 days"}
-STATUSES = {"pending": "pending", "failed": RETRYING, "dead": "dead", "sent": "sent", "read": "read"}
+STATUSES = ("pending", "failed", "dead", "sent", "read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class ChannelHealth:
 
     channel: str
     configured: bool
-    holds: list[tuple[Hold, HoldWords]]
+    holds: list[tuple[Hold, HoldWords, SafeString]]
     delivered: datetime | None
     failed: datetime | None
     error: str
@@ -71,13 +73,14 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "title": "Dashboard",
         "at": now,
         "snapshot": snapshot,
-        "warnings": activity.warnings(snapshot, now),
+        "verdict": verdict(snapshot, now, recipients=True),
         "counts": counts(snapshot),
         "probably_delivered": cells.badge(PROBABLY_DELIVERED),
         "refused": words.REFUSED,
         "not_delivered": cells.badge(NOT_DELIVERED),
         "oldest_due": waited(snapshot.oldest_due),
         "health": health(snapshot, now),
+        "open": cells.state_badge("open"),
         "sweeps": [(kind, words.sweep(run, now)) for kind, run in (snapshot.last_sweeps or {}).items()],
         "workers": [(beat.name, words.worker(beat, now)) for beat in heartbeats(snapshot.at)],
         "no_worker": words.NO_WORKER,
@@ -91,10 +94,10 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
 def counts(snapshot: Snapshot) -> list[tuple[Any, str, str]]:
     """(badge, how many, the list's query string) of every status; an estimate says so."""
     found: list[tuple[Any, str, str]] = []
-    for status, filtered in STATUSES.items():
+    for status in STATUSES:
         count = (snapshot.counts or {}).get(status)
         text = "?" if count is None else words.count(count, estimated=status in snapshot.estimated)
-        found.append((cells.badge(status), text, f"status={filtered}"))
+        found.append((cells.badge(status), text, f"status={status}"))
     return found
 
 
@@ -113,12 +116,16 @@ def health(snapshot: Snapshot, now: datetime) -> list[ChannelHealth]:
     dead = snapshot.dead_by_channel or {}
     latest = snapshot.latest or {}
     channels, limit = Channels(), settings().hold_limit
-    holds: dict[str, list[tuple[Hold, HoldWords]]] = {}
+    holds: dict[str, list[tuple[Hold, HoldWords, SafeString]]] = {}
     for hold in snapshot.holds or ():
         said = held.in_words(hold, now, limit)
-        holds.setdefault(channels.spelled(hold.channel), []).append((hold, said))
+        holds.setdefault(channels.spelled(hold.channel), []).append(
+            (hold, said, cells.state_badge(said.state))
+        )
     found = []
-    for name in dict.fromkeys([*dead, *(week.delivered if week else ()), *latest, *holds]):
+    for name in dict.fromkeys(
+        [*channels.configured, *dead, *(week.delivered if week else ()), *latest, *holds]
+    ):
         known = latest.get(name, Latest())
         found.append(
             ChannelHealth(

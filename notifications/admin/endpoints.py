@@ -14,29 +14,33 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.safestring import SafeString
 
 from .. import conf, durations
 from ..database import database_now
 from ..endpoints import holds
 from ..models import Hold, Outage
-from ..operations import redrive
+from ..operations import pausing, redrive
 from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.held import HoldWords
+from . import cells
 from .console import Console
 from .operation import begin
 from .operation import log_text as log
 
 HOLDS_SHOWN, OUTAGES_SHOWN = 50, 10
+LONGEST = 255  # a recipient
+LIFTS = {"paused": "End the pause", "recovering": "Full speed now"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A hold as the page draws it; tone is its colour. lift: what its button says."""
+    """A hold as the page draws it. lift: what its button says."""
 
     hold: Hold
     words: HoldWords
-    tone: str
+    badge: SafeString
     waiting: int | str
     lift: str
 
@@ -51,19 +55,40 @@ class Offer:
     query: str
 
 
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The form's fields as they were typed, and which rows they cover; None without a channel."""
+
+    channel: str = ""
+    recipient: str = ""
+    length: str = "1h"
+    why: str = ""
+    match: str = "exact"
+    covered: pausing.Covered | None = None
+
+    @property
+    def said(self) -> str:
+        return held.covers(self.covered) if self.covered else ""
+
+
 def page(console: Console, request: HttpRequest) -> HttpResponse:
-    if request.method == "POST":
-        return _decide(console, request)
+    return _decide(console, request) if request.method == "POST" else _page(console, request, Typed())
+
+
+def _page(console: Console, request: HttpRequest, typed: Typed) -> HttpResponse:
     settings = conf.current()
     now = database_now()
     found = list(held.in_force(now)[: HOLDS_SHOWN + 1])
+    outages, older = _outages(request)
     context = {
         "title": "Endpoints",
         "at": now,
         "rows": [_row(hold, now, settings) for hold in found[:HOLDS_SHOWN]],
         "more": len(found) > HOLDS_SHOWN,
         "all_open": held.ALL_OPEN,
-        "offers": _offers(),
+        "offers": _offers(outages),
+        "older": older,
+        "typed": typed,
         "rate": settings.recovery_rate,
         "limit": words.exact_duration(settings.hold_limit.total_seconds()),
         "redrives": settings.redrive_on_recovery,
@@ -74,19 +99,29 @@ def page(console: Console, request: HttpRequest) -> HttpResponse:
 
 
 def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
-    tone, lift = "dead", "Try now"
-    if hold.reason == holds.PAUSED:
-        tone, lift = "failed", "End the pause"
-    elif hold.reopened_at:
-        tone, lift = "sent", "Full speed now"
-    return Row(hold, held.in_words(hold, now, settings.hold_limit), tone, held.waiting(hold), lift)
+    said = held.in_words(hold, now, settings.hold_limit)
+    lift = LIFTS.get(said.state, "Try now")
+    return Row(hold, said, cells.state_badge(said.state), held.waiting(hold), lift)
 
 
-def _offers() -> list[Offer]:
-    found, shown = [], list(Outage.objects.filter(died__gt=0)[:OUTAGES_SHOWN])
+def _outages(request: HttpRequest) -> tuple[list[Outage], str]:
+    """A page of those that killed, the newest first; the address of the older ones, "" where that is all."""
+    rows = Outage.objects.filter(died__gt=0).order_by("-pk")
+    before = request.GET.get("before", "")
+    if before.isascii() and before.isdecimal() and len(before) < 19:
+        rows = rows.filter(pk__lt=int(before))
+    found = list(rows[: OUTAGES_SHOWN + 1])
+    older = f"?before={found[OUTAGES_SHOWN - 1].pk}#outages" if len(found) > OUTAGES_SHOWN else ""
+    return found[:OUTAGES_SHOWN], older
+
+
+def _offers(shown: list[Outage]) -> list[Offer]:
+    found = []
     for outage in shown:
         count, more = redrive.count(outage, redrive.COUNTED // len(shown))
         text = f"{words.count(count)}{'+' if more else ''}" if count or more else ""
+        if more and not count:
+            text = "not counted"
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
     return found
@@ -99,6 +134,7 @@ def _decide(console: Console, request: HttpRequest) -> HttpResponse:
     if not REQUEUE.allowed_to(request.user):
         raise PermissionDenied
     decisions: dict[str, Callable[[Console, HttpRequest], HttpResponse | None]] = {
+        "ask": _ask,
         "pause": _pause,
         "lift": _lift,
         "redrive": _redrive,
@@ -110,26 +146,45 @@ def _decide(console: Console, request: HttpRequest) -> HttpResponse:
     return answer or HttpResponseRedirect(console.url("endpoints"))
 
 
-def _pause(console: Console, request: HttpRequest) -> None:
-    settings, said = conf.current(), {n: _text(request, n) for n in ("channel", "recipient", "length", "why")}
-    channel = settings.channel(said["channel"])
-    if channel is None:
-        return console.message_user(request, "Not paused: choose a channel.", messages.ERROR)
+def _ask(console: Console, request: HttpRequest) -> HttpResponse:
+    """What a pause would cover; nothing is paused yet."""
+    return _page(console, request, _typed(request))
+
+
+def _pause(console: Console, request: HttpRequest) -> HttpResponse | None:
+    settings, typed = conf.current(), _typed(request)
     try:
+        if typed.covered is None:
+            raise ValueError("choose a channel.")
         hold = holds.pause(
-            channel,
-            said["recipient"],
-            exact=request.POST.get("match") != "prefix",
-            length=durations.parse(said["length"]),
+            typed.covered.channel,
+            typed.covered.recipient,
+            exact=typed.covered.exact,
+            length=durations.parse(typed.length),
             limit=settings.hold_limit,
             by=request.user.get_username(),
-            why=said["why"],
+            why=typed.why,
         )
     except ValueError as error:
-        return console.message_user(request, f"Not paused: {error}", messages.ERROR)
+        console.message_user(request, f"Not paused: {error}", messages.ERROR)
+        return _page(console, request, typed)
     text = f"{held.paused(hold)}."
-    log(request, f"{text} Reason: {said['why']}" if said["why"] else text)
-    console.message_user(request, text, messages.SUCCESS)
+    log(request, f"{text} Reason: {typed.why}" if typed.why else text)
+    level = messages.WARNING if typed.covered.nothing else messages.SUCCESS
+    console.message_user(request, f"{text} {held.covers(typed.covered)}", level)
+    return None
+
+
+def _typed(request: HttpRequest) -> Typed:
+    said = {name: _text(request, name) for name in ("channel", "recipient", "length", "why")}
+    match = "prefix" if request.POST.get("match") == "prefix" else "exact"
+    channel = conf.current().channel(said["channel"])
+    found = None
+    if channel is not None and len(said["recipient"]) <= LONGEST:
+        found = pausing.covered(channel, said["recipient"], exact=match == "exact")
+    elif channel is not None:
+        found = pausing.Covered(channel, said["recipient"], True, 0, 0)
+    return Typed(**said, match=match, covered=found)
 
 
 def _lift(console: Console, request: HttpRequest) -> None:

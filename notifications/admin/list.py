@@ -19,10 +19,12 @@ from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations.filters import (
+    DISMISSED,
     NOT_DELIVERED,
     PROBABLY_DELIVERED,
     REFUSED,
     RETRYING,
+    SEEN,
     STRANDED,
     Filters,
     Meaningless,
@@ -34,9 +36,7 @@ from ..operations.filters import (
 )
 from ..operations.survey import COUNTED, Group, capped, grouped, many
 from ..operations.walk import NEWEST, OLDEST
-from ..queue.beside import noted
-from ..reporting import activity
-from ..reporting.channels import settings
+from ..reporting import activity, held
 
 if TYPE_CHECKING:
     NotificationPaginator = Paginator[NotificationEvent]
@@ -58,6 +58,7 @@ SPECIAL_TABS = {
     "Stranded": STRANDED,
     "Probably delivered": PROBABLY_DELIVERED,
     "Not delivered": NOT_DELIVERED,
+    "Dismissed": DISMISSED,
 }
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
@@ -118,7 +119,7 @@ class Pages(NotificationPaginator):
 
 def shown(rows: NotificationQuerySet) -> NotificationQuerySet:
     """Without the columns that no cell shows, and with what tells of each whether it was delivered."""
-    return rows.defer("message", "dedup_key").with_last_outcome()
+    return rows.defer("message", "dedup_key").with_kind()
 
 
 class NotificationChangeList(ChangeList):
@@ -172,7 +173,7 @@ class NotificationChangeList(ChangeList):
             self.result_list = self.paginator.rows_of(self.page_num if self.multi_page else 1)
         except InvalidPage as error:
             raise IncorrectLookupParameters from error
-        noted(self.result_list, settings())
+        held.noted(self.result_list, self.now)
 
     @property
     def status(self) -> str:
@@ -195,6 +196,8 @@ class NotificationChangeList(ChangeList):
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
         """How far back the list looks; None: to the beginning."""
         most = most or self.looked_at
+        if most is None and status == SEEN:
+            most = bound(replace(self.filters, status=SEEN))
         if most is None:
             return None
         if (status, most) not in self._horizons:
@@ -300,6 +303,11 @@ class NotificationChangeList(ChangeList):
         return self.groups[TOP_GROUPS:]
 
     @property
+    def groups_more(self) -> str:
+        """Behind a count that is not of all: more of the same are further back."""
+        return "+" if self.groups_since else ""
+
+    @property
     def grouped_text(self) -> str:
         return f"{DETAILED:,}"
 
@@ -317,9 +325,10 @@ def bound(filters: Filters) -> int | None:
     reads_texts = filters.error or filters.alike or (filters.search and filters.exact is None)
     if reads_texts or filters.outage or filters.dead_since:
         return READ
-    if filters.search or filters.certificate_id:
+    if filters.search or filters.certificate_id or filters.operation:
         return None
-    return WALKED if filters.channel or filters.type or filters.recipient or filters.redriven else None
+    walks = filters.channel or filters.type or filters.recipient or filters.redriven
+    return WALKED if walks or filters.status == SEEN else None
 
 
 def horizon(filters: Filters, most: int) -> datetime | None:

@@ -15,11 +15,13 @@ from .. import conf
 from ..models import EventType, Status
 from ..operations.filters import (
     AGES,
+    DISMISSED,
     NOT_DELIVERED,
     PROBABLY_DELIVERED,
     READERS,
     REFUSED,
     RETRYING,
+    SEEN,
     STRANDED,
 )
 from ..reporting import words
@@ -85,6 +87,7 @@ class StatusFilter(NarrowingFilter):
                 (PROBABLY_DELIVERED, "Failed, probably delivered"),
             ],
             Status.SENT: [(NOT_DELIVERED, "Sent, not delivered")],
+            Status.READ: [(SEEN, "Read: seen"), (DISMISSED, "Read: dismissed")],
         }
         for value, label in Status.choices:
             yield str(value), str(label)
@@ -182,6 +185,7 @@ LINKED = {
     "until": "raised until",
     "dead_since": "dead since",
     "outage": "outage",
+    "operation": "operation",
     "redriven": "redriven",
 }
 TIMES = ("since", "until", "dead_since")

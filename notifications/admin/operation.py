@@ -1,77 +1,243 @@
-"""The pages of operations: one while it runs and after, and what was done lately."""
+"""The pages of operations: one while it runs and after, and what was done lately.
+
+A GET changes nothing. Whoever confirmed an operation carries it out, a POST after the other, and whoever
+presses Continue takes that over.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
-from ..models import BulkOperation, NotificationEvent
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind
 from ..operations import bulk
 from ..operations.bulk import MEANWHILE, RUNNING
-from ..operations.survey import many
-from ..operations.verbs import Verb, verb_of
+from ..operations.filters import REDRIVE, matching, of_query
+from ..operations.follow import Deed, became, done_since
+from ..operations.survey import COUNTED, capped, many
+from ..operations.verbs import TAKEN_BACK, Verb, verb_of
+from ..reporting import words
+from ..text import isolated
+from . import cells
 from .console import Console
 
 LISTED = 100
+QUIET = timedelta(seconds=15)  # after so long without a batch, nobody carries it out
+SAME_METHOD = 307  # the browser posts what it posted, there
+BEGUN = "begun"  # in the address to which it does
+A_MOMENT = timedelta(minutes=10)
 
 
-def page(console: Console, request: HttpRequest, operation_id: int) -> HttpResponse:
-    """GET shows how far it is. POST does the next step, as whoever may do such things."""
+class Became(NamedTuple):
+    """How many are in a state now, and the list of just these."""
+
+    badge: Any
+    number: str
+    url: str
+
+
+def page(console: Console, request: HttpRequest, operation_id: int, template: str) -> HttpResponse:
+    """GET shows how far it is. POST carries it out, stops it, takes it back, or does what it has left."""
     operation = get_object_or_404(BulkOperation, pk=operation_id)
+    if request.method != "POST":
+        return _shown(console, request, operation, template)
+    verb = verb_of(operation.kind)
+    if not verb.allowed_to(request.user):
+        raise PermissionDenied
+    if BEGUN in request.GET and not _is_script(request):
+        mine = operation.ended_at is None and operation.driven_by == request.user.get_username()
+        return _shown(console, request, operation, "operation.html", drives=mine)
+    decisions: dict[str, Callable[[Console, HttpRequest, BulkOperation], HttpResponse]] = {
+        "stop": _stop,
+        "undo": _undo,
+        "rest": _rest,
+    }
+    decide = next((decisions[name] for name in decisions if name in request.POST), _go_on)
+    return decide(console, request, operation)
+
+
+def _shown(
+    console: Console, request: HttpRequest, operation: BulkOperation, template: str, *, drives: bool = False
+) -> HttpResponse:
+    """drives: the page posts on by itself. Never the answer to a GET."""
     verb = verb_of(operation.kind)
     may = verb.allowed_to(request.user)
-    if request.method == "POST":
-        if not may:
-            raise PermissionDenied
-        return _go_on(console, request, operation)
+    now = timezone.now()
+    undone_by = TAKEN_BACK.get(OperationKind(operation.kind))
+    may_undo = undone_by is not None and undone_by.allowed_to(request.user) and not drives
     context = {
-        "title": f"{verb.label}: {'done' if operation.ended_at else 'in progress'}",
+        "title": f"{verb.label}: {standing(operation)}",
         "operation": operation,
         "verb": verb,
         "may": may,
+        "drives": drives,
+        "watched": not drives and (not operation.ended_at or operation.kind == OperationKind.REQUEUE),
+        "carried_out": carried_out(operation, now) if operation.ended_at is None else "",
+        "taken_over": [(t["by"], parse_datetime(t["at"])) for t in operation.taken_over or ()],
         "scope": scope(operation),
         "requested": f"{operation.requested:,}",
         "progress": progress(operation),
+        "became": _became(console, operation),
+        "undone_by": undone_by,
+        "undoable": capped(bulk.undoable(operation)) if may_undo else 0,
+        "rest": capped(remaining(operation)) if may and operation.stopped_by else 0,
+        "operation_url": console.url("operation", operation.pk),
         "back": console.url("changelist") + (f"?{operation.filters}" if operation.filters else ""),
     }
-    return console.respond(request, "operation.html", context)
+    for name in ("undoable", "rest"):
+        context[f"{name}_text"] = many(context[name])  # type: ignore[arg-type]
+    return console.respond(request, template, context)
+
+
+def standing(operation: BulkOperation) -> str:
+    if operation.stopped_by:
+        return "stopped"
+    return "done" if operation.ended_at else "in progress"
+
+
+def _became(console: Console, operation: BulkOperation) -> list[Became]:
+    """What is undone is told by what undid it."""
+    if not operation.changed or (operation.kind == OperationKind.UNDO and not operation.undoes_id):
+        return []
+    address = console.url("changelist")
+    return [
+        Became(cells.badge(kind), many(count), f"{address}?status={kind}&operation={operation.pk}")
+        for kind, count in became(operation).items()
+    ]
+
+
+def remaining(operation: BulkOperation) -> NotificationQuerySet:
+    """What a stopped one left as it was, and could be done still."""
+    verb = verb_of(operation.kind)
+    if operation.undoes_id is not None:
+        none: NotificationQuerySet = NotificationEvent.objects.none()
+        return none
+    if operation.ids is not None:
+        chosen: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
+    else:
+        filters = of_query(operation.filters, operation.started_at)
+        chosen = matching(filters).filter(created_at__lte=operation.started_at)
+    return chosen.filter(verb.allows())
+
+
+# Carrying out
 
 
 def begin(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse | None:
-    """Its first step, and the page where it goes on; None, and a message, where that was all."""
+    """Its first step, and the page that carries it on; None, and a message, where that was all.
+
+    The browser posts its confirmation there as well: only the answer to a POST drives.
+    """
     operation = bulk.step(operation.pk)
     if operation.ended_at is None:
-        return HttpResponseRedirect(console.url("operation", operation.pk))
+        there = HttpResponseRedirect(console.url("operation", operation.pk) + f"?{BEGUN}=1")
+        there.status_code = SAME_METHOD
+        return there
     log(request, operation)
     level = messages.SUCCESS if operation.changed else messages.WARNING
-    console.message_user(request, report(operation), level)
+    text = report(operation)
+    if before := meanwhile(request, operation):
+        text = f"{text} {before}"
+    console.message_user(request, text, level)
     return None
 
 
 def _go_on(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+    """The next step, by whoever carries it out, or from now on does."""
+    user = request.user.get_username()
+    is_script = _is_script(request)
     running = operation.ended_at is None
-    if "stop" in request.POST:
-        bulk.stop(operation.pk, by=request.user.get_username())
-        operation.refresh_from_db()
-    else:
-        operation = bulk.step(operation.pk)
-    if running and operation.ended_at:
+    mine = (operation.driven_by or operation.by) == user
+    if is_script and running and not mine:
+        return JsonResponse({"error": f"{operation.driven_by} goes on with it."}, status=409)
+    if running and (not mine or "continue" in request.POST):
+        operation = bulk.take_over(operation.pk, user)
+        log_text(request, f"Continued: {report(operation)}", f" Begun by {operation.by}.")
+    operation = bulk.step(operation.pk)
+    ended = running and operation.ended_at is not None
+    if ended:
         log(request, operation)
-    if "application/json" in request.headers.get("Accept", ""):
+    if is_script:
         return JsonResponse(progress(operation))
-    if running and operation.ended_at:
+    if operation.ended_at is None:
+        return _shown(console, request, operation, "operation.html", drives=True)
+    if ended:
         console.message_user(request, report(operation), messages.SUCCESS)
     return HttpResponseRedirect(console.url("operation", operation.pk))
 
 
+def _is_script(request: HttpRequest) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
+
+
+def _stop(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+    running = operation.ended_at is None
+    bulk.stop(operation.pk, by=request.user.get_username())
+    operation.refresh_from_db()
+    if running:
+        log(request, operation)
+        console.message_user(request, report(operation), messages.WARNING)
+    return HttpResponseRedirect(console.url("operation", operation.pk))
+
+
+def _undo(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+    verb = TAKEN_BACK.get(OperationKind(operation.kind))
+    here = HttpResponseRedirect(console.url("operation", operation.pk))
+    if verb is None:
+        console.message_user(request, "This cannot be taken back.", messages.WARNING)
+        return here
+    if not verb.allowed_to(request.user):
+        raise PermissionDenied
+    by = request.user.get_username()
+    undo = bulk.undo(operation, by=by, via="admin", reason=_reason(request))
+    return begin(console, request, undo) or here
+
+
+def _rest(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+    """A new decision about what the stopped one had left; nothing that was raised since."""
+    here = HttpResponseRedirect(console.url("operation", operation.pk))
+    if not operation.stopped_by or operation.undoes_id is not None:
+        console.message_user(request, "There is nothing left of it to do.", messages.WARNING)
+        return here
+    left = remaining(operation)
+    filters = ""
+    if operation.ids is None:
+        meant = of_query(operation.filters, operation.started_at)
+        until = min(meant.until or operation.started_at, operation.started_at)
+        filters = replace(meant, until=until).query
+    requested = capped(left)
+    another = bulk.start(
+        verb_of(operation.kind),
+        filters=filters,
+        ids=None if operation.ids is None else [*left.values_list("pk", flat=True)],
+        requested=min(requested, COUNTED),
+        at_least=requested > COUNTED,
+        by=request.user.get_username(),
+        via="admin",
+        reason=_reason(request) or operation.reason,
+    )
+    return begin(console, request, another) or here
+
+
+def _reason(request: HttpRequest) -> str:
+    return request.POST.get("reason", "").replace("\x00", "").strip()
+
+
 def listing(console: Console, request: HttpRequest) -> HttpResponse:
     """The newest operations, whoever began them."""
+    now = timezone.now()
     newest = list(BulkOperation.objects.defer("ids")[:LISTED])
     rows = [
         (
@@ -79,6 +245,7 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
             console.url("operation", operation.pk),
             report(operation),
             scope(operation),
+            carried_out(operation, now) if operation.ended_at is None else "",
         )
         for operation in newest
     ]
@@ -90,7 +257,8 @@ def log(request: HttpRequest, operation: BulkOperation) -> None:
     """One entry for one decision; each notification's own timeline says what happened to it."""
     text = report(operation)
     reason = f" Reason: {operation.reason}" if operation.reason else ""
-    log_text(request, text, f" Scope: {scope(operation)}.{reason}")
+    whose = "" if operation.by == request.user.get_username() else f" Confirmed by {operation.by}."
+    log_text(request, text, f" Scope: {scope(operation)}.{whose}{reason}")
 
 
 def log_text(request: HttpRequest, text: str, more: str = "") -> None:
@@ -122,7 +290,8 @@ def because(skips: dict[str, int]) -> str:
 
 def rule(verb: Verb) -> str:
     *most, last = (status.replace("_", " ") for status in verb.statuses)
-    return f"{verb.label.lower()} takes {', '.join(most)} and {last} notifications only"
+    which = f"{', '.join(most)} and {last}" if most else last
+    return f"{verb.label.lower()} takes {which} notifications only"
 
 
 def report(operation: BulkOperation) -> str:
@@ -132,11 +301,50 @@ def report(operation: BulkOperation) -> str:
     if operation.skips:
         text += f" Skipped {many(skipped(operation))} ({because(operation.skips)}): {rule(verb)}."
     if operation.stopped_by:
-        text += f" Stopped by {operation.stopped_by}."
+        text += f" Stopped by {isolated(operation.stopped_by)}."
     return text
 
 
+def carried_out(operation: BulkOperation, now: datetime) -> str:
+    """Who carries out what is not finished."""
+    if operation.via == REDRIVE:
+        return "The sweeps carry it out, a batch at a time."
+    driver = isolated(operation.driven_by or operation.by)
+    last = operation.stepped_at or operation.started_at
+    if operation.via != "admin" and not operation.taken_over:
+        return f"{driver} carries it out via {operation.via}; the last batch was {words.ago(last, now)}."
+    if now - last < QUIET:
+        return f"{driver} is carrying it out; the last batch was {words.ago(last, now)}."
+    return f"Nobody is carrying it out: {driver} left it {words.ago(last, now)}."
+
+
+def meanwhile(request: HttpRequest, operation: BulkOperation) -> str:
+    """Who was first, where something that was asked about is not there to change any more."""
+    asked = parse_datetime(request.POST.get("asked_at", "")) if "asked_at" in request.POST else None
+    expected = request.POST.get("asked_for", "")
+    if operation.changed and not (expected.isdecimal() and operation.changed < int(expected)):
+        return ""
+    since = asked if asked and timezone.is_aware(asked) else operation.started_at - A_MOMENT
+    ids = None if operation.ids is None else request.POST.getlist(ACTION_CHECKBOX_NAME)
+    return told(done_since(since, ids=ids, but=operation.pk))
+
+
+def told(deeds: Sequence[Deed]) -> str:
+    now = timezone.now()
+    return " ".join(_deed(deed, now) for deed in deeds)
+
+
+def _deed(deed: Deed, now: datetime) -> str:
+    """`ada requeued 300 of these 12 s ago.`"""
+    what = f"{deed.count:,} of these" if deed.these else counted(deed.count)
+    number = f" (operation {deed.operation})" if deed.operation else ""
+    verb = verb_of(deed.kind).done.lower()
+    return f"{isolated(deed.by) or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}{number}."
+
+
 def scope(operation: BulkOperation) -> str:
+    if operation.undoes_id is not None:
+        return f"what operation {operation.undoes_id} changed"
     if operation.ids is not None:
         return "selected rows"
     return f"all that match “{operation.filters}”" if operation.filters else "all notifications"

@@ -11,10 +11,8 @@ from django.utils.html import format_html
 
 from .. import conf
 from ..models import AttemptOutcome, NotificationEvent
-from ..models.fields import UNDELIVERED
-from ..queue.beside import noted
+from ..reporting import held, words
 from ..reporting import timeline as history
-from ..reporting import words
 from ..reporting.timeline import Entry, Fact, Kind
 from .cells import retry, upcoming, when_exact
 
@@ -23,6 +21,7 @@ TONES: dict[str, str] = {
     Kind.RAISED: "pending",
     Kind.REQUEUE: "requeue",
     Kind.ESCALATION: "requeue",
+    Kind.UNDO: "requeue",
     AttemptOutcome.SENT: "sent",
     AttemptOutcome.TRANSIENT: "failed",
     AttemptOutcome.UNKNOWN: "failed",
@@ -44,8 +43,7 @@ class Shown:
 
 def facts(event: NotificationEvent, now: datetime, certificate: object) -> list[tuple[str, object]]:
     """What the row says, but for the message and the errors; certificate is a link, or None."""
-    if event.status in UNDELIVERED:
-        noted([event], conf.current())
+    held.noted([event], now)
     richer: dict[str, object] = {
         "Certificate": certificate,
         "Raised": when_exact(event.created_at),
@@ -78,10 +76,6 @@ def related(event: NotificationEvent) -> list[NotificationEvent]:
     """The newest others about the same certificate."""
     if not event.certificate_id:
         return []
-    rows = (
-        NotificationEvent.objects.filter(certificate_id=event.certificate_id)
-        .defer("message")
-        .with_last_outcome()
-    )
+    rows = NotificationEvent.objects.filter(certificate_id=event.certificate_id).defer("message").with_kind()
     newest = rows.order_by("-created_at", "-id")[: RELATED + 1]
     return [other for other in newest if other.pk != event.pk][:RELATED]

@@ -187,6 +187,15 @@ READ = call(
     409,
     request=None,
 )
+RESTORE = call(
+    "restore_notification",
+    "A dismissed one is a dead letter again",
+    {200: constant("restored")},
+    400,
+    404,
+    409,
+    request=None,
+)
 REQUEUE = call(
     "requeue_notification",
     "Pending again, with a fresh budget of attempts",

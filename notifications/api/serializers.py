@@ -109,6 +109,9 @@ class Filters(Strict):
     outage = serializers.IntegerField(
         min_value=1, max_value=LARGEST, required=False, help_text="Dead ones that died of this outage."
     )
+    operation = serializers.IntegerField(
+        min_value=1, max_value=LARGEST, required=False, help_text="What this operation changed."
+    )
 
 
 class ListQuery(Filters):

@@ -15,6 +15,7 @@ urlpatterns = [
     path("notifications/requeue", views.RequeueMany.as_view(), name="requeue-many"),
     # Another program's ids may have slashes in them: the longer paths first.
     path("notifications/<path:event_id>/read", views.Read.as_view(), name="read"),
+    path("notifications/<path:event_id>/restore", views.Restore.as_view(), name="restore"),
     path("notifications/<path:event_id>/requeue", views.Requeue.as_view(), name="requeue"),
     path("notifications/<path:event_id>", views.Notification.as_view(), name="notification"),
     path("stats/summary", views.Summary.as_view(), name="summary"),

@@ -158,6 +158,15 @@ class Read(View):
         return Response({"status": "marked_as_read"})
 
 
+class Restore(View):
+    permissions = {"POST": access.CHANGE}
+
+    @schema.RESTORE
+    def post(self, request: Request, event_id: str) -> Response:
+        event_or_404(event_id).restore(by=caller(request), via="api")
+        return Response({"status": "restored"})
+
+
 class Requeue(View):
     permissions = {"POST": access.REQUEUE}
 

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -277,6 +277,38 @@ def cut_off(connection: Any) -> None:
             wire.shutdown(socket.SHUT_RDWR)
     except Exception:  # noqa: S110  (no connection, one without a socket, one that is closed already)
         pass
+
+
+def cancel(connection: Any) -> None:
+    """Have the server, or SQLite, end the statement that waits, from any thread; nothing where none does."""
+    with suppress(Exception):
+        (connection.cancel if hasattr(connection, "cancel") else connection.interrupt)()
+
+
+@contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    """What is read and written inside takes no longer, all of it together: whoever goes on for longer gets an
+    OperationalError, also where the server says nothing any more."""
+    used, deadline = connection(), time.monotonic() + seconds
+    timers = [
+        threading.Timer(seconds, lambda: cancel(used.connection)),
+        threading.Timer(1.5 * seconds, lambda: cut_off(used.connection)),
+    ]
+
+    def begin(execute: Callable[..., Any], *statement: Any) -> Any:
+        if time.monotonic() > deadline:
+            raise OperationalError(f"not done within {seconds:g} s")
+        return execute(*statement)
+
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        with used.execute_wrapper(begin):
+            yield
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import going_to
 from ..queue.batch import in_parts
-from ..text import fold, one_line, tidy
+from ..text import fold, isolated, one_line, tidy
 from . import outages
 from .breaker import Change, Learned, OnRecord, Records, State
 from .outages import endpoint_of
@@ -247,8 +247,8 @@ def lift(hold: Hold, *, by: str) -> bool:
 def scope(hold: Hold | Outage) -> str:
     """Which rows, in words."""
     if not hold.recipient_prefix:
-        return hold.channel
-    return f"{hold.channel} to {hold.recipient_prefix}{'' if hold.exact else '…'}"
+        return isolated(hold.channel)
+    return f"{isolated(hold.channel)} to {isolated(hold.recipient_prefix)}{'' if hold.exact else '…'}"
 
 
 def waiting(hold: Hold, most: int) -> int:

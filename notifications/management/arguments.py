@@ -26,6 +26,7 @@ FILTERS = (
     "until",
     "dead_since",
     "outage",
+    "operation",
 )
 
 
@@ -105,16 +106,20 @@ def add_filters(parser: CommandParser, which: str) -> None:
         said = f"{which} {what}: 2h, 7d, 2026-11-24"
         parser.add_argument(f"--{name}", type=when, metavar="WHEN", help=said)
     parser.add_argument("--outage", type=text, metavar="NUMBER", help=f"{which} that died of this outage")
+    parser.add_argument(
+        "--operation", type=text, metavar="NUMBER", help=f"{which} that this operation changed"
+    )
 
 
-def add_selection(parser: CommandParser) -> None:
-    """Which notifications a verb means: ids, or filters on the dead letters."""
+def add_selection(parser: CommandParser, *statuses: str) -> None:
+    """Which notifications a verb means: ids, or filters on those of a status, the first unless given."""
+    choices = statuses or (Status.DEAD.value, filters.NOT_DELIVERED)
     parser.add_argument("ids", nargs="*", metavar="ID", type=text, help="which notifications")
-    add_filters(parser, "dead ones")
+    add_filters(parser, f"{choices[0]} ones")
     parser.add_argument(
         "--status",
-        choices=(Status.DEAD.value, filters.NOT_DELIVERED),
-        help="which ones the filters choose: the dead, unless given",
+        choices=choices,
+        help=f"which ones the filters choose: the {choices[0]}, unless given",
     )
     parser.add_argument("--all", action="store_true", help="all of that status, within the other filters")
     parser.add_argument("--reason", type=text, default="", metavar="TEXT", help="why, for the record")

@@ -13,9 +13,9 @@ from notifications.exceptions import TransitionRefused
 from notifications.models import NotificationEvent, NotificationQuerySet, Status
 from notifications.models.queryset import free
 from notifications.operations import bulk
-from notifications.operations.filters import matching
+from notifications.operations.filters import DISMISSED, matching
 from notifications.operations.survey import grouped
-from notifications.operations.verbs import Verb
+from notifications.operations.verbs import RESTORE, Verb
 
 from .arguments import check_selection, chosen_filters
 from .cli import Progress, terminal
@@ -35,7 +35,7 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen, *, by: str) -> None
     asks = not (ids or options["dry_run"] or options["yes"])
     if asks and not sys.stdin.isatty():
         raise CommandError(f"cannot ask whether to {verb.spoken}: no terminal; say --yes", returncode=2)
-    filters = chosen_filters(options | {"status": "" if ids else options["status"] or Status.DEAD})
+    filters = chosen_filters(options | {"status": "" if ids else options["status"] or first_of(verb)})
     rows = matching(filters)
     movable = rows.filter(free(database_now()), verb.allows())
     if options["dry_run"]:
@@ -55,6 +55,11 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen, *, by: str) -> None
         screen.plain(f"{changed} {verb.counted}" + (f", {skipped} skipped" if skipped else ""))
     if refused:
         raise CommandError("; ".join(refused.values()))
+
+
+def first_of(verb: Verb) -> str:
+    """The status that filters mean where none is named."""
+    return DISMISSED if verb is RESTORE else str(Status.DEAD)
 
 
 def one_by_one(verb: Verb, ids: Sequence[str], *, by: str, reason: str) -> tuple[int, dict[str, str]]:

@@ -257,7 +257,7 @@ def show_holds(screen: Screen, shown: Snapshot, now: datetime) -> None:
     rows = []
     for hold in shown.holds or ():
         said = held.in_words(hold, now, limit)
-        rows.append((hold.endpoint, said.state, said.until, words.ago(hold.since, now), said.why))
+        rows.append((said.name, said.state, said.until, words.ago(hold.since, now), said.why))
     screen.table(("ENDPOINT", "STATE", "UNTIL", "SINCE", "WHY"), rows)
     screen.line()
 

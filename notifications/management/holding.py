@@ -11,6 +11,7 @@ from notifications import conf
 from notifications.database import database_now
 from notifications.endpoints import holds
 from notifications.models import Hold
+from notifications.operations import pausing
 from notifications.reporting import held
 from notifications.reporting.channels import settings
 
@@ -74,11 +75,12 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     channel = configured(current, options["channel"])
     if options["prefix"] and not options["recipient"]:
         raise CommandError("--prefix needs a RECIPIENT", returncode=2)
+    meant = pausing.covered(channel, options["recipient"], exact=not options["prefix"])
     try:
         hold = holds.pause(
             channel,
-            options["recipient"],
-            exact=not options["prefix"],
+            meant.recipient,
+            exact=meant.exact,
             length=options["length"],
             limit=current.hold_limit,
             by=by,
@@ -89,7 +91,7 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     if options["json"]:
         screen.plain(as_json(described(hold, database_now())))
     else:
-        screen.plain(printable(f"{held.paused(hold)} (number {hold.pk})"))
+        screen.plain(printable(f"{held.paused(hold)} (number {hold.pk}). {held.covers(meant)}"))
 
 
 def lift(screen: Screen, options: dict[str, Any], *, by: str) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from .. import database, signals
 from ..deaths.follow import follow
-from ..text import tidy
+from ..text import isolated, tidy
 from .fields import (
     NO_NUL,
     UNDELIVERED,
@@ -142,7 +142,8 @@ class NotificationEvent(Table):
         )
 
     def __str__(self) -> str:
-        return f"{self.type} to {self.recipient} on {self.channel}"
+        said = (isolated(str(text)) for text in (self.type, self.recipient, self.channel))
+        return "{} to {} on {}".format(*said)
 
     def clean(self) -> None:
         """Refuse what no database can hold: halves of characters, as a shell's odd bytes become, and
@@ -164,12 +165,21 @@ class NotificationEvent(Table):
     @property
     def not_delivered(self) -> bool:
         """Sent by the rules, although its channel had no notifier. Asks the database where the row was read
-        without EventQuerySet.with_last_outcome."""
+        without EventQuerySet.with_kind."""
         if self.status != Status.SENT or not self.error:
             return False
         if "last_outcome" in self.__dict__:
             return bool(self.__dict__["last_outcome"] == AttemptOutcome.NO_NOTIFIER)
         return bool(self._rows().filter(pk=self.pk).not_delivered().exists())
+
+    @property
+    def dismissed(self) -> bool:
+        """Read, and it was dead before: a person closed it, and nobody was told. Asks as `not_delivered`."""
+        if self.status != Status.READ:
+            return False
+        if "was_dismissed" in self.__dict__:
+            return bool(self.__dict__["was_dismissed"])
+        return bool(self._rows().filter(pk=self.pk).dismissed().exists())
 
     @property
     def probably_delivered(self) -> bool:
@@ -192,6 +202,24 @@ class NotificationEvent(Table):
         rows = self._rows().filter(pk=self.pk)
         if not rows.mark_read(by=by, via=via).changed:
             raise rows.refusal("mark read", self.pk)
+        self.refresh_from_db()
+
+    def dismiss(self, *, by: str, via: str = "python", reason: str = "") -> None:
+        """A dead letter that nobody need look at any more. Raises as `requeue`."""
+        self._decide("dismiss", by=by, via=via, reason=reason)
+
+    def mark_seen(self, *, by: str, via: str = "python", reason: str = "") -> None:
+        """A delivery that somebody acknowledged. Raises as `requeue`."""
+        self._decide("mark_seen", by=by, via=via, reason=reason)
+
+    def restore(self, *, by: str, via: str = "python", reason: str = "") -> None:
+        """Dismissed: a dead letter again. Raises as `requeue`."""
+        self._decide("restore", by=by, via=via, reason=reason)
+
+    def _decide(self, verb: str, **record: str) -> None:
+        rows = self._rows().filter(pk=self.pk)
+        if not getattr(rows, verb)(**record).changed:
+            raise rows.refusal(verb.replace("_", " "), self.pk)
         self.refresh_from_db()
 
     def record_failed_attempt(self, last_error: str, next_retry_at: datetime) -> None:

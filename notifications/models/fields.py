@@ -27,7 +27,7 @@ class Status(models.TextChoices):
     FAILED = "failed"  # the retry sweep, or an operator's requeue
     SENT = "sent"  # a reader: mark read
     DEAD = "dead"  # an operator: requeue or dismiss
-    READ = "read"  # nobody: the end
+    READ = "read"  # an operator: restore, where it was dismissed; else nobody: the end
 
 
 UNDELIVERED = (Status.PENDING, Status.FAILED)

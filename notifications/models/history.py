@@ -17,7 +17,11 @@ EVENT = "notifications.NotificationEvent"
 
 class OperationKind(models.TextChoices):
     REQUEUE = "requeue"
-    READ = "read"
+    READ = "read"  # seen or dismissed, as it comes: the command line's
+    DISMISS = "dismiss"
+    SEE = "see"
+    RESTORE = "restore"
+    UNDO = "undo"  # a requeue is taken back
 
 
 class BulkOperation(Table):
@@ -27,6 +31,10 @@ class BulkOperation(Table):
     requested  how many were to be changed when it was asked; at_least: there were more than are counted
     skips      how many were left as they are, by why
     cursor     the last notification looked at: [status, created_at, id]
+    undoes     the operation that this one takes back: its rows are those that it changed
+    driven_by  who carries it out: whoever confirmed it, then whoever went on with it; stepped_at: when a
+               batch of it was done last
+    taken_over who went on with it, and when, one after the other
     """
 
     kind = models.CharField(max_length=20, choices=OperationKind.choices)
@@ -43,6 +51,18 @@ class BulkOperation(Table):
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     stopped_by = models.CharField(max_length=255, blank=True, default="")
+    undoes = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    driven_by = models.CharField(max_length=255, blank=True, default="", db_default="")
+    stepped_at = models.DateTimeField(null=True, blank=True)
+    taken_over = models.JSONField(null=True, blank=True)
 
     class Meta:
         db_table = "notification_operations"
@@ -84,6 +104,29 @@ class History(Table):
         abstract = True
 
 
+class Decision(History):
+    """What an operator decided about one notification, which can be taken back.
+
+    undone_at  when it was, by whom, through what, why; undo: the operation that this was a part of
+    """
+
+    by = models.CharField(max_length=255, blank=True)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    reason = models.TextField(blank=True, default="")
+    operation = belongs_to_operation()
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.CharField(max_length=255, blank=True, default="", db_default="")
+    undone_via = models.CharField(max_length=50, blank=True, default="", db_default="")
+    undone_reason = models.TextField(blank=True, default="", db_default="")
+    undo = belongs_to_operation()
+
+    class Meta:
+        abstract = True
+        ordering = ("at", "id")
+
+
 class Interrupted(Protocol):
     """What is asked of a notification whose attempt was lost."""
 
@@ -105,6 +148,8 @@ class Requeued(Protocol):
     retry_count: int
     last_error: str | None
     error: str | None
+    next_retry_at: datetime | None
+    sent_at: datetime | None
 
 
 class AttemptOutcome(models.TextChoices):
@@ -164,22 +209,25 @@ INTERRUPTED_AGAIN = f"{INTERRUPTED} again: no worker lived to record this attemp
 INTERRUPTED_OFTEN = f"{INTERRUPTED} time and again: no worker lived to record an attempt; it may have arrived"
 
 
-class Requeue(History):
+class Requeue(Decision):
     """An operator's requeue, and the evidence that it wiped from the row."""
 
     by = models.CharField(max_length=255)
-    via = models.CharField(max_length=50)
-    at = models.DateTimeField()
-    status = models.CharField("status before", max_length=50)
     retry_count = models.IntegerField("retry count before")
     last_error = models.TextField("last error before", null=True, blank=True)
-    reason = models.TextField(blank=True, default="")
-    operation = belongs_to_operation()
+    next_retry_at = models.DateTimeField("next retry before", null=True, blank=True)
+    sent_at = models.DateTimeField("sent before", null=True, blank=True)
 
-    class Meta:
+    class Meta(Decision.Meta):
         db_table = "notification_requeues"
-        ordering = ("at", "id")
-        indexes = (Index(fields=["notification"], name="idx_notification_requeues_notification"),)
+        indexes = (
+            Index(fields=["notification"], name="idx_notification_requeues_notification"),
+            Index(
+                fields=["operation", "id"],
+                name="idx_notification_requeues_operation",
+                condition=models.Q(operation__isnull=False),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"requeued by {self.by} via {self.via}"
@@ -189,23 +237,32 @@ class Requeue(History):
         """said: by, via, at, reason, operation."""
         error = event.error if event.status == Status.SENT else event.last_error
         wiped = {"status": event.status, "retry_count": event.retry_count, "last_error": error}
+        wiped |= {"next_retry_at": event.next_retry_at, "sent_at": event.sent_at}
         return cls(notification_id=event.pk, **wiped, **said)
 
 
-class Reading(History):
+DISMISSAL = models.Q(status=Status.DEAD, undone_at__isnull=True)  # of the readings
+
+
+class Reading(Decision):
     """Somebody marked it read: seen where it was sent, dismissed where it was dead."""
 
-    by = models.CharField(max_length=255, blank=True)
-    via = models.CharField(max_length=50)
-    at = models.DateTimeField()
-    status = models.CharField("status before", max_length=50)
-    reason = models.TextField(blank=True, default="")
-    operation = belongs_to_operation()
-
-    class Meta:
+    class Meta(Decision.Meta):
         db_table = "notification_readings"
-        ordering = ("at", "id")
-        indexes = (Index(fields=["notification"], name="idx_notification_readings_notification"),)
+        indexes = (
+            Index(fields=["notification"], name="idx_notification_readings_notification"),
+            Index(
+                fields=["operation", "id"],
+                name="idx_notification_readings_operation",
+                condition=models.Q(operation__isnull=False),
+            ),
+            # Which notifications are dismissed, without reading those that were seen.
+            Index(
+                fields=["notification"],
+                name="idx_notification_readings_dismissed",
+                condition=DISMISSAL,
+            ),
+        )
 
     def __str__(self) -> str:
         return f"marked read by {self.by} via {self.via}"

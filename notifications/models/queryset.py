@@ -6,14 +6,14 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, cast
 
 from asgiref.sync import sync_to_async
 from django.db import models
-from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
 from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, LessThanOrEqual
 
@@ -23,7 +23,7 @@ from ..exceptions import TransitionRefused
 from ..text import cut
 from . import tallies
 from .fields import READABLE, REQUEUEABLE, UNDELIVERED, Status, Text, is_channel
-from .history import AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
+from .history import DISMISSAL, AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
 from .raising import Alert, made, raise_many, raise_one
 
 Row = TypeVar("Row", bound=models.Model)
@@ -81,6 +81,24 @@ def readable() -> Q:
     return Q(status__in=READABLE)
 
 
+def dismissed() -> Q:
+    """Read, and it was dead when somebody marked it so: nobody was ever told. An index knows these.
+
+    What another program marked read has no record, and counts as seen.
+    """
+    return Q(status=Status.READ, pk__in=Reading.objects.filter(DISMISSAL).values("notification"))
+
+
+def seen() -> Q:
+    """Read in every other way: delivered, and acknowledged."""
+    dismissals = Reading.objects.filter(DISMISSAL, notification=OuterRef("pk"))
+    return Q(status=Status.READ) & ~Q(Exists(dismissals))
+
+
+def was_dismissed() -> Exists:
+    return Exists(Reading.objects.filter(DISMISSAL, notification=OuterRef("pk")))
+
+
 class EventQuerySet(models.QuerySet[Row]):
     # Which notifications
 
@@ -129,9 +147,17 @@ class EventQuerySet(models.QuerySet[Row]):
         newest = self._everything().filter(WITH_AN_ERROR).order_by("-created_at").values("pk")[:among]
         return self.filter(not_delivered(), pk__in=newest)
 
-    def with_last_outcome(self) -> Self:
-        """What tells of each whether it was delivered, in the one query."""
-        return self.annotate(last_outcome=last_outcome())
+    def dismissed(self) -> Self:
+        """The dead letters that a person closed."""
+        return self.filter(dismissed())
+
+    def seen(self) -> Self:
+        """The deliveries that a person acknowledged."""
+        return self.filter(seen())
+
+    def with_kind(self) -> Self:
+        """What tells of each whether it was delivered, and whether it was dismissed, in the one query."""
+        return self.annotate(last_outcome=last_outcome(), was_dismissed=was_dismissed())
 
     def retry_eligible(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
         """What a retry sweep takes at `now` (the database's, unless given), oldest first."""
@@ -250,7 +276,39 @@ class EventQuerySet(models.QuerySet[Row]):
     ) -> Changed:
         """Sent: seen. Dead: dismissed. What is not delivered yet is skipped, never cancelled."""
         record = {"by": by, "via": via, "reason": reason, "operation": operation}
-        return self._in_batches(lambda batch: batch._mark_read_batch(record))
+        return self._in_batches(lambda batch: batch._mark_read_batch(record, READABLE))
+
+    def dismiss(
+        self, *, by: str, via: str = "python", reason: str = "", operation: BulkOperation | None = None
+    ) -> Changed:
+        """Of the same the dead ones only."""
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._mark_read_batch(record, [Status.DEAD]))
+
+    def mark_seen(
+        self, *, by: str, via: str = "python", reason: str = "", operation: BulkOperation | None = None
+    ) -> Changed:
+        """Of the same the sent ones only."""
+        record = {"by": by, "via": via, "reason": reason, "operation": operation}
+        return self._in_batches(lambda batch: batch._mark_read_batch(record, [Status.SENT]))
+
+    def restore(
+        self, *, by: str, via: str = "python", reason: str = "", operation: BulkOperation | None = None
+    ) -> Changed:
+        """Take dismissals back: dead letters again, with all their evidence; the rules skip the others."""
+        record = _undoing(by, via, reason, operation)
+        return self._in_batches(lambda batch: batch._restore_batch(record))
+
+    def undo_requeue(
+        self, *, by: str, via: str = "python", reason: str = "", operation: BulkOperation | None = None
+    ) -> Changed:
+        """Take back what was requeued and nobody has attempted since: it is again what it was before.
+
+        operation  where that undoes another one: only what that requeued. What had failed without a next
+                   retry stays pending, for nothing of ours is left where no sweep sees it
+        """
+        record = _undoing(by, via, reason, operation)
+        return self._in_batches(lambda batch: batch._undo_requeue_batch(record))
 
     def _everything(self) -> Self:
         return cast(Self, self.model._default_manager.all())
@@ -283,11 +341,38 @@ class EventQuerySet(models.QuerySet[Row]):
             wake_workers()
         return changed
 
-    def _mark_read_batch(self, record: dict[str, Any]) -> int:
+    def _restore_batch(self, record: dict[str, Any]) -> int:
+        with database.our_word():
+            ids = [row.pk for row in locked(self.filter(dismissed()).only("pk").order_by("pk"))]
+            changed = self.filter(pk__in=ids, status=Status.READ).update(status=Status.DEAD)
+            taken_back = Reading.objects.filter(DISMISSAL, notification__in=ids)
+            taken_back.update(undone_at=database_now(), **record)
+        return changed
+
+    def _undo_requeue_batch(self, record: dict[str, Any]) -> int:
+        """One UPDATE, of the values that each row's own record has."""
+        with database.our_word():
+            mine = self.filter(status=Status.PENDING, leased_until__isnull=True, requeued_at__isnull=False)
+            rows = list(locked(mine.only("requeued_at").order_by("pk")))
+            requeues = undoable_requeues(record["undo"]).filter(notification__in=[row.pk for row in rows])
+            when = {row.pk: row.requeued_at for row in rows}
+            found = {r.notification_id: r.pk for r in requeues if when.get(r.notification_id) == r.at}
+            before = Requeue.objects.filter(notification=OuterRef("pk"), pk__in=found.values())
+            was = {name: Subquery(before.values(name)[:1]) for name in ("status", "retry_count")}
+            was |= {name: Subquery(before.values(name)[:1]) for name in ("next_retry_at", "sent_at")}
+            not_sent = Subquery(before.exclude(status=Status.SENT).values("last_error")[:1])
+            sent = Subquery(before.filter(status=Status.SENT).values("last_error")[:1])
+            changed = self.filter(
+                pk__in=list(found), status=Status.PENDING, leased_until__isnull=True
+            ).update(**was, last_error=not_sent, error=Coalesce(sent, F("error")), requeued_at=None)
+            Requeue.objects.filter(pk__in=found.values()).update(undone_at=database_now(), **record)
+        return changed
+
+    def _mark_read_batch(self, record: dict[str, Any], allowed: Collection[str]) -> int:
         with database.atomic():
             now = database_now()
-            rows = list(locked(self.filter(status__in=READABLE).only("status").order_by("pk")))
-            marked = self.filter(pk__in=[row.pk for row in rows], status__in=READABLE)
+            rows = list(locked(self.filter(status__in=allowed).only("status").order_by("pk")))
+            marked = self.filter(pk__in=[row.pk for row in rows], status__in=allowed)
             changed = marked.update(status=Status.READ)
             Reading.objects.bulk_create(
                 Reading(notification_id=row.pk, at=now, status=row.status, **record) for row in rows
@@ -326,7 +411,34 @@ WHY_NOT: dict[tuple[str, str], str] = {
     ("mark read", Status.PENDING): "it is pending: what is not delivered yet cannot be read",
     ("mark read", Status.FAILED): "it is failed: what is not delivered yet cannot be read",
     ("mark read", Status.READ): "it is read already",
+    ("dismiss", Status.SENT): "it is sent: it was delivered, and can be marked as seen",
+    ("dismiss", Status.PENDING): "it is pending: what is not delivered yet cannot be dismissed",
+    ("dismiss", Status.FAILED): "it is failed: what is not delivered yet cannot be dismissed",
+    ("dismiss", Status.READ): "it is read already",
+    ("mark seen", Status.DEAD): "it is dead: nobody was told, so it can only be dismissed",
+    ("restore", Status.READ): "it is read: it was seen, not dismissed",
 }
+
+
+def undoable_requeues(undo: BulkOperation | None) -> models.QuerySet[Requeue]:
+    """What can be taken back: no attempt has begun since, and what it was is known.
+
+    undo  the operation that does it; where that undoes another, only what that one requeued
+    """
+    began = DeliveryAttempt.objects.filter(
+        notification=OuterRef("notification"), started_at__gte=OuterRef("at")
+    )
+    found = Requeue.objects.filter(undone_at__isnull=True).exclude(Exists(began))
+    if undo is not None and undo.undoes_id:
+        found = found.filter(operation=undo.undoes_id)
+    # Failed without a next retry is stranded.
+    mine: models.QuerySet[Requeue] = found.exclude(status=Status.FAILED, next_retry_at__isnull=True)
+    return mine
+
+
+def _undoing(by: str, via: str, reason: str, operation: BulkOperation | None) -> dict[str, Any]:
+    """What a decision's record says of its being taken back."""
+    return {"undone_by": by, "undone_via": via, "undone_reason": reason, "undo": operation}
 
 
 # What said of a sent one that nothing was delivered is the requeue's to keep, as is the last error of others.

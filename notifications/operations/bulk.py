@@ -13,17 +13,18 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from .. import database
 from ..database import database_now, said
-from ..models import BulkOperation, NotificationEvent, NotificationQuerySet
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Reading, Status
 from ..models.fields import UNDELIVERED
-from ..models.queryset import Changed, free, locked
+from ..models.history import DISMISSAL
+from ..models.queryset import Changed, free, locked, undoable_requeues
 from ..queue.batch import in_parts
 from .filters import STORED, Filters, matching, of_query, raised_within, with_problem
-from .verbs import Verb, verb_of
+from .verbs import TAKEN_BACK, Verb, verb_of
 from .walk import Walk
 
 UNKNOWN_SINCE = datetime(9000, 1, 1, tzinfo=UTC)  # PostgreSQL's infinity, say
@@ -41,6 +42,7 @@ def start(
     requested: int,
     at_least: bool = False,
     refused: Mapping[str, int] | None = None,
+    undoes: BulkOperation | None = None,
     by: str,
     via: str,
     reason: str = "",
@@ -51,6 +53,7 @@ def start(
     filters    a query string (filters.of_query); ids instead, where rows were selected
     requested  how many are to be changed; at_least: there are more than were counted
     refused    how many the rules will refuse, by why
+    undoes     the operation whose rows are meant, instead of filters and ids
     """
     operation: BulkOperation = BulkOperation.objects.create(
         kind=verb.kind,
@@ -63,6 +66,8 @@ def start(
         at_least=at_least,
         skips={why: count for why, count in (refused or {}).items() if why != RUNNING},
         started_at=now or timezone.now(),
+        undoes=undoes,
+        driven_by=by,
     )
     return operation
 
@@ -78,6 +83,7 @@ def step(operation_id: int, *, now: datetime | None = None, looks_at: int | None
         operation: BulkOperation = locked(rows).get(pk=operation_id)
         if operation.ended_at is None:
             _change(operation, _next(operation, now or timezone.now(), looks_at), now)
+            operation.stepped_at = timezone.now()
             operation.save()
     return operation
 
@@ -88,6 +94,41 @@ def finish(operation: BulkOperation, tell: Callable[[BulkOperation], None] = lam
         operation = step(operation.pk)
         tell(operation)
     return operation
+
+
+def take_over(operation_id: int, by: str) -> BulkOperation:
+    """Go on with it: from now on `by` carries it out, and whoever did before stops; it is on record."""
+    with database.atomic():
+        rows: Any = BulkOperation.objects.all()
+        operation: BulkOperation = locked(rows).get(pk=operation_id)
+        if operation.ended_at is None:
+            known = operation.taken_over or []
+            operation.taken_over = [*known, {"by": by, "at": timezone.now().isoformat()}]
+            operation.driven_by = by
+            operation.save(update_fields=["taken_over", "driven_by"])
+    return operation
+
+
+def undo(operation: BulkOperation, *, by: str, via: str, reason: str = "") -> BulkOperation:
+    """Put on record that the operation is taken back: what of its rows still can be. Stops it, where it goes
+    on. Raises KeyError for one of a kind that cannot be taken back."""
+    verb = TAKEN_BACK[OperationKind(operation.kind)]
+    stop(operation.pk, by)
+    requested = undoable(operation).count()
+    return start(verb, undoes=operation, requested=requested, by=by, via=via, reason=reason)
+
+
+def undoable(operation: BulkOperation) -> QuerySet[Any]:
+    """The records of what it changed that can still be taken back; none of one that nothing takes back."""
+    if operation.kind == OperationKind.REQUEUE:
+        waiting = NotificationEvent.objects.pending().filter(
+            pk=OuterRef("notification"), leased_until__isnull=True, requeued_at=OuterRef("at")
+        )
+        return undoable_requeues(None).filter(Exists(waiting), operation=operation.pk)
+    if operation.kind not in TAKEN_BACK:
+        return Reading.objects.none()
+    closed = NotificationEvent.objects.filter(pk=OuterRef("notification"), status=Status.READ)
+    return Reading.objects.filter(DISMISSAL, Exists(closed), operation=operation.pk)
 
 
 def stop(operation_id: int, by: str) -> None:
@@ -154,6 +195,8 @@ def _refused(pk: str, error: Exception) -> Changed:
 def _next(operation: BulkOperation, now: datetime, looks_at: int | None) -> list[str]:
     """The ids of the next batch; moves the cursor past them, and ends the operation after the last."""
     verb = verb_of(operation.kind)
+    if operation.undoes_id is not None:
+        return _next_undone(operation, now)
     if operation.ids is not None:
         operation.ended_at = now
         rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
@@ -165,3 +208,15 @@ def _next(operation: BulkOperation, now: datetime, looks_at: int | None) -> list
     if operation.cursor is None:
         operation.ended_at = now
     return [pk for _, pk, *_ in found]
+
+
+def _next_undone(operation: BulkOperation, now: datetime) -> list[str]:
+    """The same along the records of what the other operation changed."""
+    undone = BulkOperation.objects.filter(pk=operation.undoes_id).first()
+    [last] = operation.cursor or [0]
+    records = undoable(undone).filter(pk__gt=last) if undone else Reading.objects.none()
+    found = list(records.order_by("pk").values_list("pk", "notification_id")[:STEP])
+    operation.cursor = [found[-1][0]] if len(found) == STEP else None
+    if operation.cursor is None:
+        operation.ended_at = now
+    return [pk for _, pk in found]

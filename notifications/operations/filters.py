@@ -23,18 +23,33 @@ from ..database import is_postgresql
 from ..deaths.fingerprints import BLANK, NOTHING, WORDS, pattern
 from ..endpoints.outages import endpoint_of
 from ..exceptions import BLAMING
-from ..models import DeliveryAttempt, NotificationEvent, NotificationQuerySet, Outage, Requeue, Status
+from ..models import (
+    BulkOperation,
+    DeliveryAttempt,
+    NotificationEvent,
+    NotificationQuerySet,
+    OperationKind,
+    Outage,
+    Reading,
+    Requeue,
+    Status,
+)
 from ..notifiers.endpoint import going_to
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
 NOT_DELIVERED = "not_delivered"  # a kind of sent: the channel had no notifier
+DISMISSED, SEEN = "dismissed", "seen"  # the two kinds of read
 REFUSED = "refused"  # a kind of undelivered: the database takes no change of it
-STATUSES = (*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED, NOT_DELIVERED, REFUSED)
+STATUSES = (
+    *(*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED),
+    *(NOT_DELIVERED, DISMISSED, SEEN, REFUSED),
+)
 # "" means any of them.
 STORED = {
     **dict.fromkeys((RETRYING, STRANDED, PROBABLY_DELIVERED), Status.FAILED),
     NOT_DELIVERED: Status.SENT,
+    **dict.fromkeys((DISMISSED, SEEN), Status.READ),
     REFUSED: "",
 }
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
@@ -69,6 +84,7 @@ class Filters:
     since       when it was raised, as is until
     dead_since  when a dead letter died
     outage      the number of what a dead letter died of
+    operation   the number of what changed it, with many others
     redriven    "no": never requeued by itself
     """
 
@@ -85,6 +101,7 @@ class Filters:
     until: datetime | None = None
     dead_since: datetime | None = None
     outage: int | None = None
+    operation: int | None = None
     redriven: str = ""
 
     @cached_property
@@ -98,6 +115,11 @@ class Filters:
     def outage_on_record(self) -> Outage | None:
         """The outage; None also where that is not on record."""
         found: Outage | None = Outage.objects.filter(pk=self.outage).first() if self.outage else None
+        return found
+
+    @cached_property
+    def operation_on_record(self) -> BulkOperation | None:
+        found: BulkOperation | None = BulkOperation.objects.filter(pk=self.operation or 0).first()
         return found
 
     @property
@@ -175,7 +197,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("channel", "type", "certificate_id", "recipient", "search", "error", "alike"), _text),
     "age": _one_of(*AGES),
     **dict.fromkeys(("since", "until", "dead_since"), _time),
-    "outage": _number,
+    **dict.fromkeys(("outage", "operation"), _number),
     "redriven": _one_of("no"),
 }
 SPELLINGS = {"certificate": "certificate_id", "q": "search"}
@@ -203,6 +225,8 @@ def matching(filters: Filters, rows: NotificationQuerySet | None = None) -> Noti
         rows = died_since(rows, filters.dead_since)
     if filters.outage:
         rows = died_of(rows, filters.outage_on_record) if filters.outage_on_record else rows.none()
+    if filters.operation:
+        rows = rows.filter(changed_by(filters.operation_on_record))
     if filters.redriven:
         rows = not_redriven(rows)
     return _searched(rows, filters) if filters.search else rows
@@ -218,6 +242,10 @@ def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
         return rows.probably_delivered()
     if status == NOT_DELIVERED:
         return rows.not_delivered()
+    if status == DISMISSED:
+        return rows.dismissed()
+    if status == SEEN:
+        return rows.seen()
     if status == REFUSED:
         return rows.refused()
     return rows.filter(status=status) if status else rows
@@ -284,7 +312,9 @@ def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
     """
     newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk"))
     newest = newest.order_by("-started_at", "-id")
-    requeued = Requeue.objects.filter(notification=OuterRef("pk"), at__gte=OuterRef("killed_at"))
+    requeued = Requeue.objects.filter(
+        notification=OuterRef("pk"), at__gte=OuterRef("killed_at"), undone_at__isnull=True
+    )
     mine: Any = before_the_end(rows.dead().filter(going_to([endpoint_of(outage)])), outage)
     mine = mine.alias(
         killed_at=Subquery(newest.values("started_at")[:1]), killed_for=Subquery(newest.values("reason")[:1])
@@ -292,6 +322,17 @@ def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
     mine = mine.filter(killed_at__gte=outage.since, killed_for__in=BLAMING).exclude(Exists(requeued))
     found: NotificationQuerySet = mine.filter(killed_at__lte=outage.ended_at) if outage.ended_at else mine
     return found
+
+
+def changed_by(operation: BulkOperation | None) -> Q:
+    """What an operation changed, as the records of its kind know by an index; nothing of an unknown one."""
+    if operation is None:
+        return Q(pk__in=[])
+    model = Requeue if operation.kind in (OperationKind.REQUEUE, OperationKind.UNDO) else Reading
+    records = model.objects.filter(operation=operation.undoes_id or operation.pk)
+    if operation.undoes_id:
+        records = records.filter(undo=operation.pk)
+    return Q(pk__in=records.values("notification"))
 
 
 def not_redriven(rows: NotificationQuerySet) -> NotificationQuerySet:

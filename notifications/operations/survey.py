@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Max, Min
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Count, Max, Min, QuerySet
 from django.utils.module_loading import import_string
 
 from .. import conf
@@ -24,7 +25,7 @@ COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
 UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
 
 
-def capped(rows: NotificationQuerySet, most: int = COUNTED) -> int:
+def capped(rows: QuerySet[Any], most: int = COUNTED) -> int:
     """How many there are; most + 1 when there are more."""
     return rows.order_by().values("pk")[: most + 1].count()
 
@@ -41,6 +42,7 @@ class Found(NamedTuple):
     pk: str
     channel: str
     problem: str | None
+    recipient: str
 
 
 @dataclass(slots=True)
@@ -80,8 +82,16 @@ def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> 
         if group := groups.get(key):
             group.add(count, first, last)
         else:
-            groups[key] = Group(channel, print_, count, first, last)
+            groups[key] = Group(spelled(channel), print_, count, first, last)
     return sorted(groups.values(), key=lambda group: (-group.count, group.channel, group.error))
+
+
+def spelled(channel: str) -> str:
+    """As the settings have it, which is how people know it; as the rows do, where it is not configured."""
+    try:
+        return conf.current().channel(channel) or channel
+    except ImproperlyConfigured:
+        return channel
 
 
 @dataclass
@@ -95,7 +105,7 @@ class Survey:
         """Old rows say `email`, new ones `Email`: one channel."""
         names = {fold(row.channel): row.channel for row in reversed(self.found)}
         counts = Counter(fold(row.channel) for row in self.found)
-        return [(names[folded], count) for folded, count in counts.most_common()]
+        return [(spelled(names[folded]), count) for folded, count in counts.most_common()]
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -11,8 +11,8 @@ from django.db.models import Q
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Status
 from ..models.fields import READABLE, REQUEUEABLE
-from ..models.queryset import WITH_AN_ERROR, Changed, readable, requeueable
-from .filters import NOT_DELIVERED, STORED
+from ..models.queryset import WITH_AN_ERROR, Changed, dismissed, readable, requeueable
+from .filters import DISMISSED, NOT_DELIVERED, STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,23 @@ class Verb:
     """One verb of the QuerySet.
 
     name       of the QuerySet's method
-    short      on the button of a dead one, or of a group of them
     done       at the head of a report; counted: behind a number
     statuses   from which the rules allow it, some kinds of a status among them
     allows     the same of rows; whether an attempt is running is not asked
-    effect     what it does to a notification, for the page that asks first
+    effect     what it does, for the page that asks first
+    grave      it ends something that nobody may come back to: it needs a reason, and its button is red
     """
 
     name: str
     kind: OperationKind
     permission: str
     label: str
-    short: str
     done: str
     counted: str
     statuses: tuple[str, ...]
     allows: Callable[[], Q]
     effect: str
+    grave: bool = False
 
     @property
     def spoken(self) -> str:
@@ -48,22 +48,27 @@ class Verb:
         """The name of the list's action."""
         return f"{self.name}_selected"
 
-    def label_for(self, status: str) -> str:
-        """On the page of a notification: reading a dead one is dismissing it."""
-        return self.short if status == Status.DEAD else self.label
+    @property
+    def stored(self) -> set[str]:
+        """The stored statuses of what it may take."""
+        return {STORED.get(status, status) for status in self.statuses}
 
     def allowed_to(self, user: AbstractBaseUser | AnonymousUser | PermissionsMixin) -> bool:
         return user.has_perm(f"notifications.{self.permission}")  # type: ignore[union-attr]
 
     def may_take(self, event: NotificationEvent) -> bool:
-        return event.status in self.statuses or (NOT_DELIVERED in self.statuses and event.not_delivered)
+        return (
+            event.status in self.statuses
+            or (NOT_DELIVERED in self.statuses and event.not_delivered)
+            or (DISMISSED in self.statuses and event.dismissed)
+        )
 
     def parts(self, rows: NotificationQuerySet, status: str) -> dict[str, NotificationQuerySet]:
         """Of the rows all that it may take, and some more (see `allows`): a part for each index.
 
         status  the stored one that is meant; "" means any
         """
-        found = {s: WITH_AN_ERROR if s == NOT_DELIVERED else Q(status=s) for s in self.statuses}
+        found = {s: PARTS[s]() if s in PARTS else Q(status=s) for s in self.statuses}
         stored = {s: STORED.get(s, s) for s in self.statuses}
         return {s: rows.filter(q) for s, q in found.items() if status in ("", stored[s])}
 
@@ -83,33 +88,83 @@ class Verb:
         getattr(event, self.name)(by=by, via="admin")
 
 
+# Where an index knows less than a whole status.
+PARTS: dict[str, Callable[[], Q]] = {NOT_DELIVERED: lambda: WITH_AN_ERROR, DISMISSED: dismissed}
+
 REQUEUE = Verb(
     name="requeue",
     kind=OperationKind.REQUEUE,
     permission="requeue_notificationevent",
     label="Requeue",
-    short="Requeue",
     done="Requeued",
     counted="requeued",
     statuses=(*REQUEUEABLE, NOT_DELIVERED),
     allows=requeueable,
-    effect="becomes pending with a fresh budget of attempts, and the next sweep sends it."
+    effect="Each becomes pending with a fresh budget of attempts, and the next sweep sends it."
     " Its retry count and last error stay on record in its timeline.",
 )
+DISMISS = Verb(
+    name="dismiss",
+    kind=OperationKind.DISMISS,
+    permission="change_notificationevent",
+    label="Dismiss",
+    done="Dismissed",
+    counted="dismissed",
+    statuses=(Status.DEAD,),
+    allows=lambda: Q(status=Status.DEAD),
+    effect="For good: nobody is told of these alerts any more, and no sweep sends them."
+    " Only a person who restores them brings them back.",
+    grave=True,
+)
+SEE = Verb(
+    name="mark_seen",
+    kind=OperationKind.SEE,
+    permission="change_notificationevent",
+    label="Mark as seen",
+    done="Marked as seen",
+    counted="seen",
+    statuses=(Status.SENT,),
+    allows=lambda: Q(status=Status.SENT),
+    effect="Each was delivered, and is marked as seen by you. There is no way back from that.",
+)
+RESTORE = Verb(
+    name="restore",
+    kind=OperationKind.RESTORE,
+    permission="change_notificationevent",
+    label="Restore",
+    done="Restored",
+    counted="restored",
+    statuses=(DISMISSED,),
+    allows=dismissed,
+    effect="Each is a dead letter again, with its error and its retry count; nothing is sent.",
+)
+# What people see on a page; the command line's `read` is both, as the notification comes.
+VERBS = (REQUEUE, DISMISS, SEE, RESTORE)
 MARK_READ = Verb(
     name="mark_read",
     kind=OperationKind.READ,
     permission="change_notificationevent",
     label="Mark as read",
-    short="Dismiss",
     done="Marked as read",
     counted="read",
     statuses=READABLE,
     allows=readable,
-    effect="is done with: a sent one has been seen, a dead one is dismissed for good and cannot be requeued.",
+    effect="Each is done with: a sent one has been seen, a dead one is dismissed.",
 )
-VERBS = (REQUEUE, MARK_READ)
+UNDO = Verb(
+    name="undo_requeue",
+    kind=OperationKind.UNDO,
+    permission="requeue_notificationevent",
+    label="Undo the requeue",
+    done="Put back",
+    counted="put back",
+    statuses=(Status.PENDING,),
+    allows=lambda: Q(status=Status.PENDING),
+    effect="Each that nobody has attempted since is what it was before: dead, failed or not delivered.",
+)
+# Who takes an operation back, and with what.
+TAKEN_BACK = {REQUEUE.kind: UNDO, DISMISS.kind: RESTORE, MARK_READ.kind: RESTORE}
 
 
 def verb_of(kind: str) -> Verb:
-    return next(verb for verb in VERBS if verb.kind == kind)
+    return next(verb for verb in (*VERBS, MARK_READ, UNDO) if verb.kind == kind)

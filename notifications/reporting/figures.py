@@ -73,7 +73,7 @@ class Snapshot:
     last_sweeps      by kind, None for a kind that never swept
     attempts         by channel, every configured one present; tallies.NOT_CONFIGURED stands for all others
     traffic          by the names of WINDOWS
-    holds            the endpoints that nobody sends to for now, at most MOST_HOLDS
+    holds            the endpoints that are held, paused or on their way back, at most MOST_HOLDS
     latest           by channel, where it is among the newest LATEST attempts
     """
 

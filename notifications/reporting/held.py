@@ -1,7 +1,12 @@
-"""Holds and pauses in words: which endpoint, in which state, until when, why, and what waits behind it."""
+"""Holds and pauses in words: which endpoint, in which state, until when, why, and what waits behind it.
+
+Every surface asks here, of an endpoint (`in_words`) as of a notification that waits for one (`noted`).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,10 +14,18 @@ from django.db.models import Q, QuerySet
 
 from ..endpoints import holds
 from ..endpoints.breaker import State
-from ..models import Hold
+from ..endpoints.outages import endpoint_of
+from ..models import Hold, NotificationEvent
+from ..models.fields import UNDELIVERED
+from ..operations import pausing
+from ..operations.pausing import Covered
+from ..queue import beside
 from . import words
+from .channels import settings
+from .words import Waits
 
 WAITING_COUNTED = 1_000
+RECOVERING = "recovering"  # the state in which rows go out again
 ALL_OPEN = "Every endpoint is open."
 
 
@@ -21,6 +34,7 @@ class HoldWords:
     """A hold as a person reads it.
 
     scope  which rows; it names recipients, which can be secrets: not for everybody who reads statistics
+    name   the same without recipients
     state  held, held past the limit, paused, recovering
     until  what happens when: `probe at 2026-11-24 08:00:00 UTC`
     cause  `by ada`, or the errors' reason
@@ -28,6 +42,7 @@ class HoldWords:
     """
 
     scope: str
+    name: str
     state: str
     until: str
     cause: str
@@ -46,7 +61,16 @@ def in_words(hold: Hold, now: datetime, limit: timedelta) -> HoldWords:
     state, until = _standing(hold, now, limit)
     cause = f"by {hold.by}" if hold.by else hold.reason
     why = ": ".join(part for part in (cause, hold.error) if part)
-    return HoldWords(holds.scope(hold), state, until, cause, why)
+    return HoldWords(holds.scope(hold), _name(hold), state, until, cause, why)
+
+
+def _name(hold: Hold) -> str:
+    """A pause's own key says nothing to anybody."""
+    if hold.reason != holds.PAUSED:
+        return hold.endpoint
+    if not hold.recipient_prefix:
+        return hold.channel
+    return f"{hold.channel}, {'one recipient' if hold.exact else 'some recipients'}"
 
 
 def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
@@ -55,11 +79,62 @@ def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
         return "paused", f"ends at {end}"
     match holds.state_of(hold, now, limit):
         case State.RECOVERING:
-            return "recovering", f"full speed at {end}"
+            return RECOVERING, f"full speed at {end}"
         case State.PAST_LIMIT:
             return "held past the limit", "attempts are spent again"
         case _:
             return "held", f"probe at {end}" if hold.until > now else "its probe is due"
+
+
+class Blocked:
+    """Which notifications wait for a hold or a pause, all of those that keep rows back read once.
+
+    What recovers, or is past its limit, keeps none back.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self._limit = settings().hold_limit
+        self._now = now
+        self._holds = [hold for hold in in_force(now) if self._keeps_back(hold)]
+        self._endpoints = [(endpoint_of(hold), hold) for hold in self._holds]
+        self._known: dict[tuple[str, str], Hold | None] = {}
+
+    def _keeps_back(self, hold: Hold) -> bool:
+        return hold.reason == holds.PAUSED or holds.state_of(hold, self._now, self._limit) == State.HELD
+
+    def by(self, channel: str, recipient: str) -> Hold | None:
+        """What a row of this channel and recipient waits for: the longest."""
+        if (channel, recipient) not in self._known:
+            mine = [hold for endpoint, hold in self._endpoints if endpoint.covers(channel, recipient)]
+            self._known[channel, recipient] = max(mine, key=lambda hold: hold.until, default=None)
+        return self._known[channel, recipient]
+
+    def standing(self, hold: Hold) -> str:
+        """`held until 2026-11-24 08:00 UTC: server`"""
+        state, _ = _standing(hold, self._now, self._limit)
+        cause = f"by {hold.by}" if hold.by else hold.reason
+        if hold.until <= self._now:
+            return f"{state}, the next sweep tries it ({cause})"
+        return f"{state} until {words.minute(hold.until)} ({cause})"
+
+    def counted(self, rows: Iterable[tuple[str, str]]) -> list[tuple[int, Hold]]:
+        """Of (channel, recipient): how many wait for what, the most first."""
+        found = Counter(hold.pk for channel, recipient in rows if (hold := self.by(channel, recipient)))
+        known = {hold.pk: hold for hold in self._holds}
+        return [(count, known[pk]) for pk, count in found.most_common()]
+
+
+def noted(events: Iterable[NotificationEvent], now: datetime) -> None:
+    """Have the undelivered among the events know what they wait for, asked once for all."""
+    waiting = [e for e in events if e.status in UNDELIVERED and "waits" not in vars(e)]
+    if not waiting:
+        return
+    beside.noted(waiting, settings())
+    blocked = Blocked(now)
+    for event in waiting:
+        hold = blocked.by(event.channel, event.recipient)
+        later = hold and event.next_retry_at and event.next_retry_at > max(hold.until, now)
+        vars(event)["waits"] = Waits(blocked.standing(hold), hold.until) if hold and not later else None
 
 
 def waiting(hold: Hold) -> int | str:
@@ -70,6 +145,16 @@ def waiting(hold: Hold) -> int | str:
 
 def paused(hold: Hold) -> str:
     return f"{holds.scope(hold)} paused until {words.timestamp(hold.until)}"
+
+
+def covers(rows: Covered) -> str:
+    """Which rows a pause keeps back, and how many: `It covers Webhook to https://a/…: 3 wait now.`"""
+    which = Hold(channel=rows.channel, recipient_prefix=rows.recipient, exact=rows.exact)
+    waiting = words.count(rows.waiting, most=pausing.COUNTED)
+    text = f"It covers {holds.scope(which)}: {waiting} wait now."
+    if rows.nothing:
+        text += f" None of the newest {pausing.LOOKED_AT:,} notifications goes there: is it spelled right?"
+    return text
 
 
 def lifted(hold: Hold) -> str:

@@ -198,8 +198,7 @@ def _series(
 
 
 def holds(as_of: AsOf) -> dict[str, Any]:
-    standing = held.in_force(as_of.now).filter(reopened_at__isnull=True)
-    return {"holds": tuple(standing[:MOST_HOLDS])}
+    return {"holds": tuple(held.in_force(as_of.now)[:MOST_HOLDS])}
 
 
 def latest(as_of: AsOf) -> dict[str, Any]:

@@ -129,4 +129,5 @@ def _holds(shown: Snapshot) -> list[dict[str, Any]] | None:
     if shown.holds is None or shown.at is None:
         return None
     limit = settings().hold_limit
-    return [fields(h, HOLD) | {"state": held.in_words(h, shown.at, limit).state} for h in shown.holds]
+    said = [(hold, held.in_words(hold, shown.at, limit)) for hold in shown.holds]
+    return [fields(hold, HOLD) | {"endpoint": in_.name, "state": in_.state} for hold, in_ in said]

@@ -9,9 +9,7 @@ from enum import StrEnum
 
 from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
 from ..models.fields import UNDELIVERED
-from ..queue.beside import noted
-from . import words
-from .channels import settings
+from . import held, words
 
 NEWEST = 100  # of each kind, and far more than anybody reads: a page must not grow with the years
 
@@ -24,6 +22,7 @@ class Kind(StrEnum):
     ATTEMPT = "attempt"
     REQUEUE = "requeue"
     READING = "reading"
+    UNDO = "undo"  # a requeue or a dismissal was taken back
     ESCALATION = "escalation"
     SENT = "sent"  # by somebody who records no attempts
     NEXT = "next"
@@ -67,6 +66,7 @@ def timeline(event: NotificationEvent, now: datetime) -> list[Entry]:
     happened = [_attempt(attempt, event.channel) for attempt in attempts[:NEWEST]]
     happened += map(_requeue, requeues[:NEWEST])
     happened += map(_reading, readings[:NEWEST])
+    happened += _undone([*requeues[:NEWEST], *readings[:NEWEST]])
     happened += [*_escalations(event), *_sent(event, attempts, readings)]
     happened.sort(key=lambda entry: entry.at or now)
     raised = Entry(Kind.RAISED, event.created_at, "Raised", detail=event.message)
@@ -88,6 +88,15 @@ def _attempt(attempt: DeliveryAttempt, channel: str) -> Entry:
         detail=attempt.error or "",
         outcome=attempt.outcome,
     )
+
+
+def _undone(decisions: Iterable[Requeue | Reading]) -> Iterator[Entry]:
+    for decision in decisions:
+        if decision.undone_at:
+            what = "Requeue undone" if isinstance(decision, Requeue) else "Restored"
+            facts = _given(("Reason", decision.undone_reason), ("Operation", decision.undo_id))
+            who = words.decided(decision.undone_by, decision.undone_via)
+            yield Entry(Kind.UNDO, decision.undone_at, what, who, facts)
 
 
 def _requeue(requeue: Requeue) -> Entry:
@@ -148,7 +157,7 @@ def _next(event: NotificationEvent, now: datetime) -> Iterator[Entry]:
     if event.status == Status.DEAD:
         yield Entry(Kind.NEXT, None, "Dead letter: retrying is over, and a person decides")
     if event.status in UNDELIVERED:
-        noted([event], settings())
+        held.noted([event], now)
         when, _ = words.next_attempt(event, now)
         yield Entry(Kind.NEXT, event.next_retry_at, "Next attempt", facts=(("When", when),))
 

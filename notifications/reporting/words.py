@@ -6,6 +6,7 @@ Plain text: the surface escapes it, colours it, and adds what only it has, such 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
 from ..durations import UNITS
@@ -14,11 +15,19 @@ from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
 from ..queue.beside import Terms
+from ..text import isolated
 
 REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
+
+
+class Waits(NamedTuple):
+    """For what a notification waits, and until when: see held.noted."""
+
+    text: str
+    until: datetime
 
 
 # Times and numbers
@@ -49,16 +58,19 @@ def count(number: int, *, estimated: bool = False, most: int | None = None) -> s
 
 def decided(by: str, via: str) -> str:
     """Who decided something: `ada via cli`."""
-    return f"{by or 'somebody unnamed'} via {via}"
+    return f"{isolated(by) or 'somebody unnamed'} via {isolated(via)}"
 
 
 # A notification
 
 
 def kind(event: NotificationEvent) -> str:
-    """The row's status, but for a sent one that was not delivered and a failed one that probably was."""
+    """The row's status, but for a sent one that was not delivered, a failed one that probably was, and what
+    is read: a delivery that somebody saw, or a dead letter that somebody dismissed."""
     if event.not_delivered:
         return NOT_DELIVERED
+    if event.status == Status.READ:
+        return DISMISSED if event.dismissed else SEEN
     return PROBABLY_DELIVERED if event.probably_delivered else event.status
 
 
@@ -83,12 +95,14 @@ def error(event: NotificationEvent) -> str:
 def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime | None]:
     """When an undelivered notification is attempted next, in words, and the exact time where there is one.
 
-    What is left to certctl shows where queue.beside.noted was asked before.
+    What waits for an endpoint, and what is left to certctl, shows where held.noted was asked before.
     """
     if event.leased_until and event.leased_until > now:
         return "attempt running", None
     if event.probably_delivered:
         return "probably delivered by certctl", None
+    if waits := waits_for(event):
+        return waits
     terms: Terms = vars(event).get("terms", Terms())
     ends = terms.grace_ends(event, now)
     if ends and ends > now:
@@ -101,6 +115,12 @@ def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime
     if event.next_retry_at <= now:
         return "due now", event.next_retry_at
     return f"next in {age(now, event.next_retry_at)}", event.next_retry_at
+
+
+def waits_for(event: NotificationEvent) -> Waits | None:
+    """The hold or the pause that keeps it back."""
+    found: Waits | None = vars(event).get("waits")
+    return found
 
 
 def sent_at(event: NotificationEvent) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -10,10 +11,19 @@ from django.utils.safestring import SafeString
 
 from ..admin import cells
 from ..reporting import words
+from ..reporting.snapshot import snapshot
+from ..reporting.verdict import verdict
 
 register = template.Library()
 register.filter("timestamp", words.timestamp)
 register.filter("minute", words.minute)
+
+
+@register.inclusion_tag("admin/notifications/notificationevent/verdict.html")
+def how_things_stand() -> dict[str, Any]:
+    """For the admin's first page, whose reader may look at notifications."""
+    shown = snapshot()
+    return {"verdict": verdict(shown, shown.at or timezone.now(), recipients=True)}
 
 
 @register.filter

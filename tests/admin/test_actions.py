@@ -15,7 +15,7 @@ from tests.admin.support import LIST, As, act, said
 from tests.factories import dead, failed, leased, not_delivered, one_of_each, sent
 
 pytestmark = pytest.mark.django_db
-REQUEUE, READ = "requeue_selected", "mark_read_selected"
+REQUEUE, DISMISS, SEE = "requeue_selected", "dismiss_selected", "mark_seen_selected"
 
 
 @pytest.fixture
@@ -128,24 +128,36 @@ def test_without_select_across_only_the_selection_is_requeued(client: Client) ->
     assert list(NotificationEvent.objects.dead()) == [other]
 
 
-def test_mark_read_asks_because_there_is_no_way_back(client: Client) -> None:
+def test_dismissing_says_first_that_it_is_for_good_and_needs_a_reason(client: Client) -> None:
     rows = one_of_each()
-    asked = act(client, READ, *rows.values())
-    assert "Mark as read: 2 notifications?" in text(asked)
-    assert "cannot be requeued" in text(asked)
-    response = act(client, READ, *rows.values(), confirm="1", follow=True)
+    asked = act(client, DISMISS, *rows.values())
+    assert "Dismiss: 1 notification?" in text(asked)
+    assert text(asked).index("For good: nobody is told") < text(asked).index("HTTP 503")
+    assert 'class="button default nf-grave"' in asked.content.decode()
+    again = act(client, DISMISS, *rows.values(), confirm="1", reason=" ")
+    assert "Not done: say why you dismiss these." in text(again)
+    assert NotificationEvent.objects.dead().count() == 1
+    response = act(client, DISMISS, *rows.values(), confirm="1", reason="known", follow=True)
     assert said(response) == [
-        "Marked as read: 2 notifications. Skipped 3 (1 failed, 1 pending, 1 read):"
-        " mark as read takes sent and dead notifications only."
+        "Dismissed: 1 notification. Skipped 4 (1 failed, 1 pending, 1 read, 1 sent):"
+        " dismiss takes dead notifications only."
     ]
-    assert sorted(statuses()) == ["failed", "pending", "read", "read", "read"]
+    assert sorted(statuses()) == ["failed", "pending", "read", "read", "sent"]
+
+
+def test_a_delivery_is_marked_as_seen_and_a_dead_letter_is_not(client: Client) -> None:
+    response = act(client, SEE, sent(), dead(), confirm="1", follow=True)
+    assert said(response) == [
+        "Marked as seen: 1 notification. Skipped 1 (1 dead): mark as seen takes sent notifications only."
+    ]
+    assert sorted(statuses()) == ["dead", "read"]
 
 
 def test_the_verbs_are_called_with_who_and_through_what(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
-    for name in ("requeue", "mark_read"):
+    for name in ("requeue", "dismiss"):
         verb = getattr(NotificationQuerySet, name)
 
         def spy(rows: Any, name: str = name, verb: Any = verb, **how: Any) -> Any:
@@ -154,8 +166,8 @@ def test_the_verbs_are_called_with_who_and_through_what(
 
         monkeypatch.setattr(NotificationQuerySet, name, spy)
     act(client, REQUEUE, dead(), confirm="1")
-    act(client, READ, dead(), confirm="1")
-    assert [name for name, _ in calls] == ["requeue", "mark_read"]
+    act(client, DISMISS, dead(), confirm="1", reason="known")
+    assert [name for name, _ in calls] == ["requeue", "dismiss"]
     for _, how in calls:
         assert (how["by"], how["via"], how["operation"].by) == ("superuser", "admin", "superuser")
 
@@ -180,9 +192,9 @@ def test_asking_costs_the_same_for_few_and_for_many(
     client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     rows = [dead() for _ in range(40)]
-    # session, user, the list's count, refusals twice, details, repeats; PostgreSQL's clock three times
+    # session, user, the list's count, refusals twice, details, repeats, holds, operations; PostgreSQL's clock
     for chosen in (rows[:1], rows):
-        with django_assert_max_num_queries(11):
+        with django_assert_max_num_queries(13):
             act(client, REQUEUE, *chosen)
 
 

@@ -230,8 +230,9 @@ def test_the_page_of_a_notification_dismisses_it_after_asking(visit: Open) -> No
     event = dead()
     page = visit(url("change", event), "reader")
     page.get_by_role("button", name="Dismiss").click()
-    expect(page.get_by_role("heading", name="Mark as read: 1 notification?")).to_be_visible()
-    page.get_by_role("button", name="Mark as read 1").click()
-    expect(page.locator(".messagelist")).to_have_text("Marked as read: 1 notification.")
+    expect(page.get_by_role("heading", name="Dismiss: 1 notification?")).to_be_visible()
+    page.get_by_label("Reason").fill("known")
+    page.get_by_role("button", name="Dismiss 1").click()
+    expect(page.locator(".messagelist")).to_have_text("Dismissed: 1 notification.")
     event.refresh_from_db()
     assert event.status == "read"

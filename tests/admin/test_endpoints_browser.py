@@ -28,6 +28,8 @@ def test_an_operators_night(visit: Open, script: Script) -> None:
     page.get_by_label("Channel").select_option("Webhook")
     page.get_by_label("For how long").fill("30m")
     page.get_by_label("Why").fill("<b>they move</b>")
+    page.get_by_role("button", name="Show what it covers").click()
+    expect(page.get_by_text("It covers Webhook: 1 wait now.")).to_be_visible()
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator(".messagelist")).to_contain_text("Webhook paused until")
     expect(page.get_by_text("by superuser <b>they move</b>")).to_be_visible()

@@ -157,9 +157,14 @@ def test_a_nul_in_the_url_is_no_error(client: Client, query: str) -> None:
     assert client.get(LIST + query).status_code in (200, 302)
 
 
-def test_an_unknown_status_shows_the_whole_list(client: Client) -> None:
-    response = client.get(LIST + "?status=undead")
-    assert response.status_code == 302
+@pytest.mark.parametrize("query", ["?status=undead", "?since=soon", "?age=2h", "?outage=x"])
+def test_what_no_filter_knows_shows_nothing_and_says_so(client: Client, query: str) -> None:
+    dead()
+    response = client.get(LIST + query)
+    assert response.status_code == 400
+    markup = response.content.decode()
+    assert "so nothing is shown" in markup
+    assert "mc-api-prod" not in markup
 
 
 def test_a_dead_row(client: Client) -> None:
@@ -284,17 +289,18 @@ def test_no_style_or_script_is_inline(client: Client) -> None:
 def test_the_list_costs_the_same_for_one_row_and_for_many(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # session, user, count, page, five tabs, the last sweep of each kind, what is left to certctl, and
-    # for the filters' options the newest and the newest dead
+    # session, user, count, page, six tabs, holds, operations, the last sweep of each kind, what is left
+    # to certctl, and for the filters' options the newest and the newest dead
     dead()
-    with django_assert_num_queries(14):
+    failed()
+    with django_assert_num_queries(17):
         page(client)
     for make in (dead, failed, sent, pending, read, stranded, leased) * 10:
         make()
-    with django_assert_num_queries(14) as queries:
+    with django_assert_num_queries(17) as queries:
         page(client)
     assert_reads_no_message(queries)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(15):
         page(client, headers={"X-Notifications-Refresh": "1"})
 
 

@@ -18,7 +18,7 @@ from tests.factories import ago, attempt, dead, failed, leased, pending, sent, s
 from tests.fixtures import Configure
 
 pytestmark = pytest.mark.django_db
-REQUEUE, READ = "requeue_selected", "mark_read_selected"
+REQUEUE, DISMISS = "requeue_selected", "dismiss_selected"
 
 
 @pytest.fixture
@@ -36,6 +36,12 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def begin(client: Client, action: str = REQUEUE, query: str = "?status=dead", **data: Any) -> Any:
     """Confirm an action on all that match."""
     return act(client, action, query=query, confirm="1", select_across="1", _selected_action="-", **data)
+
+
+def begun(client: Client) -> str:
+    """The address of the operation that a confirmation began."""
+    address: str = begin(client).headers["Location"]
+    return address.removesuffix("?begun=1")
 
 
 def drive(client: Client, address: str) -> dict[str, Any]:
@@ -86,8 +92,8 @@ def test_dismissing_works_the_same_way(client: Client) -> None:
     for _ in range(8):
         dead()
     untouched = sent()
-    state = drive(client, begin(client, READ, reason="known").headers["Location"])
-    assert state["report"] == "Marked as read: 8 notifications."
+    state = drive(client, begin(client, DISMISS, reason="known").headers["Location"])
+    assert state["report"] == "Dismissed: 8 notifications."
     assert Reading.objects.filter(status="dead", reason="known").count() == 8
     untouched.refresh_from_db()
     assert untouched.status == "sent"
@@ -120,23 +126,71 @@ def test_running_attempts_are_skipped_and_told(client: Client) -> None:
     assert state["report"].startswith("Requeued: 8 notifications. Skipped 1 (1 attempt running): ")
 
 
-def test_it_can_be_left_and_gone_on_with(client: Client, signed_in: As) -> None:
+def test_looking_carries_nothing_out(client: Client, signed_in: As) -> None:
+    """Neither a colleague's look, nor one's own: a tab that is restored, a login after the session ended."""
     for _ in range(10):
         dead()
     address = begin(client).headers["Location"]
-    page = client.get(address).content.decode()
-    assert "Requeued: 3 notifications." in page
-    assert f'data-drive="{address}"' in page
+    for browser in (client, signed_in("requeuer"), signed_in("viewer")):
+        for page in (address, LIST + "operations/", address.removesuffix("?begun=1")):
+            assert "data-drive" not in browser.get(page).content.decode()
+        browser.head(address)
     assert NotificationEvent.objects.dead().count() == 7
-    drive(signed_in("requeuer"), address)
-    assert NotificationEvent.objects.pending().count() == 10
-    assert BulkOperation.objects.get().by == "superuser", "whoever began it is on record"
+    assert (BulkOperation.objects.get().driven_by, LogEntry.objects.count()) == ("superuser", 0)
+
+
+def test_the_answer_to_the_confirmation_drives(client: Client) -> None:
+    for _ in range(10):
+        dead()
+    response = begin(client)
+    assert response.status_code == 307, "the browser posts its confirmation there too"
+    address = response.headers["Location"]
+    driving = client.post(address, {"confirm": "1"}).content.decode()
+    assert f'data-drive="{address.removesuffix("?begun=1")}"' in driving
+    assert NotificationEvent.objects.dead().count() == 7, "it is the script that goes on"
+    assert BulkOperation.objects.get().taken_over is None
+
+
+def test_whoever_presses_continue_carries_it_out_from_then_on(client: Client, signed_in: As) -> None:
+    for _ in range(13):
+        dead()
+    address = begun(client)
+    page = client.get(address).content.decode()
+    assert "superuser is carrying it out" in page
+    other = signed_in("requeuer")
+    script = {"headers": {"Accept": "application/json"}}
+    assert other.post(address, **script).status_code == 409, "nobody drives without having said so"
+    answer = other.post(address, {"continue": "1"})
+    assert f'data-drive="{address}"' in answer.content.decode()
+    refused = client.post(address, **script)
+    assert (refused.status_code, refused.json()) == (409, {"error": "requeuer goes on with it."})
+    drive(other, address)
+    assert NotificationEvent.objects.pending().count() == 13
+    operation = BulkOperation.objects.get()
+    assert (operation.by, operation.driven_by) == ("superuser", "requeuer"), (
+        "whoever confirmed it is on record"
+    )
+    assert [taken["by"] for taken in operation.taken_over or ()] == ["requeuer"]
+    texts = list(LogEntry.objects.order_by("pk").values_list("user__username", "change_message"))
+    assert [who for who, _ in texts] == ["requeuer", "requeuer"]
+    assert texts[0][1] == "Continued: Requeued: 3 notifications. Begun by superuser."
+    assert "Confirmed by superuser." in texts[1][1]
+    assert "Continued by" in client.get(address).content.decode()
+
+
+def test_an_operation_that_nobody_carries_out_says_so(client: Client) -> None:
+    for _ in range(10):
+        dead()
+    address = begun(client)
+    BulkOperation.objects.update(stepped_at=ago(minutes=5))
+    for page in (address, LIST + "operations/"):
+        assert "Nobody is carrying it out: superuser left it 5 min ago." in client.get(page).content.decode()
 
 
 def test_who_may_only_look_does_not_drive(client: Client, signed_in: As) -> None:
     for _ in range(10):
         dead()
-    address = begin(client).headers["Location"]
+    address = begun(client)
     for who in ("viewer", "reader"):
         other = signed_in(who)
         assert other.post(address).status_code == 403
@@ -147,10 +201,10 @@ def test_who_may_only_look_does_not_drive(client: Client, signed_in: As) -> None
 def test_stopping_leaves_the_rest_and_says_so(client: Client) -> None:
     for _ in range(10):
         dead()
-    address = begin(client).headers["Location"]
+    address = begun(client)
     client.post(address, {"stop": "1"})
     assert "Requeued: 3 notifications. Stopped by superuser." in client.get(address).content.decode()
-    client.post(address)
+    client.post(address, {"continue": "1"})
     assert NotificationEvent.objects.dead().count() == 7, "an ended operation does nothing more"
     assert LogEntry.objects.count() == 1
 

@@ -113,7 +113,7 @@ def test_the_page_costs_the_same_for_a_short_and_a_long_history(
     event = dead()
     for _ in range(2):
         # session, user, notification, attempts, requeues, readings, escalations, the same certificate
-        with django_assert_num_queries(8):
+        with django_assert_num_queries(9):
             client.get(url("change", event))
         for n in range(30):
             attempt(event, number=n + 1)
@@ -170,10 +170,10 @@ def test_requeue_from_the_page_returns_to_the_page(client: Client) -> None:
     assert said(response) == ["Requeued: ExpirationWarning to ops@example.com on Webhook."]
 
 
-def test_mark_read_from_the_page_asks_first(client: Client) -> None:
+def test_dismissing_from_the_page_asks_first(client: Client) -> None:
     event = dead()
-    asked = client.post(LIST, {"action": "mark_read_selected", "_selected_action": event.pk, "page": "1"})
-    assert "Mark as read: 1 notification?" in asked.content.decode()
+    asked = client.post(LIST, {"action": "dismiss_selected", "_selected_action": event.pk, "page": "1"})
+    assert "Dismiss: 1 notification?" in asked.content.decode()
     markup = client.get(url("change", event)).content.decode()
     assert f'<form method="post" action="{LIST}">' in markup
     assert f'name="_selected_action" value="{event.pk}"' in markup
@@ -234,9 +234,9 @@ def test_the_buttons_are_those_the_state_allows(client: Client) -> None:
         for make in (dead, failed, sent, pending, read)
     }
     assert offered == {
-        dead: ["requeue", "mark_read"],
+        dead: ["requeue", "dismiss"],
         failed: ["requeue"],
-        sent: ["mark_read"],
+        sent: ["mark_seen"],
         pending: [],
         read: [],
     }

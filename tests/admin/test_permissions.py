@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -15,10 +17,19 @@ from tests.receiver import HttpReceiver
 pytestmark = pytest.mark.django_db
 PEOPLE = ("anonymous", "nobody", "viewer", "reader", "requeuer", "superuser")
 LOGIN, SEEN, DONE, REFUSED = "to the login page", 200, 302, 403
+SAME = "done, and the notification is as it was"
 
 
-def answer(client: Client, method: str, address: str) -> str | int:
-    response = client.generic(method, address)
+DATA = {
+    "stopping": {"stop": "1"},
+    "the rest": {"rest": "1"},
+    "undo of requeueing": {"undo": "1"},
+    "undo of dismissing": {"undo": "1"},
+}
+
+
+def answer(client: Client, method: str, address: str, data: dict[str, str]) -> str | int:
+    response = client.post(address, data) if method == "POST" else client.generic(method, address)
     redirected = response.headers.get("Location", "").startswith("/admin/login/")
     return LOGIN if redirected else response.status_code
 
@@ -33,6 +44,10 @@ def answer(client: Client, method: str, address: str) -> str | int:
         ("POST", "operation of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
         ("GET", "operation of dismissing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "operation of dismissing", (LOGIN, REFUSED, REFUSED, DONE, REFUSED, DONE)),
+        ("POST", "stopping", (LOGIN, REFUSED, REFUSED, REFUSED, SAME, SAME)),
+        ("POST", "the rest", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
+        ("POST", "undo of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, SAME, SAME)),
+        ("POST", "undo of dismissing", (LOGIN, REFUSED, REFUSED, SAME, REFUSED, SAME)),
         ("GET", "change", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "change", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
         ("GET", "add", (LOGIN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED)),
@@ -51,7 +66,8 @@ def test_addresses(
 ) -> None:
     for who, outcome in zip(PEOPLE, expected, strict=True):
         event = dead()
-        assert answer(signed_in(who), method, address_of(view, event)) == outcome, who
+        code = DONE if outcome == SAME else outcome
+        assert answer(signed_in(who), method, address_of(view, event), DATA.get(view, {})) == code, who
         event.refresh_from_db()
         assert (event.status != "dead") == (outcome == DONE), who
         assert len(webhook.requests) == (1 if view == "send" and outcome == DONE else 0), who
@@ -63,18 +79,35 @@ def address_of(view: str, event: NotificationEvent) -> str:
     lists = {"changelist": "", "add": "add/", "dashboard": "dashboard/", "operations": "operations/"}
     if view in lists:
         return LIST + lists[view]
-    if view.startswith("operation of"):
-        kind = OperationKind.REQUEUE if view.endswith("requeueing") else OperationKind.READ
-        about = {"kind": kind, "by": "alice", "via": "admin", "requested": 1, "filters": "status=dead"}
+    if view.startswith("operation of") or view in DATA:
+        kind = OperationKind.DISMISS if view.endswith("dismissing") else OperationKind.REQUEUE
+        about: dict[str, Any] = {
+            "kind": kind,
+            "by": "alice",
+            "via": "admin",
+            "requested": 1,
+            "filters": "status=dead",
+        }
+        if view == "the rest":
+            about |= {"stopped_by": "alice", "ended_at": timezone.now()}
         operation = BulkOperation.objects.create(started_at=timezone.now(), **about)
         return f"{LIST}operations/{operation.pk}/"
     return url(view, event)
 
 
+@pytest.mark.parametrize("who", PEOPLE)
+def test_who_restores(signed_in: As, who: str) -> None:
+    event = dead()
+    event.dismiss(by="alice")
+    act(signed_in(who), "restore_selected", event, confirm="1")
+    event.refresh_from_db()
+    assert (event.status == "dead") == (who in ("reader", "superuser"))
+
+
 @pytest.mark.parametrize("data", [{"confirm": "1"}, {"try": "1"}, {"confirm": "1", "select_across": "1"}])
 @pytest.mark.parametrize(
     ("action", "allowed"),
-    [("requeue_selected", ("requeuer", "superuser")), ("mark_read_selected", ("reader", "superuser"))],
+    [("requeue_selected", ("requeuer", "superuser")), ("dismiss_selected", ("reader", "superuser"))],
 )
 def test_actions(
     signed_in: As, webhook: HttpReceiver, action: str, allowed: tuple[str, ...], data: dict[str, str]
@@ -82,7 +115,7 @@ def test_actions(
     does = "confirm" in data or action == "requeue_selected"  # there is no trying to read
     for who in PEOPLE:
         event = dead()
-        act(signed_in(who), action, event, **data)
+        act(signed_in(who), action, event, reason="known", **data)
         event.refresh_from_db()
         assert (event.status != "dead") == (does and who in allowed), who
         NotificationEvent.objects.all().delete()
@@ -101,8 +134,8 @@ def test_buttons_and_actions_are_shown_to_those_who_may(signed_in: As) -> None:
             assert (url("requeue", event) in markup) == requeues, (who, address)
         markup = client.get(LIST).content.decode()
         assert ("requeue_selected" in markup) == requeues, who
-        assert ("mark_read_selected" in markup) == reads, who
-        assert ("mark_read_selected" in client.get(url("change", event)).content.decode()) == reads, who
+        assert ("dismiss_selected" in markup) == reads, who
+        assert ("dismiss_selected" in client.get(url("change", event)).content.decode()) == reads, who
 
 
 def test_requeue_needs_its_csrf_token(signed_in: As) -> None:

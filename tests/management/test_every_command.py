@@ -33,6 +33,8 @@ COMMANDS = [
     ["notifications", "preview", "n-1"],
     ["notifications", "requeue", "--all", "--yes"],
     ["notifications", "read", "n-1"],
+    ["notifications", "restore", "n-1"],
+    ["notifications", "status"],
     ["notifications", "stats"],
     ["notifications", "holds"],
     ["notifications", "pause", "Webhook"],

@@ -22,7 +22,8 @@ def test_pause_see_and_lift(run: Run, script: Script) -> None:
     ran = run("pause", "webhook", "--for", "30m", "--reason", "they move")
     hold = Hold.objects.get()
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"Webhook paused until {hold.until:%Y-%m-%d %H:%M:%S} UTC (number {hold.pk})\n"
+    until = f"{hold.until:%Y-%m-%d %H:%M:%S} UTC"
+    assert ran.out == f"Webhook paused until {until} (number {hold.pk}). It covers Webhook: 1 wait now.\n"
     assert (hold.reason, hold.error, bool(hold.by)) == ("paused", "they move", True)
     assert hold.until - hold.since == timedelta(minutes=30)
     assert delivery.send_pending().claimed == 0
@@ -48,7 +49,7 @@ def test_a_recipient_does_not_command_the_terminal(run: Run, script: Script) -> 
     evil = "\x1b[2Jhttps://a.example/"
     paused = run("pause", "Webhook", evil).out
     lifted = run("lift", str(Hold.objects.get().pk)).out
-    assert paused.startswith("Webhook to \N{REPLACEMENT CHARACTER}[2Jhttps://a.example/ paused until ")
+    assert paused.startswith("Webhook to [U+001B][2Jhttps://a.example/ paused until ")
     assert "\x1b" not in paused + lifted
 
 

@@ -77,7 +77,7 @@ def test_whether_a_sent_one_was_delivered(django_assert_num_queries: Any) -> Non
     factories.attempt(odd, "sent")
     with django_assert_num_queries(2):
         assert (missed.not_delivered, odd.not_delivered) == (True, False)
-    listed = {event.pk: event for event in EVENTS.with_last_outcome()}
+    listed = {event.pk: event for event in EVENTS.with_kind()}
     others = [factories.sent(), factories.dead(error="x")]
     with django_assert_num_queries(0):
         assert (listed[missed.pk].not_delivered, listed[odd.pk].not_delivered) == (True, False)

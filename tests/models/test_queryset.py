@@ -68,7 +68,7 @@ def test_the_newest_attempt_says_whether_a_sent_one_was_delivered() -> None:
         factories.attempt(without, outcome, started_at=NOW)
     never_tried = factories.sent(error="odd")
     assert EVENTS.not_delivered().get() == without
-    outcomes = {event.pk: event.last_outcome for event in EVENTS.with_last_outcome()}
+    outcomes = {event.pk: event.last_outcome for event in EVENTS.with_kind()}
     assert outcomes == {delivered.pk: "sent", without.pk: "no_notifier", never_tried.pk: ""}
 
 

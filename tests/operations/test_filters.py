@@ -59,7 +59,10 @@ def rows(outage: Outage) -> dict[str, NotificationEvent]:
         "pending": factories.pending(id="pending", certificate_id="mc-9", recipient="pki"),
         "sent": factories.sent(id="sent", channel="SLACK", message='say "mc 2" twice'),
         "read": factories.read(id="read", recipient="100%_sure"),
+        "closed": factories.dead(id="closed", created_at=ago(days=3), message="closed"),
     }
+    closing = BulkOperation.objects.create(kind="dismiss", by="ada", via="cli", requested=1, started_at=ago())
+    NotificationEvent.objects.filter(pk="closed").dismiss(by="ada", operation=closing)
     factories.attempt(made["victim"], started_at=ago(hours=1))
     factories.attempt(made["old death"], started_at=ago(days=1))
     return made
@@ -70,6 +73,9 @@ CASES: list[tuple[str, str, Ids]] = [
     ("status", "failed", {"stranded", "retrying"}),
     ("status", "retrying", {"retrying"}),
     ("status", "stranded", {"stranded"}),
+    ("status", "read", {"read", "closed"}),
+    ("status", "dismissed", {"closed"}),
+    ("status", "seen", {"read"}),
     ("channel", "SLACK", {"victim", "old-death", "young", "sent"}),
     ("type", "Revocation", {"young"}),
     ("type", "revocation", set()),
@@ -88,17 +94,22 @@ CASES: list[tuple[str, str, Ids]] = [
     ("alike", "HTTP 503: request …", set()),
     ("alike", "(no error)", {"pending", "sent", "read"}),
     ("since", "2 HOURS AGO", {"young", "retrying", "stranded", "pending", "sent", "read"}),
-    ("until", "2 HOURS AGO", {"victim", "old-death"}),
+    ("until", "2 HOURS AGO", {"victim", "old-death", "closed"}),
     ("dead_since", "2 HOURS AGO", {"victim", "young"}),
     ("outage", "THE OUTAGE", {"victim"}),
     ("outage", "999999999", set()),
+    ("operation", "THE DISMISSAL", {"closed"}),
+    ("operation", "999999999", set()),
 ]
 
 
 @pytest.fixture
-def given(name: str, value: str, outage: Outage) -> dict[str, str]:
+def given(name: str, value: str, outage: Outage, rows: object) -> dict[str, str]:
     """A case's filter, with what was not known when it was written."""
-    return {name: {"THE OUTAGE": str(outage.pk), "2 HOURS AGO": SINCE.isoformat()}.get(value, value)}
+    known = {"THE OUTAGE": str(outage.pk), "2 HOURS AGO": SINCE.isoformat()}
+    if value == "THE DISMISSAL":
+        known[value] = str(BulkOperation.objects.get().pk)
+    return {name: known.get(value, value)}
 
 
 def by_admin(given: dict[str, str]) -> Ids:
@@ -182,7 +193,7 @@ def test_what_is_listed_is_what_is_requeued_as_one_operation(
 ) -> None:
     given = {"status": "dead", "channel": "SLACK", "error": "http 503", "until": SINCE.isoformat()}
     change(given)
-    operation = BulkOperation.objects.get()
+    operation = BulkOperation.objects.get(kind="requeue")
     assert (operation.via, operation.changed, operation.ended_at is None) == (via, 2, False)
     requeued = Requeue.objects.values_list("notification_id", "operation_id")
     assert set(requeued) == {("victim", operation.pk), ("old-death", operation.pk)}

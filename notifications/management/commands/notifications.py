@@ -25,12 +25,13 @@ from notifications.management.cli import (
 )
 from notifications.models import NotificationEvent, Status
 from notifications.operations import filters, prune
-from notifications.operations.verbs import MARK_READ, REQUEUE
+from notifications.operations.verbs import MARK_READ, REQUEUE, RESTORE
 from notifications.operations.walk import NEWEST
 from notifications.reporting import snapshot as stats
 from notifications.reporting.command_line import one_line_errors
 from notifications.reporting.contract import EVENT, fields
 from notifications.reporting.preview import preview
+from notifications.reporting.verdict import verdict
 
 PRUNABLE = (Status.SENT, Status.READ)
 VERBS = {
@@ -40,6 +41,8 @@ VERBS = {
     "preview": "what a channel would send of one notification",
     "requeue": "give dead letters a fresh budget of attempts",
     "read": "mark as seen (sent) or dismissed (dead)",
+    "restore": "take dismissals back: dead letters again",
+    "status": "one sentence: what is wrong now, or that nothing is",
     "stats": "how things stand",
     "test": "send one test alert through a channel, and say what the provider answered",
     "holds": "endpoints that are held, paused or on their way back",
@@ -112,6 +115,12 @@ class Command(BaseCommand):
 
     def add_read_arguments(self, verb: CommandParser) -> None:
         arguments.add_selection(verb)
+
+    def add_restore_arguments(self, verb: CommandParser) -> None:
+        arguments.add_selection(verb, filters.DISMISSED)
+
+    def add_status_arguments(self, verb: CommandParser) -> None:
+        pass
 
     def add_stats_arguments(self, verb: CommandParser) -> None:
         pass
@@ -196,7 +205,7 @@ class Command(BaseCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
-        found = rows.with_last_outcome().order_by(*NEWEST).in_page(limit + 1)
+        found = rows.with_kind().order_by(*NEWEST).in_page(limit + 1)
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
@@ -237,6 +246,21 @@ class Command(BaseCommand):
 
     def do_read(self, options: dict[str, Any]) -> None:
         changing.run(MARK_READ, options, self.screen(options), by=operator())
+
+    def do_restore(self, options: dict[str, Any]) -> None:
+        changing.run(RESTORE, options, self.screen(options), by=operator())
+
+    def do_status(self, options: dict[str, Any]) -> None:
+        """Fails where it cannot be known; what is wrong is said, and is no failure."""
+        NotificationEvent.objects.exists()  # else the database's own words would be lost
+        shown = stats.snapshot()
+        said = verdict(shown, shown.at or timezone.now())
+        if options["json"]:
+            self.say_json({"text": said.text, "bad": said.bad})
+        else:
+            self.screen(options).plain(display.printable(said.text))
+        if shown.counts is None:
+            raise CommandError("the notifications could not be counted; the log says why")
 
     def do_stats(self, options: dict[str, Any]) -> None:
         NotificationEvent.objects.exists()  # else each figure would say what is wrong

@@ -65,6 +65,7 @@
     // Refresh
 
     const clock = () => new Date().toLocaleTimeString([], { timeZoneName: "short" });
+    const PATIENCE = 20_000;
     let refreshed = clock();
     let trouble = "";
 
@@ -107,10 +108,15 @@
         }
     }
 
+    let asking = false;
+
+    // One at a time, and none for ever: a slow database is not asked again while it has yet to answer.
     async function refresh() {
-        if (!paused()) {
+        if (!paused() && !asking) {
+            asking = true;
             try {
                 const response = await fetch(window.location.href, {
+                    signal: AbortSignal.timeout(PATIENCE),
                     headers: { "X-Notifications-Refresh": "1" },
                     cache: "no-store",
                     redirect: "manual",
@@ -123,6 +129,8 @@
                 trouble = "";
             } catch {
                 trouble = `Not updated since ${refreshed}: no answer, or signed out`;
+            } finally {
+                asking = false;
             }
         }
         announce();
@@ -318,6 +326,7 @@
                 redirect: "manual",
                 body,
             });
+            if (response.status === 409) return halt((await response.json()).error);
             if (!response.ok) throw new Error(response.statusText);
             const state = await response.json();
             show(state);
@@ -325,11 +334,12 @@
         }
     }
 
-    function halt() {
+    function halt(why) {
         const trouble = document.getElementById("nf-trouble");
-        trouble.textContent = `It stopped: no answer, or signed out. Nothing is lost: Continue goes on where it is.`;
+        trouble.textContent = why;
         trouble.hidden = false;
     }
 
-    if (address) drive().catch(halt);
+    const unanswered = "It stopped: no answer, or signed out. Nothing is lost: Continue goes on where it is.";
+    if (address) drive().catch(() => halt(unanswered));
 }

@@ -1,0 +1,72 @@
+"""What became of what an operation changed, and who else changed many a moment ago."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Reading, Requeue, Status
+from .filters import DISMISSED, SEEN, changed_by, of_status
+from .survey import capped
+
+KINDS = (Status.SENT, Status.PENDING, Status.FAILED, Status.DEAD, DISMISSED, SEEN)
+OTHERS = 5
+
+
+def became(operation: BulkOperation) -> dict[str, int]:
+    """How many of what it changed are in which state now, each counted up to survey.COUNTED; the empty ones
+    left out."""
+    mine: NotificationQuerySet = NotificationEvent.objects.filter(changed_by(operation))
+    counts = {str(kind): capped(of_status(mine, kind)) for kind in KINDS}
+    return {kind: count for kind, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did to `count` notifications. these: they are among those that were asked about."""
+
+    by: str
+    kind: str
+    count: int
+    at: datetime
+    operation: int | None = None
+    these: bool = False
+
+
+def done_since(since: datetime, *, ids: Sequence[str] | None, but: int | None) -> list[Deed]:
+    """What was done to many since then, the newest first; where ids are known, to just these.
+
+    but  an operation that is left out
+    """
+    if ids is not None:
+        return _done_to(ids, since, but)
+    recent = BulkOperation.objects.filter(changed__gt=0).exclude(pk=but or 0)
+    recent = recent.filter(Q(ended_at__gte=since) | Q(stepped_at__gte=since) | Q(started_at__gte=since))
+    found: list[BulkOperation] = list(recent.defer("ids").order_by("-pk")[:OTHERS])
+    return [Deed(o.by, o.kind, o.changed, o.stepped_at or o.started_at, o.pk) for o in found]
+
+
+def _done_to(ids: Sequence[str], since: datetime, but: int | None) -> list[Deed]:
+    found: Counter[tuple[str, str, int | None]] = Counter()
+    last: dict[tuple[str, str, int | None], datetime] = {}
+    for model in (Requeue, Reading):
+        rows: Any = model.objects.filter(notification__in=ids, at__gte=since)
+        for by, status, operation, at in rows.values_list("by", "status", "operation", "at"):
+            if but is not None and operation == but:
+                continue
+            key = (by, _kind(model, status), operation)
+            found[key] += 1
+            last[key] = max(at, last.get(key, at))
+    newest = sorted(found, key=lambda key: last[key], reverse=True)[:OTHERS]
+    return [Deed(by, kind, found[k], last[k], number, True) for k in newest for by, kind, number in [k]]
+
+
+def _kind(model: Any, status: str) -> str:
+    if model is Requeue:
+        return "requeue"
+    return "dismiss" if status == Status.DEAD else "see"

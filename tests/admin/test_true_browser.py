@@ -1,0 +1,290 @@
+"""What the console says is so, and takes back, as a person meets it in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, Route, expect
+
+from notifications.admin import guard
+from notifications.models import BulkOperation, Hold, NotificationEvent
+from notifications.operations import bulk
+from notifications.operations.verbs import REQUEUE
+from tests.admin.browser import REFRESH, Open, assert_accessible, assert_fits, wait_for_refresh
+from tests.admin.outages import hold
+from tests.admin.support import LIST, url
+from tests.admin.test_flows import many_dead, press
+from tests.factories import ago, attempt, dead, failed, pending, sent
+from tests.scripted import Script
+
+LOOKS = [(1440, "light"), (375, "dark")]
+
+
+def looked_at(page: Page, name: str, width: int, theme: str) -> None:
+    """It fits, and axe-core accepts it. SCREENSHOTS=<folder> keeps the picture there."""
+    assert_fits(page, width)
+    assert_accessible(page)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
+
+
+def posts(page: Page) -> list[Request]:
+    found: list[Request] = []
+    page.on("request", lambda request: found.append(request) if request.method == "POST" else None)
+    return found
+
+
+def unfinished() -> BulkOperation:
+    """Ada's, left in the middle."""
+    many_dead(1200)
+    operation = bulk.step(
+        bulk.start(REQUEUE, filters="status=dead", requested=1200, by="ada", via="admin", reason="mended").pk
+    )
+    BulkOperation.objects.update(stepped_at=ago(minutes=5))
+    return operation
+
+
+def test_a_look_carries_nothing_out_and_continue_does(visit: Open) -> None:
+    operation = unfinished()
+    page = visit(LIST + "operations/", "requeuer")
+    asked = posts(page)
+    page.locator(".nf-operations td a").click()
+    expect(page.get_by_text("Nobody is carrying it out: ada left it 5 min ago.")).to_be_visible()
+    page.reload()
+    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
+        page.clock.fast_forward(6_000)
+    page.wait_for_load_state("networkidle")
+    assert asked == []
+    assert NotificationEvent.objects.dead().count() == 700
+    press(page, "Continue")
+    expect(page.get_by_role("heading", name="Requeue: done")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Continued by")).to_be_visible()
+    operation.refresh_from_db()
+    assert (operation.by, operation.driven_by, operation.changed) == ("ada", "requeuer", 1200)
+    expect(page.get_by_role("list", name="What became of them")).to_contain_text("1,200 ○ Pending")
+
+
+def test_whoever_confirmed_drives_and_a_restored_tab_does_not(visit: Open) -> None:
+    many_dead(1200)
+    page = visit(LIST + "?status=dead")
+    page.route(
+        "**/operations/*/",
+        lambda route: route.fulfill(status=500) if route.request.method == "POST" else route.continue_(),
+    )
+    page.on("console", lambda _: None)
+    page.get_by_role("button", name="Requeue: 1,200 on Webhook").click()
+    page.unroute("**/operations/*/")
+    press(page, "Requeue 1,200")
+    expect(page.get_by_role("heading", name="Requeue: done")).to_be_visible(timeout=60_000)
+    asked = posts(page)
+    page.goto(LIST + f"operations/{BulkOperation.objects.get().pk}/?begun=1")
+    page.wait_for_load_state("networkidle")
+    assert asked == []
+
+
+def test_what_became_of_them_is_live_and_can_be_undone(visit: Open) -> None:
+    many_dead(3)
+    operation = bulk.finish(bulk.start(REQUEUE, filters="status=dead", requested=3, by="ada", via="admin"))
+    page = visit(LIST + f"operations/{operation.pk}/")
+    became = page.get_by_role("list", name="What became of them")
+    expect(became).to_have_text("3 ○ Pending", use_inner_text=True)
+    first = NotificationEvent.objects.pending().first()
+    assert first
+    first.mark_as_dead("again")
+    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
+        page.clock.fast_forward(6_000)
+    expect(became).to_contain_text("1 ✕ Dead", use_inner_text=True)
+    became.get_by_role("link", name="Dead").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    page.go_back()
+    press(page, "Undo: put back the 2 that nobody has attempted")
+    expect(page.locator(".messagelist")).to_have_text("Put back: 2 notifications.")
+    assert NotificationEvent.objects.dead().count() == 3
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_a_host_without_its_scheme_is_paused(visit: Open, script: Script, width: int, theme: str) -> None:
+    for number in range(3):
+        pending(recipient=f"https://hooks.example.com/{number}")
+    page = visit(LIST + "endpoints/", "requeuer", width=width, theme=theme, policy=False)
+    page.get_by_label("Channel").select_option("Webhook")
+    page.get_by_label("Recipient", exact=True).fill("hooks.example.com")
+    page.get_by_label("For how long").fill("soon")
+    press(page, "Show what it covers")
+    expect(page.get_by_text("It covers Webhook to https://hooks.example.com/…: 3 wait now.")).to_be_visible()
+    looked_at(page, "pause", width, theme)
+    press(page, "Pause")
+    expect(page.locator(".messagelist")).to_contain_text("Not paused: Not a duration")
+    expect(page.get_by_label("Recipient", exact=True)).to_have_value("hooks.example.com")
+    page.get_by_label("For how long").fill("30m")
+    press(page, "Pause")
+    expect(page.locator(".messagelist")).to_contain_text("3 wait now")
+    assert Hold.objects.get().recipient_prefix == "https://hooks.example.com/"
+
+
+def test_a_row_behind_a_hold_leads_there(visit: Open, script: Script) -> None:
+    hold()
+    failed(recipient="https://hooks.example.com/1")
+    page = visit(LIST)
+    page.get_by_role("link", name="held until").click()
+    expect(page).to_have_url(LIST + "endpoints/")
+    expect(page.get_by_role("row", name="hooks.example.com")).to_contain_text("held")
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_dismissing_is_red_says_for_good_first_and_needs_a_reason(
+    visit: Open, width: int, theme: str
+) -> None:
+    event = dead()
+    page = visit(url("change", event), "reader", width=width, theme=theme, policy=False)
+    button = page.get_by_role("button", name="Dismiss", exact=True)
+    red, green, blue = map(int, re.findall(r"\d+", button.evaluate("e => getComputedStyle(e).color"))[:3])
+    assert red > green + blue / 2
+    button.click()
+    expect(page.locator("#content-main > p").first).to_contain_text("For good: nobody is told")
+    looked_at(page, "dismiss", width, theme)
+    press(page, "Dismiss 1")
+    expect(page.get_by_role("heading", name="Dismiss: 1 notification?")).to_be_visible()
+    assert NotificationEvent.objects.dead().count() == 1, "the browser asks for the reason"
+    page.get_by_label("Reason").fill("a test")
+    press(page, "Dismiss 1")
+    expect(page.locator(".messagelist")).to_have_text("Dismissed: 1 notification.")
+    page.goto(url("change", event))
+    expect(page.locator("h1 .nf-badge")).to_have_text("⊘ Dismissed")
+    looked_at(page, "dismissed", width, theme)
+    press(page, "Restore")
+    press(page, "Restore 1")
+    expect(page.locator(".messagelist")).to_have_text("Restored: 1 notification.")
+    event.refresh_from_db()
+    assert event.status == "dead"
+
+
+def test_seen_and_dismissed_look_different(visit: Open) -> None:
+    closed, seen = dead(), sent()
+    closed.dismiss(by="ada")
+    seen.mark_seen(by="ada")
+    page = visit(LIST + "?status=read")
+    expect(page.locator("td.field-badge")).to_have_text(["✓ Seen", "⊘ Dismissed"])
+    tones = page.locator("td.field-badge .nf-badge > span").evaluate_all(
+        "all => all.map(e => getComputedStyle(e).color)"
+    )
+    assert len(set(tones)) == 2
+    page.get_by_role("link", name="Dismissed 1").click()
+    expect(page.locator("td.field-badge")).to_have_text(["⊘ Dismissed"])
+
+
+def test_the_second_operator_is_told_who_was_first(visit: Open) -> None:
+    many_dead(3)
+    first, second = visit(LIST + "?status=dead"), visit(LIST + "?status=dead", "requeuer")
+    for page in (first, second):
+        page.get_by_role("button", name="Requeue: 3 on Webhook").click()
+    press(first, "Requeue 3")
+    expect(first.locator(".messagelist")).to_have_text("Requeued: 3 notifications.")
+    press(second, "Requeue 3")
+    told = second.locator(".messagelist")
+    expect(told).to_contain_text("Requeued: 0 notifications. superuser: requeued 3 notifications")
+
+
+def test_a_slow_database_is_asked_once_at_a_time(visit: Open) -> None:
+    dead()
+    page = visit(LIST + "?status=dead")
+    waiting: list[Route] = []
+    page.route("**/*status=dead", lambda route: waiting.append(route))
+    with page.expect_request(lambda request: "x-notifications-refresh" in request.headers):
+        page.clock.fast_forward(REFRESH)
+    page.clock.fast_forward(REFRESH)
+    page.clock.fast_forward(REFRESH)
+    assert len(waiting) == 1
+    waiting[0].continue_()
+    page.unroute("**/*status=dead")
+    expect(page.locator("#nf-refreshed")).to_contain_text("Updated")
+    wait_for_refresh(page)
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_a_database_that_does_not_answer_is_told_in_a_sentence(
+    visit: Open, monkeypatch: pytest.MonkeyPatch, width: int, theme: str
+) -> None:
+    page = visit(LIST, width=width, theme=theme, policy=False)
+    page.on("response", lambda response: None)
+    monkeypatch.setattr(guard, "LOOKING_SECONDS", 0.0)
+    body = page.request.get(LIST + "dashboard/").text()
+    page.set_content(body)
+    expect(page.get_by_role("heading", name="The database does not answer")).to_be_visible()
+    looked_at(page, "away", width, theme)
+
+
+def test_an_address_that_asks_for_nothing_that_there_is_shows_nothing(visit: Open) -> None:
+    dead()
+    page = visit(LIST)
+    body = page.request.get(LIST + "?status=bogus")
+    assert body.status == 400
+    assert "so nothing is shown" in body.text()
+
+
+def test_a_text_does_not_turn_our_words_round(visit: Open) -> None:
+    event = dead(recipient="\u202egro.elpmaxe", last_error="\u05d0\u05d1 HTTP 503 \u2067")
+    page = visit(LIST + "?status=dead")
+    expect(page.locator("td.field-recipient")).to_have_text("[U+202E]gro.elpmaxe")
+    page.get_by_role("button", name="Requeue ExpirationWarning").click()
+    expect(page.locator(".messagelist")).to_have_text(
+        "Requeued: ExpirationWarning to [U+202E]gro.elpmaxe on Webhook."
+    )
+    page.goto(url("change", event))
+    assert "\u202e" not in page.locator("main").inner_text()
+    assert "\u2067" not in page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_the_dashboard_begins_with_one_sentence(visit: Open, script: Script, width: int, theme: str) -> None:
+    hold(since=ago(minutes=50))
+    pending(recipient="https://hooks.example.com/1")
+    dead()
+    page = visit(LIST + "dashboard/", width=width, theme=theme, policy=False)
+    expect(page.locator("#nf-dashboard > :first-child")).to_contain_text("has been held for 50 min, 1 waits.")
+    looked_at(page, "verdict", width, theme)
+    page.goto("/admin/")
+    expect(page.get_by_role("alert")).to_contain_text("1 dead letter waits for a decision.")
+    looked_at(page, "index", width, theme)
+    page.goto(LIST)
+    looked_at(page, "held-rows", width, theme)
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_an_operation_in_each_of_its_states(visit: Open, width: int, theme: str) -> None:
+    operation = unfinished()
+    page = visit(LIST + f"operations/{operation.pk}/", width=width, theme=theme, policy=False)
+    expect(page.get_by_text("Nobody is carrying it out")).to_be_visible()
+    looked_at(page, "operation-left", width, theme)
+    press(page, "Stop here")
+    expect(page.get_by_role("heading", name="Requeue: stopped")).to_be_visible()
+    expect(page.get_by_role("button", name="Requeue the other 700")).to_be_visible()
+    looked_at(page, "operation-stopped", width, theme)
+    page.goto(LIST + "operations/")
+    looked_at(page, "operations", width, theme)
+
+
+def test_a_requeue_of_one_is_watched_to_its_end_on_its_page(visit: Open, script: Script) -> None:
+    event = dead()
+    page = visit(url("change", event), "requeuer")
+    press(page, "Requeue")
+    expect(page.locator("h1 .nf-badge")).to_have_text("○ Pending")
+    attempt(event, "sent", number=1)
+    NotificationEvent.objects.get(pk=event.pk).mark_as_sent(ago())
+    with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
+        page.clock.fast_forward(6_000)
+    expect(page.locator("h1 .nf-badge")).to_have_text("✓ Sent")
+    expect(page.get_by_role("heading", name="Attempt 1: sent")).to_be_visible()
+    expect(page.get_by_role("button", name="Send now")).to_have_count(0)
+
+
+def test_every_page_hints_at_an_operation_that_is_under_way(visit: Open) -> None:
+    event = dead(recipient="other")
+    unfinished()
+    page = visit(LIST)
+    for address in (LIST, LIST + "dashboard/", LIST + "endpoints/", url("change", event)):
+        page.goto(address)
+        expect(page.get_by_role("link", name="Operations 1 under way")).to_be_visible()
