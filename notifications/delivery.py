@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+
+from django.apps import apps
 
 from . import conf
 from .engine import worker
@@ -57,9 +60,14 @@ def sweep(
 
 
 def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
-    """Deliver until `stop` says so; see engine.worker.run."""
+    """Deliver until `stop` says so; see engine.worker.run. For as long another app does what it does beside a
+    worker: `beside_worker` of its AppConfig, a context."""
     settings = conf.current()
-    worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+    with ExitStack() as others:
+        for app in apps.get_app_configs():
+            if beside := getattr(app, "beside_worker", None):
+                others.enter_context(beside())
+        worker.run(settings, sender_of(settings), stop=stop, grace=grace)
 
 
 def sender_of(settings: conf.Conf) -> Callable[[Engine], AnySender]:

@@ -1,0 +1,90 @@
+"""Look at many targets at once: bounded in how many, in time and in bytes, whatever one of them does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TypeVar
+
+from ..notifiers.http.network import Dialler, Guard
+from . import files, tls, verdicts
+from .facts import Unreadable, facts_of
+from .models import Watch
+from .readings import Reading, Seen, reading_of
+from .targets import BadTarget, Endpoint, parse
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 100
+READERS = 4  # threads for files: one that hangs holds up no server
+FILE_SECONDS = 30.0
+
+Value = TypeVar("Value")
+
+
+class Looker:
+    """Looks at targets, on an event loop: `async with Looker() as looker`.
+
+    at_once  how many at most are looked at together
+    seconds  that one may take
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, seconds: float = tls.SECONDS) -> None:
+        self._turn = asyncio.Semaphore(at_once)
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Looker:
+        self._dialler = Dialler(Guard())
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="certificates")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._dialler.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def look_at_all(self, watches: Sequence[Watch], now: datetime) -> list[Reading]:
+        """A reading for each, in their order. Raises nothing of any of them."""
+        return await asyncio.gather(*(self.look_at(watch, now) for watch in watches))
+
+    async def look_at(self, watch: Watch, now: datetime) -> Reading:
+        try:
+            target = parse(watch.target)
+            if isinstance(target, Endpoint):
+                async with self._turn:
+                    return await self._endpoint(target, watch.ca_file, now)
+            return await self._in_thread(files.read, target, now, watch.password_file)
+        except (Unreadable, BadTarget) as fault:
+            return Reading(problem=str(fault))
+        except TimeoutError:
+            return Reading(problem=f"nothing could be read within {FILE_SECONDS:g} s")
+        except Exception:
+            logger.exception("%r could not be looked at", watch.target)
+            return Reading(problem="it could not be looked at; the log says why")
+
+    async def _endpoint(self, target: Endpoint, ca_file: str, now: datetime) -> Reading:
+        sent = await tls.chain_of(target, self._dialler, self._seconds)
+        try:
+            facts = facts_of(sent[0])
+        except Unreadable as fault:
+            raise Unreadable(f"what the server sends {fault}") from fault
+        found = verdicts.of_chain(sent, target.name, verdicts.trust_store(ca_file), now)
+        return reading_of([Seen(str(target), facts, tuple(dict.fromkeys(found)))], [])
+
+    async def _in_thread(self, work: Callable[..., Value], *given: object) -> Value:
+        running = asyncio.get_running_loop().run_in_executor(self._readers, work, *given)
+        return await asyncio.wait_for(running, FILE_SECONDS)
+
+
+def look_at_all(
+    watches: Iterable[Watch], now: datetime, at_once: int = AT_ONCE, seconds: float = tls.SECONDS
+) -> list[Reading]:
+    """The same from where no event loop runs."""
+
+    async def look() -> list[Reading]:
+        async with Looker(at_once, seconds) as looker:
+            return await looker.look_at_all(list(watches), now)
+
+    return asyncio.run(look())
