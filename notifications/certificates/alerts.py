@@ -13,10 +13,11 @@ from typing import Any
 from uuid import uuid4
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError
 
 from .. import database
 from ..conf import Addressee
+from ..database import said
 from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, thresholds
@@ -214,8 +215,8 @@ def _raise(group: Sequence[Finding], now: datetime) -> str | None:
     try:
         with database.atomic():
             return _raise_new(_new(group, now), now)
-    except ValidationError as error:
-        logger.error("an alert about certificates is refused: %s", one_line(str(error)))
+    except (ValidationError, DataError) as error:
+        logger.error("an alert about certificates is refused: %s", said(error))
         return None
 
 

@@ -36,8 +36,9 @@ def safe(text: str, limit: int = LONGEST) -> str:
 
 def several(texts: Sequence[str], most: int) -> str:
     """`a, b and 3 more`."""
-    shown = [safe(text) for text in texts[:most]]
-    more = len(texts) - len(shown)
+    once = list(dict.fromkeys(texts))
+    shown = [safe(text) for text in once[:most]]
+    more = len(once) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ..conf import LONGEST_RECIPIENT, Addressee, addressee
 from ..models.fields import Index, Manager, Table
-from ..text import one_line
+from ..text import fold, one_line
 from . import schedule, targets, thresholds
 from .facts import LONGEST_NAME
 from .readings import LONGEST_PROBLEM
@@ -36,7 +36,8 @@ def as_addressees(texts: object) -> list[str]:
     """Each `Channel:recipient`, once."""
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValidationError("Name whom to tell as a list of Channel:recipient.")
-    found = dict.fromkeys(addressee(text) for text in texts)
+    by_key = {(fold(one.channel), one.recipient): one for one in map(addressee, reversed(texts))}
+    found = list(by_key.values())[::-1]
     if len(found) > MOST_ADDRESSEES:
         raise ValidationError(f"There are at most {MOST_ADDRESSEES} to tell.")
     for one in found:
