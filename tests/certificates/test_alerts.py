@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,12 +25,6 @@ CA = Authority()
 A = CA.issue("www.example.com", since=NOW)  # until 90 days later
 B = CA.issue("www.example.com", since=NOW + days(60))
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    with Servers() as running:
-        yield running
 
 
 def test_each_threshold_is_raised_once_and_says_what_people_need() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ ROOT = Authority()
 BELOW = Authority("Tests' Intermediate", ROOT)
 WEB = BELOW.issue("www.example.com", "127.0.0.1", extensions=[WHERE_ISSUER])
 SECONDS = 2.0
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    with Servers() as running:
-        yield running
 
 
 @pytest.fixture
