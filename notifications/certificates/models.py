@@ -18,6 +18,7 @@ from ..models.fields import Index, Manager, Table
 from ..text import fold, one_line
 from . import schedule, targets, thresholds
 from .facts import LONGEST_NAME
+from .messages import safe
 from .readings import LONGEST_PROBLEM
 
 MOST_ADDRESSEES = 20
@@ -149,7 +150,7 @@ class Certificate(Table):
         )
 
     def __str__(self) -> str:
-        return self.title
+        return safe(self.title)
 
     @property
     def title(self) -> str:

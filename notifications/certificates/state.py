@@ -119,9 +119,12 @@ def _check(given: Mapping[str, Any], where: str, known: Collection[str]) -> None
         if name not in known:
             raise BadState(f"{where} has no option {_shown(name)}; the options are {', '.join(KINDS)}")
         kind, words = KINDS[name]
-        texts = kind is list and isinstance(value, list)
-        if not isinstance(value, kind) or (texts and not all(isinstance(one, str) for one in value)):
+        if not isinstance(value, kind) or (kind is list and not _are_texts(value)):
             raise BadState(f"{where}: {name} is {words}")
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _duration(text: str, where: str) -> timedelta:
