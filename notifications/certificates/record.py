@@ -85,8 +85,8 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
     with database.atomic():
         ours = _still_ours([watch for watch, _ in looked])
         looked = [(watch, reading) for watch, reading in looked if watch.pk in ours]
-        certificates = _certificates(looked, now)
         before = _before(looked)
+        certificates = _certificates(looked, before, now)
         seen = _sightings(looked, certificates, before, now)
         _watches(looked, now, chance)
         _look_soon_where_it_is_served(seen, before, now)
@@ -104,10 +104,14 @@ def _still_ours(watches: Sequence[Watch]) -> set[int]:
 # Certificates
 
 
-def _certificates(looked: Sequence[Looked], now: datetime) -> dict[str, Certificate]:
+def _certificates(
+    looked: Sequence[Looked], before: dict[Place, list[Sighting]], now: datetime
+) -> dict[str, Certificate]:
     """Those that were seen, by fingerprint, on record with when."""
     facts = {one.facts.fingerprint: one.facts for _, reading in looked for one in reading.seen}
-    found = _known(facts)
+    there = {row.certificate.fingerprint: row.certificate for rows in before.values() for row in rows}
+    found = {fingerprint: there[fingerprint] for fingerprint in facts.keys() & there.keys()}
+    found |= _known(facts.keys() - found.keys())
     Certificate.objects.filter(pk__in=[one.pk for one in found.values()]).update(last_seen=now)
     missing = [_row(facts[fingerprint], now) for fingerprint in sorted(facts.keys() - found.keys())]
     if missing:
@@ -117,6 +121,8 @@ def _certificates(looked: Sequence[Looked], now: datetime) -> dict[str, Certific
 
 
 def _known(fingerprints: Collection[str]) -> dict[str, Certificate]:
+    if not fingerprints:
+        return {}
     rows = Certificate.objects.filter(fingerprint__in=list(fingerprints)).order_by()
     return {row.fingerprint: row for row in rows}
 

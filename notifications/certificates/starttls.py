@@ -1,5 +1,4 @@
-"""What is said in clear before TLS begins, in the protocols that ask for it: bounded in lines, and in what
-StreamReader holds of one.
+"""What is said in clear before TLS begins, in the protocols that ask for it.
 
 Each raises Unreadable where the server will not, and lets what ends the connection pass.
 """
@@ -7,11 +6,11 @@ Each raises Unreadable where the server will not, and lets what ends the connect
 from __future__ import annotations
 
 import struct
-from asyncio import LimitOverrunError, StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
 
 from ..text import cut, one_line
 from .facts import Unreadable
+from .wire import Wire
 
 MOST_LINES = 100
 SSL_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL's, of the message flow's "SSL Session Encryption"
@@ -21,21 +20,21 @@ EXTENDED_RESPONSE = 0x78
 MOST_LDAP = 4096
 
 
-async def smtp(reader: StreamReader, writer: StreamWriter) -> None:
-    await _replies(reader, "220")
-    writer.write(b"EHLO certctl.invalid\r\n")
-    offered = await _replies(reader, "250")
+async def smtp(wire: Wire) -> None:
+    await _replies(wire, "220")
+    await wire.send(b"EHLO certctl.invalid\r\n")
+    offered = await _replies(wire, "250")
     if not any(line[4:].strip().upper() == "STARTTLS" for line in offered):
         raise Unreadable("the server offers no STARTTLS")
-    writer.write(b"STARTTLS\r\n")
-    await _replies(reader, "220")
+    await wire.send(b"STARTTLS\r\n")
+    await _replies(wire, "220")
 
 
-async def _replies(reader: StreamReader, wanted: str) -> list[str]:
+async def _replies(wire: Wire, wanted: str) -> list[str]:
     """A reply's lines, the last of which has no dash after its code (RFC 5321, 4.2.1)."""
     found = list[str]()
     for _ in range(MOST_LINES):
-        line = await _line(reader)
+        line = await wire.line()
         if not line.startswith(wanted):
             raise _refused(line)
         found.append(line)
@@ -44,13 +43,13 @@ async def _replies(reader: StreamReader, wanted: str) -> list[str]:
     raise Unreadable("the server does not stop talking")
 
 
-async def imap(reader: StreamReader, writer: StreamWriter) -> None:
-    greeting = await _line(reader)
+async def imap(wire: Wire) -> None:
+    greeting = await wire.line()
     if not greeting.upper().startswith("* OK"):
         raise _refused(greeting)
-    writer.write(b"a1 STARTTLS\r\n")
+    await wire.send(b"a1 STARTTLS\r\n")
     for _ in range(MOST_LINES):
-        line = await _line(reader)
+        line = await wire.line()
         if line.lower().startswith("a1 "):
             if line[3:5].upper() != "OK":
                 raise _refused(line)
@@ -58,31 +57,35 @@ async def imap(reader: StreamReader, writer: StreamWriter) -> None:
     raise Unreadable("the server does not stop talking")
 
 
-async def pop3(reader: StreamReader, writer: StreamWriter) -> None:
-    for command in (b"STLS\r\n", b""):
-        line = await _line(reader)
-        if not line.startswith("+OK"):
-            raise _refused(line)
-        writer.write(command)
+async def pop3(wire: Wire) -> None:
+    await _agreed(wire)
+    await wire.send(b"STLS\r\n")
+    await _agreed(wire)
 
 
-async def postgres(reader: StreamReader, writer: StreamWriter) -> None:
-    writer.write(SSL_REQUEST)
-    answer = await reader.readexactly(1)
+async def _agreed(wire: Wire) -> None:
+    line = await wire.line()
+    if not line.startswith("+OK"):
+        raise _refused(line)
+
+
+async def postgres(wire: Wire) -> None:
+    await wire.send(SSL_REQUEST)
+    answer = await wire.exactly(1)
     if answer == b"N":
         raise Unreadable("the server offers no TLS")
     if answer != b"S":
         raise Unreadable("the server does not speak PostgreSQL's protocol")
 
 
-async def ldap(reader: StreamReader, writer: StreamWriter) -> None:
-    writer.write(EXTENDED_REQUEST)
-    tag, length = await reader.readexactly(2)
+async def ldap(wire: Wire) -> None:
+    await wire.send(EXTENDED_REQUEST)
+    tag, length = await wire.exactly(2)
     if tag == 0x30 and length & 0x80:
-        length = int.from_bytes(await reader.readexactly(min(length & 0x7F, 4)), "big")
+        length = int.from_bytes(await wire.exactly(min(length & 0x7F, 4)), "big")
     if tag != 0x30 or length > MOST_LDAP:
         raise Unreadable("the server does not speak LDAP")
-    answer = await reader.readexactly(length)
+    answer = await wire.exactly(length)
     code = _result_code(answer)
     if code is None:
         raise Unreadable("the server does not speak LDAP")
@@ -99,19 +102,11 @@ def _result_code(answer: bytes) -> int | None:
     return result[2] if result[:2] == b"\x0a\x01" and len(result) == 3 else None
 
 
-async def _line(reader: StreamReader) -> str:
-    try:
-        line = await reader.readuntil(b"\n")
-    except LimitOverrunError as error:
-        raise Unreadable("the server's line does not end") from error
-    return line.decode("utf-8", "replace").rstrip("\r\n")
-
-
 def _refused(line: str) -> Unreadable:
     return Unreadable(f"the server answered {one_line(cut(line, 100)) or 'nothing'}")
 
 
-SPOKEN: dict[str, Callable[[StreamReader, StreamWriter], Awaitable[None]]] = {
+SPOKEN: dict[str, Callable[[Wire], Awaitable[None]]] = {
     "smtp": smtp,
     "imap": imap,
     "pop3": pop3,

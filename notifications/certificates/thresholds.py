@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from ..durations import SECONDS
 from ..durations import parse as parse_duration
@@ -48,6 +49,7 @@ class Due:
     covers: tuple[str, ...]
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Threshold:
     """`33%`, `30d`, `12h`, `0`. Raises ValueError, which says what is accepted."""
     compact = "".join(text.split())

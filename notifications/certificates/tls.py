@@ -19,10 +19,10 @@ from ..text import cut
 from .facts import Unreadable
 from .starttls import SPOKEN
 from .targets import Endpoint
+from .wire import Ended, Wire
 
 SECONDS = 10.0  # for all of it
 MOST_BYTES = 512 * 1024  # of a handshake; OpenSSL itself takes 100 kB of certificates
-CHUNK = 64 * 1024
 DER = 2  # as _ssl calls it
 WORDS = {
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
@@ -43,7 +43,7 @@ async def chain_of(endpoint: Endpoint, dialler: Dialler, seconds: float = SECOND
             return await _chain_of(endpoint, dialler)
     except TimeoutError:
         raise Unreadable(f"no certificate came within {seconds:g} s") from None
-    except (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError):
+    except (Ended, ConnectionResetError, BrokenPipeError):
         raise Unreadable("the server ended the connection before it sent a certificate") from None
     except ssl.SSLError as error:
         raise Unreadable(_said(error)) from error
@@ -54,17 +54,11 @@ async def chain_of(endpoint: Endpoint, dialler: Dialler, seconds: float = SECOND
 
 
 async def _chain_of(endpoint: Endpoint, dialler: Dialler) -> list[bytes]:
-    dialled = await dialler.dial(endpoint.host, endpoint.port, guarded=False)
-    reader, writer = await asyncio.open_connection(sock=dialled, limit=CHUNK)
-    try:
+    with await dialler.dial(endpoint.host, endpoint.port, guarded=False) as connected:
+        wire = Wire(connected)
         if endpoint.starttls:
-            await SPOKEN[endpoint.starttls](reader, writer)
-        sent = await _handshake(reader, writer, _asked_for(endpoint))
-    except BaseException:
-        writer.transport.abort()
-        raise
-    writer.close()
-    return sent
+            await SPOKEN[endpoint.starttls](wire)
+        return await _handshake(wire, _asked_for(endpoint))
 
 
 def _asked_for(endpoint: Endpoint) -> str | None:
@@ -75,44 +69,36 @@ def _asked_for(endpoint: Endpoint) -> str | None:
     return endpoint.name
 
 
-async def _handshake(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str | None
-) -> list[bytes]:
+async def _handshake(wire: Wire, name: str | None) -> list[bytes]:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = accepting().wrap_bio(incoming, outgoing, server_hostname=name)
-    room = MOST_BYTES
-    while True:
-        try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError:
-            # One that wants a certificate of ours has shown its own before it turned us away.
-            if sent := _sent(tls):
-                return sent
-            raise
-        else:
-            return _farewell(tls, outgoing, writer)
-        writer.write(outgoing.read())
-        data = await reader.read(CHUNK)
-        room -= len(data)
-        if not data:
-            if sent := _sent(tls):
-                return sent
-            raise asyncio.IncompleteReadError(b"", None)
-        if room < 0:
-            raise Unreadable(f"the server sends more than {MOST_BYTES // 1024} kB and no end")
-        incoming.write(data)
-
-
-def _farewell(tls: ssl.SSLObject, outgoing: ssl.MemoryBIO, writer: asyncio.StreamWriter) -> list[bytes]:
-    """End in order, so that the server has nothing to log; it need not answer."""
+    try:
+        await _shake(tls, incoming, outgoing, wire)
+    except (ssl.SSLError, OSError):
+        # One that wants a certificate of ours has shown its own before it turned us away.
+        if sent := _sent(tls):
+            return sent
+        raise
+    # In order, so that the server has nothing to log; it need not answer.
     with suppress(ssl.SSLError):
         tls.unwrap()
-    writer.write(outgoing.read())
+    with suppress(OSError):
+        await wire.send(outgoing.read())
     if not (sent := _sent(tls)):
         raise Unreadable("the server sends no certificate")
     return sent
+
+
+async def _shake(tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, wire: Wire) -> None:
+    room = MOST_BYTES
+    while room >= 0:
+        with suppress(ssl.SSLWantReadError):
+            return tls.do_handshake()
+        await wire.send(outgoing.read())
+        data = await wire.receive()
+        room -= len(data)
+        incoming.write(data)
+    raise Unreadable(f"the server sends more than {MOST_BYTES // 1024} kB and no end")
 
 
 def _sent(tls: Any) -> list[bytes]:
