@@ -61,15 +61,15 @@ async def _chain_of(endpoint: Endpoint, dialler: Dialler) -> list[bytes]:
         return await _handshake(wire, _asked_for(endpoint))
 
 
-def _asked_for(endpoint: Endpoint) -> str | None:
-    """An address is no server name (RFC 6066, 3)."""
+def _asked_for(endpoint: Endpoint) -> bytes | None:
+    """An address is no server name (RFC 6066, 3). Bytes, as a text would be encoded anew each time."""
     with suppress(ValueError):
         ip_address(endpoint.name)
         return None
-    return endpoint.name
+    return endpoint.name.encode("ascii")
 
 
-async def _handshake(wire: Wire, name: str | None) -> list[bytes]:
+async def _handshake(wire: Wire, name: bytes | None) -> list[bytes]:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = accepting().wrap_bio(incoming, outgoing, server_hostname=name)
     try:
