@@ -22,7 +22,7 @@ from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, thresholds
 from .models import Certificate, Raised, Sighting, Watch
-from .verdicts import OF_TIME
+from .verdicts import TOLD_BY_THRESHOLDS
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def wrongs(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Findin
     """What a client that verifies would have refused for a day."""
     found = list[Finding]()
     for watch, sighting in seen:
-        verdicts = sorted(set(sighting.verdicts) - OF_TIME)
+        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS)
         if verdicts and sighting.wrong_since and sighting.wrong_since <= now - PATIENCE:
             head = messages.is_wrong(sighting.certificate, verdicts)
             what = cut(f"wrong:{','.join(verdicts)}", 100)
@@ -157,8 +157,10 @@ def unreadable(watches: Iterable[Watch], now: datetime) -> list[Finding]:
 
 def stale(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding]:
     """Where a server still shows what a watched file held before it was renewed."""
-    shown = {sighting.certificate_id: (watch, sighting) for watch, sighting in seen}
-    gone = Sighting.objects.filter(certificate__in=shown, current=False)
+    shown: dict[Any, list[tuple[Watch, Sighting]]] = defaultdict(list)
+    for watch, sighting in seen:
+        shown[sighting.certificate_id].append((watch, sighting))
+    gone = Sighting.objects.filter(certificate__in=list(shown), current=False)
     held = {(one.watch_id, one.place): one.certificate_id for one in gone}
     if not held:
         return []
@@ -166,12 +168,11 @@ def stale(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding
     successors = Sighting.objects.filter(watch__in=files, current=True, first_seen__lte=now - TO_RELOAD)
     found = list[Finding]()
     for successor in successors.select_related("certificate"):
-        watch, sighting = shown.get(held.get((successor.watch_id, successor.place), 0), (None, None))
-        if watch is None or sighting is None or not _renews(successor.certificate, sighting.certificate):
-            continue
-        head = messages.is_stale(sighting.certificate, successor.certificate, successor.place)
         what = f"stale:{successor.certificate.fingerprint}"
-        found += _for_all(watch, EventType.DEPLOYMENT_FAILURE, what, sighting, head)
+        for watch, sighting in shown.get(held.get((successor.watch_id, successor.place)), ()):
+            if _renews(successor.certificate, sighting.certificate):
+                head = messages.is_stale(sighting.certificate, successor.certificate, successor.place)
+                found += _for_all(watch, EventType.DEPLOYMENT_FAILURE, what, sighting, head)
     return found
 
 

@@ -97,9 +97,10 @@ def is_unreadable(target: str, since: datetime, problem: str) -> str:
 
 
 def is_stale(certificate: Shown, successor: Shown, place: str) -> str:
+    served, kept = minute(certificate.not_after), minute(successor.not_after)
     return (
-        f"{safe(certificate.title)} was renewed and not reloaded: {safe(place, 300)} is valid until"
-        f" {minute(successor.not_after)}, and what is served expires on {minute(certificate.not_after)}"
+        f"{safe(certificate.title)} was renewed and not reloaded: what is served expires on {served}, and"
+        f" {safe(place, 300)} is valid until {kept}"
     )
 
 

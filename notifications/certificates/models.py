@@ -209,7 +209,10 @@ class Raised(Table):
         db_table = "notification_certificate_alerts"
         ordering = ("at", "id")
         verbose_name = "raised alert"
-        indexes = (Index(fields=["batch"], name="idx_notification_certificate_alerts_batch"),)
+        indexes = (
+            Index(fields=["batch"], name="idx_notification_certificate_alerts_batch"),
+            Index(fields=["event"], name="idx_notification_certificate_alerts_event"),
+        )
 
     def __str__(self) -> str:
         return f"{self.what} to {self.recipient} on {self.channel}"

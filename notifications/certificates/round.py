@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,8 +20,10 @@ from .targets import BadTarget, Endpoint, parse
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
-READERS = 4  # threads for files: one that hangs holds up no server
-FILE_SECONDS = 30.0
+READERS = 8  # at once, for files
+FILE_SECONDS = 10.0
+MOST_STUCK = 64  # threads that wait for a disk that does not answer
+THREAD = "certificates-file"
 
 Value = TypeVar("Value")
 
@@ -38,12 +41,11 @@ class Looker:
 
     async def __aenter__(self) -> Looker:
         self._dialler = Dialler(Guard())
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="certificates")
+        self._reader = asyncio.Semaphore(READERS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._dialler.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def look_at_all(self, watches: Sequence[Watch], now: datetime) -> list[Reading]:
         """A reading for each, in their order. Raises nothing of any of them."""
@@ -55,7 +57,8 @@ class Looker:
             if isinstance(target, Endpoint):
                 async with self._turn:
                     return await self._endpoint(target, watch.ca_file, now)
-            return await self._in_thread(files.read, target, now, watch.password_file)
+            async with self._reader:
+                return await _in_thread(lambda: files.read(target, now, watch.password_file))
         except (Unreadable, BadTarget) as fault:
             return Reading(problem=str(fault))
         except TimeoutError:
@@ -73,9 +76,22 @@ class Looker:
         found = verdicts.of_chain(sent, target.name, verdicts.trust_store(ca_file), now)
         return reading_of([Seen(str(target), facts, tuple(dict.fromkeys(found)))], [])
 
-    async def _in_thread(self, work: Callable[..., Value], *given: object) -> Value:
-        running = asyncio.get_running_loop().run_in_executor(self._readers, work, *given)
-        return await asyncio.wait_for(running, FILE_SECONDS)
+
+async def _in_thread(work: Callable[[], Value]) -> Value:
+    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever."""
+    if sum(thread.name == THREAD for thread in threading.enumerate()) > MOST_STUCK:
+        raise Unreadable("the disks of this machine do not answer")
+    loop, answer = asyncio.get_running_loop(), Future[Value]()
+
+    def run() -> None:
+        answer.set_running_or_notify_cancel()
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
+    return await asyncio.wait_for(asyncio.wrap_future(answer, loop=loop), FILE_SECONDS)
 
 
 def look_at_all(

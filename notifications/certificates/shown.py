@@ -14,7 +14,7 @@ from ..models import NotificationEvent
 from .messages import safe
 from .models import Certificate, Raised, Sighting, Watch
 from .thresholds import DEFAULT
-from .verdicts import OF_TIME, WORDS, Verdict
+from .verdicts import TOLD_BY_THRESHOLDS, WORDS, Verdict
 
 MOST_SIGHTINGS = 200  # of one watch, in one place
 
@@ -40,7 +40,7 @@ def state(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> str:
         return "not looked at yet"
     if watch.problem:
         return safe(watch.problem, 300)
-    verdicts = {verdict for row in sightings for verdict in row.verdicts} - OF_TIME
+    verdicts = {verdict for row in sightings for verdict in row.verdicts} - TOLD_BY_THRESHOLDS
     expired = sum(row.certificate.not_after <= now for row in sightings)
     said = ["has expired" if len(sightings) == 1 else f"{expired} have expired"] if expired else []
     said += [WORDS[Verdict(one)] for one in sorted(verdicts) if one in set(Verdict)]

@@ -49,8 +49,7 @@ WORDS = {
     Verdict.WEAK_SIGNATURE: "is signed with a broken hash (MD5, SHA-1)",
     Verdict.MALFORMED: "has names that cannot be read",
 }
-# What the thresholds tell of, or what time mends.
-OF_TIME = frozenset({Verdict.EXPIRED, Verdict.NOT_YET_VALID})
+TOLD_BY_THRESHOLDS = frozenset({Verdict.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

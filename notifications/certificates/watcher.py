@@ -103,18 +103,20 @@ async def _check(
     done, recording = Round(), asyncio.ensure_future(_nothing())
     claimed = await sync_to_async(claim_next)()
     async with Looker(at_once, seconds) as looker:
-        while claimed:
-            following = asyncio.ensure_future(sync_to_async(claim_next)())
-            looked = await _look(looker, claimed, stop)
-            done = done.and_more(await recording)
-            progress(done)
-            recording = asyncio.ensure_future(sync_to_async(_record)(looked))
-            left = claimed[len(looked) :]
-            claimed = await following
-            if stop():
-                await sync_to_async(release)([*left, *claimed])
-                break
-        return done.and_more(await recording)
+        try:
+            while claimed:
+                following = asyncio.ensure_future(sync_to_async(claim_next)())
+                looked = await _look(looker, claimed, stop)
+                done = done.and_more(await recording)
+                progress(done)
+                recording = asyncio.ensure_future(sync_to_async(_record)(looked))
+                left, claimed = claimed[len(looked) :], await following
+                if stop():
+                    await sync_to_async(release)([*left, *claimed])
+                    break
+        finally:
+            await asyncio.wait([recording])
+        return done.and_more(recording.result())
 
 
 async def _look(looker: Looker, watches: Sequence[Watch], stop: Callable[[], bool]) -> list[Looked]:
@@ -155,25 +157,24 @@ def watching(stop: threading.Event | None = None) -> Iterator[None]:
 
 
 def _watch(stop: threading.Event) -> None:
-    forgotten = -math.inf
-    while not stop.is_set():
+    forgotten, pause = -math.inf, 0.0
+    while not stop.wait(pause):
         pause = TICK
         try:
             done = check_due(stop=stop.is_set, at_once=BESIDE)
             if done.watches:
                 logger.info("%s", done, extra=done.as_dict())
-            if time.monotonic() > forgotten + FORGETS.total_seconds() and not stop.is_set():
+            if time.monotonic() > forgotten + FORGETS.total_seconds():
                 forget(database_now())
                 forgotten = time.monotonic()
         except Exception as error:
             pause = PAUSE
             logger.warning("certificates are not watched, next try in %g s: %s", pause, said(error))
-        finally:
             _disconnect()
-        stop.wait(pause)
+    _disconnect()
 
 
 def _disconnect() -> None:
-    """Between rounds nothing is held, and a connection that broke is not used again."""
+    """A connection that broke is not usable again; the next query opens another."""
     with suppress(Exception):
         database.connection().close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from notifications.certificates.readings import Reading
 from notifications.certificates.record import forget, record
 from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
+from notifications.notifiers.wording import Severity, words_of
 from tests.certificates.authority import NOW, Authority, Issued
 from tests.certificates.servers import Servers
 from tests.certificates.support import alerts, days, look, look_really, seen, texts, watch
@@ -50,6 +53,32 @@ def test_each_threshold_is_raised_once_and_says_what_people_need() -> None:
         "Seen at: www.example.com:443",
     ]
     assert {row.event for row in Raised.objects.all()} == {event.pk for event in alerts()}
+
+
+def test_it_reads_well_on_every_channel() -> None:
+    """The headline says it all, and the end that counts is the certificate's."""
+    one, other = watch(), watch("two.example.com")
+    two = CA.issue("two.example.com", since=NOW + HOUR)
+    for day in (86.9, 91):
+        now = NOW + days(day)
+        look(now, (one, seen(now, A)), (other, seen(now, two, place=other.target)))
+    warning, over = alerts()
+    words = words_of(event_of(warning), NOW + days(86.9))
+    assert words.headline == (
+        "2 certificates expire, the first on 2027-02-24 12:00 UTC: www.example.com, two.example.com"
+    )
+    assert (words.label, words.severity) == ("Expiry warning", Severity.WARNING)
+    assert words.details["expires"].startswith("2027-02-24 12:00:00 UTC")
+    words = words_of(event_of(over), NOW + days(91))
+    assert (words.label, words.severity) == ("Expired", Severity.CRITICAL)
+    assert words.headline.startswith("2 certificates have expired, the first on 2027-02-24 12:00 UTC")
+
+
+def event_of(event: NotificationEvent) -> Any:
+    return SimpleNamespace(url="", **{name: getattr(event, name) for name in FIELDS})
+
+
+FIELDS = ("id", "type", "message", "certificate_id", "created_at")
 
 
 def test_first_seen_late_raises_the_most_urgent_alone() -> None:
@@ -243,8 +272,8 @@ def test_renewed_and_not_reloaded(servers: Servers, tmp_path: Path) -> None:
     look_really(start + 2 * HOUR + timedelta(minutes=1), served)
     [event] = alerts(type="DeploymentFailure")
     assert event.message.startswith(
-        f"www.example.com was renewed and not reloaded: {file} is valid until 2027-04-25 12:00 UTC,"
-        " and what is served expires on 2027-02-24 12:00 UTC."
+        "www.example.com was renewed and not reloaded: what is served expires on 2027-02-24 12:00 UTC,"
+        f" and {file} is valid until 2027-04-25 12:00 UTC."
     )
     look_really(start + days(1), served)
     contexts[0] = B.context(tmp_path)

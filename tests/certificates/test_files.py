@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifications.certificates import files
+from notifications.certificates import round as looking
 from notifications.certificates.facts import Unreadable
+from notifications.certificates.models import Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.targets import parse
 from notifications.certificates.verdicts import Verdict
@@ -276,3 +279,24 @@ def test_a_file_that_begins_and_begins_is_read_in_no_time() -> None:
     with pytest.raises(Unreadable):
         files.certificates(b"-----BEGIN CERTIFICATE-----" * 40_000)
     assert time.process_time() - began < 2
+
+
+def test_a_disk_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing else can hang an open file for ever in a test: the reading of one is held by hand."""
+    (tmp_path / "web.pem").write_bytes(WEB.pem)
+    let_go, before = threading.Event(), files.read
+
+    def hang(target: files.Files, now: object, password_file: str) -> Reading:
+        if target.path == "/mnt/hangs":
+            let_go.wait(60)
+        return before(target, NOW, password_file)
+
+    monkeypatch.setattr(files, "read", hang)
+    monkeypatch.setattr(looking, "FILE_SECONDS", 0.5)
+    watches = [Watch(target=target) for target in ("/mnt/hangs", str(tmp_path / "web.pem"))]
+    try:
+        readings = looking.look_at_all(watches, NOW)
+    finally:
+        let_go.set()
+    assert readings[0] == Reading(problem="nothing could be read within 0.5 s")
+    assert fingerprints(readings[1]) == [WEB.fingerprint]
