@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,6 +18,8 @@ from .engine.loop import AnySender, Engine, delivering
 from .engine.source import DueRows, Schedule
 from .engine.sweep import Options, SweepResult, due
 from .models import SweepKind
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["SweepResult", "due", "retry_failed", "run_worker", "send_pending", "sweep"]
 
@@ -60,14 +63,21 @@ def sweep(
 
 
 def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
-    """Deliver until `stop` says so; see engine.worker.run. For as long another app does what it does beside a
-    worker: `beside_worker` of its AppConfig, a context."""
+    """Deliver until `stop` says so; see engine.worker.run. For as long other apps do what they do beside it."""
     settings = conf.current()
     with ExitStack() as others:
-        for app in apps.get_app_configs():
+        _begin_beside(others)
+        worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+
+
+def _begin_beside(others: ExitStack) -> None:
+    """`beside_worker` of an app's AppConfig, a context. One that fails keeps nobody from delivering."""
+    for app in apps.get_app_configs():
+        try:
             if beside := getattr(app, "beside_worker", None):
                 others.enter_context(beside())
-        worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+        except Exception:
+            logger.exception("nothing of %s is done beside the worker", app.label)
 
 
 def sender_of(settings: conf.Conf) -> Callable[[Engine], AnySender]:
