@@ -63,7 +63,7 @@ def sweep(
 
 
 def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
-    """Deliver until `stop` says so; see engine.worker.run. For as long other apps do what they do beside it."""
+    """Deliver until `stop` says so; see engine.worker.run. Other apps do what they do beside it."""
     settings = conf.current()
     with ExitStack() as others:
         _begin_beside(others)
