@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import replace
 
 from . import figures, world
 
+NEEDED = {"queues": "redis-server"}  # the programs that no package brings
+
 
 def main() -> None:
     options = arguments()
+    must_have(options.names)
     found: list[figures.Figure] = []
     with world.running():
         from . import measures
@@ -26,6 +30,16 @@ def main() -> None:
     print(figures.show(found))
     if options.write:
         figures.write(found)
+
+
+def must_have(names: list[str]) -> None:
+    """Say before the first minute, and not after the last, what a measure lacks."""
+    for measure, program in NEEDED.items():
+        if measure in (names or NEEDED) and shutil.which(program) is None:
+            raise SystemExit(
+                f"measure {measure!r} needs {program}, which is not installed: install it, or name others,"
+                " such as make bench ARGS='at-once 20-ms'"
+            )
 
 
 def arguments() -> argparse.Namespace:

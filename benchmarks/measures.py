@@ -8,7 +8,19 @@ from statistics import median, quantiles
 
 from tests.reliability.hosts import ManyHosts
 
-from . import adoption, certificates, console, engines, history, processes, rivals, sinks, statements, world
+from . import (
+    adoption,
+    certificates,
+    console,
+    engines,
+    history,
+    processes,
+    raising,
+    rivals,
+    sinks,
+    statements,
+    world,
+)
 from .figures import Figure, alternate, note, over
 
 PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
@@ -300,6 +312,20 @@ def adopting(size: Size) -> Iterator[Figure]:
             )
 
 
+def raised(size: Size) -> Iterator[Figure]:
+    seconds = alternate(
+        size.rounds,
+        together=lambda: raising.together(10_000),
+        again=lambda: raising.again(10_000),
+        one_by_one=lambda: raising.one_by_one(10_000),
+    )
+    name = "10,000 alerts by one `notify_many`"
+    yield Figure(f"{name}: the time over a second", seconds["together"], wants="<=", target=1)
+    yield Figure(f"{name}, all raised before: the time over a second", seconds["again"], wants="<=", target=1)
+    calls = over(seconds["one_by_one"], seconds["together"])
+    yield Figure(f"{name}: the rate over that of `notify`, in one transaction too", calls)
+
+
 MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "at-once": at_once,
     "20-ms": after_20_ms,
@@ -316,4 +342,5 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "watching": watching,
     "console": pages,
     "adoption": adopting,
+    "raising": raised,
 }

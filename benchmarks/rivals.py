@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,10 +53,6 @@ def redis() -> Iterator[None]:
         finally:
             server.terminate()
             server.wait()
-
-
-def has_redis() -> bool:
-    return shutil.which("redis-server") is not None
 
 
 def celery(count: int, url: str, pool: str, size: int) -> float:

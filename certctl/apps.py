@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 from django.apps import AppConfig
@@ -9,7 +11,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
 MISSPELT = "See docs/channels.md, and what is set: a name may be misspelt."
+UNREAD = "docs/operating.md, Settings, and docs/channels.md list all that is read."
 MEND = "Until it is mended, what is raised on this channel dies and says why; then requeue it."
+
+
+logger = logging.getLogger(__name__)
 
 
 class CertctlConfig(AppConfig):
@@ -20,9 +26,18 @@ class CertctlConfig(AppConfig):
         import notifications.checks  # noqa: F401
 
         register(check_environment)
+        if settings.UNKNOWN and sys.argv[1:2] != ["check"]:
+            logger.warning("%s", "; ".join(settings.UNKNOWN))
+        if settings.NOTIFICATIONS["DISPATCH"] == "celery":
+            from notifications.delivery import enqueue_of
+
+            enqueue_of("celery")  # says in one line that Celery is not installed
+            from . import celery  # noqa: F401  (what enqueues must know its broker)
 
 
 def check_environment(**_: Any) -> list[CheckMessage]:
     """Of a channel that is off or refused for one variable nobody would hear otherwise."""
     half = [Warning(text, hint=MISSPELT, id="certctl.W001") for text in settings.HALF_CONFIGURED]
-    return [*half, *(Warning(text, hint=MEND, id="certctl.W002") for text in settings.REFUSED)]
+    refused = [Warning(text, hint=MEND, id="certctl.W002") for text in settings.REFUSED]
+    unread = [Warning(text, hint=UNREAD, id="certctl.W003") for text in settings.UNKNOWN]
+    return [*half, *refused, *unread]

@@ -17,11 +17,12 @@ from urllib.parse import quote, urlsplit
 import django
 from environs import validate
 
-from notifications.conf import BESIDE_CHOICES
+from notifications.conf import ACCESS_CHOICES, BESIDE_CHOICES, DISPATCH_CHOICES
 from notifications.notifiers.email import EmailNotifier
 from notifications.notifiers.options import completed
 from notifications.notifiers.shipped import SHIPPED
 
+from . import unknown
 from .environment import Environment, half_configured, pooled
 from .middleware import PROBED
 
@@ -44,6 +45,7 @@ def _count(name: str, default: int, most: int) -> int:
 DEBUG = bool(env.bool("CERTCTL_DEBUG", False))
 insecure_http = bool(env.bool("CERTCTL_INSECURE_HTTP", False))
 behind_proxy = bool(env.bool("CERTCTL_BEHIND_PROXY", False))
+proxies_in_front = env.int("CERTCTL_PROXIES_IN_FRONT", 0, validate=validate.Range(0, 10))
 SECRET_KEY: str = env.secret_key("CERTCTL_SECRET_KEY", development_key if DEBUG else "")
 base_url: str = env.http_url("CERTCTL_BASE_URL", "")
 ALLOWED_HOSTS: list[str] = env.words("CERTCTL_ALLOWED_HOSTS", "")
@@ -60,6 +62,9 @@ default_database = f"sqlite:///{quote(str(data_dir / 'certctl.sqlite3'))}"
 # certctl's Helm chart leaves a place for the password in the URL.
 database_password = env.str("POSTGRES_PASSWORD", "")
 database: dict[str, Any] = env.database(database_variable, default_database, password=database_password)
+if not (DEBUG or env.str(database_variable, "")):
+    # A forgotten name must not deliver nothing out of a new, empty file.
+    database = {**database, "ENGINE": "certctl.nodatabase"}
 database_pool = env.int("CERTCTL_DATABASE_POOL", 0, validate=validate.Range(0, 1000))
 
 retry_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_RETRY_INTERVAL", "2m")
@@ -81,19 +86,23 @@ task_batch = _count("CERTCTL_NOTIFICATION_TASK_BATCH", 100, most=10_000)
 api_rate = env.str(
     "CERTCTL_API_RATE", "1200/min", validate=validate.Regexp(r"[1-9]\d{0,8}/(s|sec|m|min|h|hour|d|day)\Z")
 )
-dispatch = env.str("CERTCTL_NOTIFICATION_DISPATCH", "inline", validate=validate.OneOf(["inline", "tasks"]))
+dispatch = env.str("CERTCTL_NOTIFICATION_DISPATCH", "inline", validate=validate.OneOf(DISPATCH_CHOICES))
 tasks_backend = env.str(
-    "CERTCTL_TASKS_BACKEND", "immediate", validate=validate.OneOf(["immediate", "database", "celery"])
+    "CERTCTL_TASKS_BACKEND", "immediate", validate=validate.OneOf(["immediate", "database"])
 )
 celery_broker_url = env.str("CERTCTL_CELERY_BROKER_URL", "")
 missing_notifier = env.str(
     "CERTCTL_NOTIFICATION_MISSING_NOTIFIER", "sent", validate=validate.OneOf(["sent", "dead"])
 )
+metrics_access = env.str("CERTCTL_METRICS_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+readyz_access = env.str("CERTCTL_READYZ_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+schema_access = env.str("CERTCTL_SCHEMA_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
+docs_access = env.str("CERTCTL_DOCS_ACCESS", "anyone", validate=validate.OneOf(ACCESS_CHOICES))
 escalation: dict[str, str] = env.texts("CERTCTL_NOTIFICATION_ESCALATION", "")
 digest_to = env.str("CERTCTL_NOTIFICATION_DIGEST_TO", "")
 digest_interval: timedelta = env.duration("CERTCTL_NOTIFICATION_DIGEST_INTERVAL", "1h")
 
-channels = env.channels(SHIPPED)
+channels = env.channels(SHIPPED, env.proxies())
 mail_server = completed(EmailNotifier.django_options, env.options(EmailNotifier.django_options))
 mail_sender = env.options(EmailNotifier.declared_options).get("FROM_ADDRESS", "certctl@localhost")
 
@@ -102,6 +111,7 @@ HALF_CONFIGURED = half_configured(os.environ, SHIPPED)
 REFUSED = [
     f"the channel {name} is refused: {one['FAULT']}" for name, one in channels.items() if "FAULT" in one
 ]
+UNKNOWN = unknown.likely_slips(os.environ, unknown.known(env.names, SHIPPED))
 
 env.close()
 
@@ -253,7 +263,7 @@ LOGGING = {
 # --- REST ----------------------------------------------------------------------------------------
 
 # The views set all else themselves.
-REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}}
+REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"notifications": api_rate}, "NUM_PROXIES": proxies_in_front}
 
 # --- The app -------------------------------------------------------------------------------------
 
@@ -278,6 +288,10 @@ NOTIFICATIONS = {
     "DIGEST": {"TO": digest_to, "INTERVAL": digest_interval} if digest_to else {},
     "DISPATCH": dispatch,
     "TASK_BATCH": task_batch,
+    "METRICS_ACCESS": metrics_access,
+    "READYZ_ACCESS": readyz_access,
+    "SCHEMA_ACCESS": schema_access,
+    "DOCS_ACCESS": docs_access,
     "BASE_URL": base_url.rstrip("/"),
     "CHANNELS": channels,
 }
@@ -291,9 +305,8 @@ if dispatch == "tasks":
     backend, app = {
         "immediate": (f"django{'.' if in_django else '_'}tasks.backends.immediate.ImmediateBackend", None),
         "database": ("django_tasks_db.DatabaseBackend", "django_tasks_db"),
-        "celery": ("django_tasks_fennel.CeleryBackend", "django_tasks_fennel"),
     }[tasks_backend]
     INSTALLED_APPS += [app] if app else []
     TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default", "notifications"]}}
-    CELERY_BROKER_URL = CELERY_RESULT_BACKEND = celery_broker_url
-    CELERY_RESULT_EXTENDED = True
+elif dispatch == "celery":
+    CELERY_BROKER_URL = celery_broker_url

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
-from django_prometheus.exports import ExportToDjangoView
 
 from notifications.api.views import Nowhere
-from notifications.reporting import health
+from notifications.reporting import health, metrics
 
 from .login import BoundedLogin
 
@@ -22,7 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notifications.api.urls")),
     re_path("^api/", Nowhere.as_view()),
-    path("metrics", csrf_exempt(require_safe(ExportToDjangoView)), name="metrics"),
+    path("metrics", metrics.page, name="metrics"),
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
 ]

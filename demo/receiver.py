@@ -79,8 +79,12 @@ class MailHandler:
         return "250 taken" if self.receiver.take(notification_id) else "451 mailbox store is down, try later"
 
 
-def free_port() -> int:
+def free_port(preferred: int = 0) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port

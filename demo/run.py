@@ -2,6 +2,7 @@
 an operator requeues them, and they arrive.
 
 With DEMO_EXIT=1 it plays the operator itself, checks the receiver's log against the table, and exits.
+PORT is the console's, 8000 unless that is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -22,6 +24,7 @@ sys.path[:0] = [str(ROOT)]
 from demo.receiver import Receiver, free_port  # noqa: E402
 
 OPERATOR = "operator"
+BOUND = b"Starting development server at"
 ALERTS = (
     ("ExpirationWarning", "Webhook", "mc-api-prod", "api.example.com expires in 7 days"),
     ("ExpirationWarning", "Email", "mc-api-prod", "api.example.com expires in 7 days"),
@@ -43,7 +46,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="certctl-demo-") as folder:
         configure(receiver, Path(folder))
         try:
-            return story(receiver)
+            return story(receiver, Path(folder))
         except KeyboardInterrupt:
             say("Stopped; the demo's database is gone with it.")
             return 0
@@ -74,21 +77,20 @@ def configure(receiver: Receiver, folder: Path) -> None:
     django.setup()
 
 
-def story(receiver: Receiver) -> int:
+def story(receiver: Receiver, folder: Path) -> int:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
     password = make_operator()
-    say("The receiver is down: it answers 503 to webhooks and 451 to mail.")
+    say("A made-up on-call gateway and mail server are running on this machine, and both refuse everything.")
     raise_alerts()
-    say(f"{len(ALERTS)} alerts raised.", counts())
+    say(f"{len(ALERTS)} certificate alerts are raised: each is a row of a table, and waits to be delivered.")
     until_all_dead()
     receiver.up = True
-    say("The receiver is up again. Nothing else happens by itself: a person decides about dead letters.")
+    say("Both take everything again. What is dead stays where it is until a person decides: that is you.")
     if os.environ.get("DEMO_EXIT"):
         return play_operator(receiver)
-    serve(password)
-    return 0
+    return serve(password, folder / "server.log")
 
 
 def make_operator() -> str:
@@ -116,9 +118,12 @@ def raise_alerts() -> None:
 def until_all_dead() -> None:
     from notifications import delivery
 
-    say(delivery.send_pending())
+    say("First attempts:", told(delivery.send_pending()))
     waited = wait_until(lambda: not undelivered(), every=sweep_both, patience=60)
-    say(f"The retries were spent after {waited:.0f} s (in production: 15 minutes).", counts())
+    say(
+        f"Five attempts each, {waited:.0f} s (in production: 15 minutes): now in the dead-letter queue,",
+        counts(),
+    )
 
 
 def retry() -> None:
@@ -126,7 +131,7 @@ def retry() -> None:
 
     result = delivery.retry_failed()
     if result.claimed:
-        say(result)
+        say("Tried again:", told(result))
 
 
 def play_operator(receiver: Receiver) -> int:
@@ -134,8 +139,8 @@ def play_operator(receiver: Receiver) -> int:
     from notifications.models import NotificationEvent
 
     requeued, _ = NotificationEvent.objects.dead().requeue(by=OPERATOR, via="admin")
-    say(f"The operator requeues all {requeued} dead letters.")
-    say(delivery.send_pending())
+    say(f"The operator requeues all {requeued} dead letters: they get five fresh attempts.")
+    say("Delivered:", told(delivery.send_pending()))
     say("The table says:", counts())
     say(f"The receiver says: {receiver.refused} refused, {receiver.accepted.total()} accepted.")
     sent = set(NotificationEvent.objects.filter(status="sent").values_list("pk", flat=True))
@@ -145,21 +150,39 @@ def play_operator(receiver: Receiver) -> int:
     return 0 if right else 1
 
 
-def serve(password: str) -> None:
-    """The admin, and a sweep every second, until Ctrl-C."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", f"127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    say(f"Open http://127.0.0.1:{port}/admin/notifications/notificationevent/?status=dead")
-    say(f"Log in as {OPERATOR} with the password {password}, requeue, and see them sent. Ctrl-C ends it.")
+def serve(password: str, log: Path) -> int:
+    """The console, and a sweep every half second, until Ctrl-C. Answers 1 where the server ends by itself."""
+    port = int(os.environ.get("PORT") or free_port(preferred=8000))
+    address = f"127.0.0.1:{port}"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", address],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
     try:
-        wait_until(lambda: server.poll() is not None, every=sweep_both)
+        wait_until(
+            lambda: server.poll() is not None or BOUND in log.read_bytes(), every=lambda: None, patience=60
+        )
+        if server.poll() is None:
+            say(f"Open http://{address}/admin/notifications/notificationevent/?status=dead in a browser.")
+            say(f"Log in as {OPERATOR} with the password {password}. Requeue; the alerts arrive here.")
+            say("Ctrl-C here ends it and removes everything.")
+            wait_until(lambda: server.poll() is not None, every=sweep_both)
     finally:
         server.terminate()
         server.wait(10)
+    say(f"The console's server on {address} ended. The last that it said (PORT=… chooses another port):")
+    print("\n".join(log.read_text(errors="replace").splitlines()[-3:]), flush=True)
+    return 1
+
+
+def told(result: Any) -> str:
+    """A sweep's counts for somebody who has not met them."""
+    words = ((result.sent, "arrived"), (result.rescheduled, "refused, to be tried again"))
+    words += ((result.dead, "refused for the last time"),)
+    return ", ".join(f"{number} {what}" for number, what in words if number) or "nothing was due"
 
 
 def sweep_both() -> None:
@@ -167,7 +190,7 @@ def sweep_both() -> None:
 
     result = delivery.send_pending()
     if result.claimed:
-        say(result)
+        say("Sent:", told(result))
     retry()
 
 

@@ -13,6 +13,7 @@ E005  two packages of our name     W005  an escalation from a channel that is no
                                    W011  a database without the guard that BESIDE relies on (--database)
                                    W012  a site's own template that fails: the plain words go out
                                    W013  a mail server's password that goes over the network in clear
+                                   W014  a channel's TLS file that cannot be used, or what has no effect
 
 W001, W002, W004 and W013 are the channels' own: see `warnings` in their files.
 """
@@ -22,7 +23,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -35,13 +35,17 @@ from django.utils import timezone
 
 from . import conf
 from .database import alias, encoding_fault
+from .delivery import enqueue_of
+from .exceptions import TransientError
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
 from .notifiers.base import Notifier, load, notifier_class
+from .notifiers.tls import TlsFiles
 from .queue import beside
 
 BESIDE_HINT = "See docs/adopting.md, Two ways to live together."
 CHANNELS_HINT = "See docs/channels.md."
+WAY_HINT = "See docs/channels.md, In a company's network."
 SITE = "docs/python.md, A site's settings"
 DISTRIBUTION = "certctl-notifications"
 LATELY = timedelta(days=7)
@@ -61,10 +65,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 @register()
 def check_task_engine(**_: Any) -> list[CheckMessage]:
     given = getattr(settings, "NOTIFICATIONS", {})
-    if conf.faults(given) or conf.made(given).dispatch != "tasks":
+    if conf.faults(given) or conf.made(given).dispatch == "inline":
         return []
     try:
-        import_module("notifications.tasks")
+        enqueue_of(conf.made(given).dispatch)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint=f"See {SITE}.", id="notifications.E004")]
     return []
@@ -209,8 +213,23 @@ def _channel(name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
         yield Error(f"{where}: {fault}", hint=CHANNELS_HINT, id="notifications.E002")
     for found in notifier.warnings(options):
         yield Warning(f"{where}: {found.msg}", hint=found.hint, id=found.id)
+    for text in _without_effect(notifier, options):
+        yield Warning(f"{where}: {text}", hint=WAY_HINT, id="notifications.W014")
     yield from _old_declarations(where, notifier)
     yield from _templates(where, name, options)
+
+
+def _without_effect(notifier: type[Notifier], options: Mapping[str, Any]) -> Iterator[str]:
+    """Of the way that a channel's messages take. Until it is mended they wait, or go out without it."""
+    if files := TlsFiles.made_of(options):
+        try:
+            files.context()
+        except TransientError as error:
+            yield error.text
+    if options.get("TLS_KEY") and not options.get("TLS_CERT"):
+        yield "TLS_KEY has no effect: TLS_CERT is not set"
+    if options.get("HEADERS") and getattr(notifier, "guarded", False) and not options.get("URL"):
+        yield "HEADERS has no effect: it goes to URL and its host alone, and URL is not set"
 
 
 def _templates(where: str, name: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:

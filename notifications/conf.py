@@ -14,8 +14,9 @@ from . import durations
 from .text import fold
 
 MISSING_NOTIFIER_CHOICES = ("sent", "dead")
-DISPATCH_CHOICES = ("inline", "tasks")
+DISPATCH_CHOICES = ("inline", "tasks", "celery")
 BESIDE_CHOICES = ("rescue", "takeover", "off")
+ACCESS_CHOICES = ("anyone", "viewers", "nobody")
 
 
 class Addressee(NamedTuple):
@@ -56,6 +57,10 @@ class Conf:
     process_interval: timedelta = timedelta(minutes=1)
     beside: str = ""  # one of BESIDE_CHOICES; "": rescue where certctl is, else off
     beside_grace: timedelta = timedelta(minutes=5)
+    metrics_access: str = "anyone"  # these four: one of ACCESS_CHOICES
+    readyz_access: str = "anyone"
+    schema_access: str = "anyone"
+    docs_access: str = "anyone"
     base_url: str = ""
     escalation: Mapping[str, Addressee] = field(default_factory=dict)  # by folded channel
     digest: Digest | None = None
@@ -109,6 +114,13 @@ def current() -> Conf:
     return conf
 
 
+def access(name: str) -> str:
+    """Who may see a page, as this setting of the dict says by itself: a fault elsewhere opens nothing."""
+    given = getattr(settings, "NOTIFICATIONS", {})
+    value = given.get(name, "anyone") if isinstance(given, Mapping) else "nobody"
+    return value if value in ACCESS_CHOICES else "nobody"
+
+
 def made(given: Mapping[str, Any]) -> Conf:
     """The values of a dict without faults."""
     return Conf(**{name.lower(): _value(name, value) for name, value in given.items()})
@@ -147,6 +159,8 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be one of {', '.join(DISPATCH_CHOICES)}, not {value!r}"
     if name == "BESIDE" and value not in ("", *BESIDE_CHOICES):
         return f"{where} must be one of {', '.join(BESIDE_CHOICES)}, not {value!r}"
+    if name.endswith("_ACCESS") and value not in ACCESS_CHOICES:
+        return f"{where} must be one of {', '.join(ACCESS_CHOICES)}, not {value!r}"
     if name == "BASE_URL" and not isinstance(value, str):
         return f"{where} must be a string, not {value!r}"
     special = {"CHANNELS": _channels_fault, "ESCALATION": _escalation_fault, "DIGEST": _digest_fault}

@@ -13,7 +13,7 @@ from django.apps import apps
 
 from . import conf
 from .engine import worker
-from .engine.handover import HandOverSender
+from .engine.handover import Enqueue, HandOverSender
 from .engine.loop import AnySender, Engine, delivering
 from .engine.source import DueRows, Schedule
 from .engine.sweep import Options, SweepResult, due
@@ -46,7 +46,7 @@ def sweep(
 
     The other options are those of engine.sweep.Options. Raises ImproperlyConfigured for bad settings, and
     django.db's errors when the database is away; a notification's own failure raises nothing. With
-    DISPATCH = "tasks" it claims and enqueues, and raises what the task engine raised when it could not take
+    a task engine (DISPATCH) it claims and enqueues, and raises what the engine raised when it could not take
     a batch; that batch is given back.
     """
     settings = conf.current()
@@ -82,17 +82,30 @@ def _begin_beside(others: ExitStack) -> None:
 
 def sender_of(settings: conf.Conf) -> Callable[[Engine], AnySender]:
     """Who sends: the engine itself, or a site's own task engine."""
-    return handing_over if settings.dispatch == "tasks" else delivering
+    return delivering if settings.dispatch == "inline" else handing_over
 
 
 def handing_over(engine: Engine) -> AnySender:
-    from .tasks import deliver_batch  # where there is no task engine, nothing of it is needed
-
     return HandOverSender(
         engine.database,
         engine.clock,
         engine.lanes,
-        enqueue=deliver_batch.enqueue,
+        enqueue=enqueue_of(engine.conf.dispatch),
         settings=engine.conf,
         patient=engine.options.patient,
     )
+
+
+def enqueue_of(dispatch: str) -> Enqueue:
+    """How a batch is given to the site's engine. Raises ImproperlyConfigured where that cannot take any.
+
+    Imported late: where there is no task engine, nothing of it is needed.
+    """
+    if dispatch == "celery":
+        from . import tasks
+
+        # Bound here, in the thread that has the site's Celery app: in others Celery finds one of its own.
+        return tasks.deliver_batch.delay  # type: ignore[no-any-return]
+    from . import task_api
+
+    return task_api.deliver_batch.enqueue  # type: ignore[no-any-return]

@@ -1,58 +1,21 @@
-"""The task that a site's own task engine runs, through Django's Tasks API.
+"""The task of DISPATCH = "celery". Celery looks for tasks in a module of this name.
 
-With DISPATCH = "tasks" a sweep claims and enqueues batches (engine.handover); the engine's workers deliver
-them. The lease in the table travels with the batch and stays the truth: a batch that its engine lost is due
-again when the lease ends, and one that comes late finds nothing to do.
+Batches travel as those of task_api do. Its queue is Celery's default one; a site routes it by its name.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 from django.core.exceptions import ImproperlyConfigured
 
-from . import conf
 from .engine import handover
-from .engine.loop import deliver
-from .queue.claim import still_held
 
-try:  # Django 6; before, its backport
-    from django.tasks import task
-    from django.tasks.exceptions import TaskException
-except ImportError:
-    try:
-        from django_tasks import task  # type: ignore[no-redef, import-not-found, unused-ignore]
-        from django_tasks.exceptions import TaskException  # type: ignore[assignment, import-not-found, no-redef, unused-ignore]
-    except ImportError as error:
-        raise ImproperlyConfigured(
-            'NOTIFICATIONS["DISPATCH"] = "tasks" needs the package django-tasks on Django 5.2'
-        ) from error
-
-QUEUE = "notifications"
+try:
+    from celery import shared_task
+except ImportError as error:
+    raise ImproperlyConfigured('NOTIFICATIONS["DISPATCH"] = "celery" needs the package celery') from error
 
 
-def queued(function: Any) -> Any:
-    """The task. Raises ImproperlyConfigured where the site's engine would not take it."""
-    try:
-        return task(queue_name=QUEUE)(function)
-    except TaskException as error:
-        raise ImproperlyConfigured(
-            f'NOTIFICATIONS["DISPATCH"] = "tasks" needs the queue {QUEUE!r}: add it to'
-            f' TASKS["default"]["QUEUES"], and have a worker run it ({error})'
-        ) from error
-
-
-@queued
+@shared_task(name="notifications.deliver_batch", ignore_result=True)  # type: ignore[untyped-decorator]
 def deliver_batch(ids: list[str], leased_until: str) -> dict[str, float | str]:
-    """Deliver the notifications that are still under the lease they were claimed with.
-
-    ids           of at most TASK_BATCH notifications
-    leased_until  ISO 8601, as the claim wrote it
-    Answers the counts of a sweep.
-    """
-    lease = datetime.fromisoformat(leased_until)
-    mine = still_held(ids, lease)
-    if mine and not handover.begin(lease):
-        mine = []
-    return deliver("batch", mine, conf.current()).as_dict()
+    """See engine.handover.deliver_batch."""
+    return handover.deliver_batch(ids, leased_until)

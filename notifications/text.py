@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
@@ -64,11 +65,19 @@ def largest(limit: int, fits: Callable[[int], bool]) -> int:
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Times are written as ISO 8601."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_plain)
     except TypeError:  # half a surrogate pair, which orjson refuses
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
         return text.encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> str:
+    """Of what JSON has no word for."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def json_size(text: str) -> int:

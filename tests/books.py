@@ -24,6 +24,7 @@ from notifications.models import (
     SweepKind,
     SweepRun,
 )
+from notifications.models.tallies import NOT_CONFIGURED
 from notifications.reporting.figures import Snapshot
 from notifications.reporting.metrics import families
 from notifications.reporting.parts import DETAILS, PARTS, AsOf
@@ -207,7 +208,7 @@ def interval() -> timedelta:
 def by_configured_name(history: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
     counted = Counter[tuple[str, str]]()
     for (channel, outcome), number in history.items():
-        counted[spelled(channel), outcome] += number
+        counted[conf.current().channel(channel) or NOT_CONFIGURED, outcome] += number
     return counted
 
 

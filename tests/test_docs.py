@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import get_commands, load_command_class
 
 from notifications import conf
@@ -59,7 +60,6 @@ def test_every_command_is_one_that_the_program_takes(page: Path) -> None:
 
 def test_the_commands_are_found() -> None:
     assert ("mcp_server", "--http", "127.0.0.1:8765", "--allow-operate") in commands(ROOT / "docs" / "mcp.md")
-    assert ("collectstatic", "--no-input") in commands(ROOT / "docs" / "metrics.md")
     assert ("notifications", "test", "Slack", "#pki") in commands(ROOT / "docs" / "operating.md")
     assert ("api_tokens", "list") in commands(ROOT / "docs" / "api.md")
     assert {found[1] for found in commands(ROOT / "docs" / "cli.md")} > {"create", "list", "prune"}
@@ -146,16 +146,40 @@ def test_the_public_names_are_found() -> None:
     assert shipped < set(public_names())
 
 
-@pytest.mark.django_db
-def test_what_python_is_shown_runs(script: Script, configure: Configure) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_what_python_is_shown_runs(
+    script: Script, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure(CHANNELS={"Slack": channel(script)})
-    settings, router, alerts, sweeps = blocks("python.md", "python")
+
+    def block(part: str) -> str:
+        (found,) = (block for block in blocks("python.md", "python") if part in block)
+        return found
+
     names: dict[str, Any] = {}
-    for block in (settings, router, alerts):
-        exec(block, names)
+    for part in ("INSTALLED_APPS", "def db_for_write", "dead().on_channel", "notify_many"):
+        exec(block(part), names)
     assert conf.faults(names["NOTIFICATIONS"]) == []
     assert names["Router"]().db_for_write(NotificationEvent) == "alerts"
     assert names["created"]
     assert (names["changed"], names["skipped"]) == (0, 0)
-    exec(sweeps, names)
-    assert names["result"].finished == 1
+    assert len(names["new"]) == 2
+    exec(block("def test_a_failed_renewal"), names)
+    names["test_a_failed_renewal_is_told"]()
+    exec(block("async def renewal_failed"), names)
+    async_to_sync(names["renewal_failed"])("api.example.com")
+    assert NotificationEvent.objects.count() == 5
+    exec(block("@receiver(died)"), names)
+    NotificationEvent.objects.first().mark_as_dead("a person said so")
+    names["tell_the_team"]("Slack", "", "HTTP 500", signal=None, sender=None, until=None)
+    assert "is dead: a person said so" in capsys.readouterr().out
+    event = {"extra": {"fingerprint": ["notification died"]}}
+    exec(block("def before_send"), names)
+    assert names["before_send"](event, {})["fingerprint"] == ["notification died"]
+    assert names["before_send"]({}, {}) == {}
+    exec(block("send_pending(limit"), names)
+    assert names["result"].finished == 4
+    exec(block("shared_task"), names)
+    names["deliver_alerts"]()
+    exec(block("def metrics"), names)
+    assert b"certctl_notifications" in names["metrics"](None).content

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.test import Client
 
 from certctl.login import MOST
@@ -112,3 +113,46 @@ def test_passwords_can_be_guessed_only_so_often(client: Client) -> None:
     assert "Too many wrong passwords" in login("ada", "right").text
     assert "correct username and password" in login("bob", "wrong").text
     assert login("ada", "right", "10.0.0.2").status_code == 302
+
+
+FORWARDED = {"username": "ada", "password": "wrong"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("in_front", "refused"),
+    [(0, True), (1, False), (2, False)],
+    ids=["nobody is trusted", "one proxy", "two proxies"],
+)
+def test_whom_the_login_s_throttle_counts(
+    in_front: int, refused: bool, client: Client, settings: Any
+) -> None:
+    """Untrusted, a caller who writes another address each time is still one caller."""
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": in_front}
+    cache.clear()
+    User.objects.create_superuser("ada", password="right")
+
+    def login(number: int) -> str:
+        heard = [f"10.9.9.{number}", f"192.0.2.{number}", "10.0.0.7"][: in_front + 1]
+        return client.post(
+            "/admin/login/?next=/admin/",
+            FORWARDED,
+            REMOTE_ADDR="10.0.0.1",
+            HTTP_X_FORWARDED_FOR=", ".join(heard),
+        ).text
+
+    said = [login(number) for number in range(MOST + 1)]
+    assert ("Too many wrong passwords" in said[-1]) == refused
+
+
+@pytest.mark.django_db
+def test_what_a_caller_writes_before_the_proxy_s_word_changes_nothing(client: Client, settings: Any) -> None:
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+    cache.clear()
+    User.objects.create_superuser("ada", password="right")
+    for number in range(MOST):
+        client.post("/admin/login/", FORWARDED, HTTP_X_FORWARDED_FOR=f"6.6.6.{number}, 192.0.2.1")
+    last = client.post("/admin/login/", FORWARDED, HTTP_X_FORWARDED_FOR="7.7.7.7,192.0.2.1")
+    assert "Too many wrong passwords" in last.text
+    other = client.post("/admin/login/", FORWARDED, HTTP_X_FORWARDED_FOR="192.0.2.2")
+    assert "correct username and password" in other.text

@@ -17,6 +17,7 @@ from environs import ValidationError
 
 from certctl import environment
 from certctl.__main__ import explain
+from certctl.nodatabase.base import DatabaseWrapper, NoDatabase
 from notifications.notifiers.shipped import SHIPPED
 from notifications.reporting.command_line import one_line_errors
 
@@ -48,7 +49,7 @@ def run(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[s
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("CERTCTL_", "DJANGO_", "DATABASE_URL"))
+        if not name.startswith(("CERTCTL_", "DJANGO_", "DATABASE_URL")) and "_proxy" not in name.lower()
     }
     return subprocess.run(
         [sys.executable, *arguments],
@@ -348,8 +349,13 @@ def test_what_is_not_a_duration(text: str) -> None:
         "mysql://u:hunter2@h/db",
         "postgresql://u:hunter2@h",
         "postgresql://u:hunter2@h:port/db",
-        "postgresql://u:hun#ter2@h/db",
+        "postgresql://u:hun/ter2@h/db",
+        "postgresql://u:hun%ter2@h/db",
         "postgresql://[hunter2/db",
+        "postgresql://h:5432,h:hunter2/db",
+        "postgresql://u:hunter2@h/db?sslmod=require",
+        "postgresql://u@h/db?hunter2",
+        "postgresql://u:pass/db?hunter2=a@h/db",
         "sqlite://hunter2.sqlite3",
     ],
 )
@@ -409,3 +415,240 @@ def test_mail_is_encrypted_as_its_port_wants_and_never_waits_for_ever(
     )
     result = run(["-W", "error", "-c", code], **KEY, **variables, DJANGO_SETTINGS_MODULE="certctl.settings")
     assert json.loads(result.stdout) == expected
+
+
+# A database's URL, as libpq takes it
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql://u:p%40ss@one.example:5432,two.example:5433/db?target_session_attrs=read-write",
+            {
+                "HOST": "one.example,two.example",
+                "PORT": "5432,5433",
+                "PASSWORD": "p@ss",
+                "target_session_attrs": "read-write",
+            },
+        ),
+        ("postgresql://one.example,two.example/db", {"HOST": "one.example,two.example"}),
+        ("postgresql://u@%2Frun%2Fpostgresql/db", {"HOST": "/run/postgresql", "USER": "u"}),
+        ("postgresql:///db?host=/run/postgresql&port=5433", {"HOST": "/run/postgresql", "PORT": "5433"}),
+        ("postgresql://?service=certctl", {"NAME": "", "HOST": "", "service": "certctl"}),
+        ("postgres:///?service=certctl", {"NAME": "", "service": "certctl"}),
+        ("postgresql://[fd00::1]:5432/db", {"HOST": "fd00::1", "PORT": "5432"}),
+        ("postgresql://u:hun#ter2@h/db", {"PASSWORD": "hun#ter2"}),
+        ("postgresql://u@host:h?a&&b@h/db?search_path=x", {"USER": "u@host", "PASSWORD": "h?a&&b"}),
+        ("postgresql://u@h/db?search_path=certctl", {"options": "-csearch_path=certctl"}),
+        (
+            "postgresql://u@h/db?search_path=a%2C+b&options=-cgeqo%3Doff",
+            {"options": r"-cgeqo=off -csearch_path=a,\ b"},
+        ),
+        ("postgresql://u@h/db?currentSchema=certctl", {"options": "-csearch_path=certctl"}),
+        ("postgresql://u@h/db?passfile=/etc/certctl/pgpass", {"passfile": "/etc/certctl/pgpass"}),
+    ],
+)
+def test_a_database_url_is_read_as_libpq_reads_it(url: str, expected: dict[str, str]) -> None:
+    found = environment.database(url)
+    flat = {**found, **found["OPTIONS"]}
+    assert {name: flat.get(name) for name in expected} == expected
+    assert found["DISABLE_SERVER_SIDE_CURSORS"] is True
+
+
+def test_a_parameter_that_libpq_does_not_know_is_named() -> None:
+    said = refusal(manage("check", **KEY, DATABASE_URL="postgresql://u:hunter2@h/db?sslmod=require"))
+    assert said.endswith("DATABASE_URL: libpq, which connects, has no parameter 'sslmod'")
+
+
+# Values from files
+
+
+def test_every_variable_may_be_in_a_file(tmp_path: Path) -> None:
+    given = {
+        **DEPLOYMENT,
+        **CHANNELS,
+        "DATABASE_URL": "postgresql://u:p@h/db",
+        "CERTCTL_SMTP_PASSWORD": " blanks count ",
+        "CERTCTL_SMTP_USERNAME": "certctl",
+        "CERTCTL_NOTIFICATION_LEASE": "3m",
+        "CERTCTL_INSECURE_HTTP": "yes",
+    }
+    files = {}
+    for name, value in given.items():
+        path = tmp_path / name.lower()
+        path.write_text(f"{value}\n")
+        files[f"{name}_FILE"] = str(path)
+    code = (
+        "from certctl import settings as s;"
+        "print({name: value for name, value in sorted(vars(s).items()) if name.isupper()})"
+    )
+    plain = run(["-c", code], **given).stdout
+    assert run(["-c", code], **files).stdout == plain
+    assert "'LEASE': datetime.timedelta(seconds=180)" in plain
+    assert "'HALF_CONFIGURED': []" in plain
+
+
+def test_what_is_set_twice_and_what_cannot_be_read_is_named_once_each(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"p\xe4ssword")
+    given = {
+        "CERTCTL_SECRET_KEY": "hunter2",
+        "CERTCTL_SECRET_KEY_FILE": str(tmp_path / "latin"),
+        "DATABASE_URL_FILE": "/hunter2/is/the/secret/itself",
+        "POSTGRES_PASSWORD_FILE": str(tmp_path / "latin"),
+        "CERTCTL_NOTIFICATION_LEASE_FILE": str(tmp_path),
+        "CERTCTL_NOTIFICATION_SEND_TIMEOUT_FILE": "/dev/zero",
+    }
+    said = refusal(manage("check", **given)).removeprefix("certctl: bad configuration: ")
+    assert sorted(said.split("; ")) == [
+        "CERTCTL_NOTIFICATION_LEASE: the file that CERTCTL_NOTIFICATION_LEASE_FILE names cannot be read:"
+        " Is a directory",
+        "CERTCTL_NOTIFICATION_SEND_TIMEOUT: the file that CERTCTL_NOTIFICATION_SEND_TIMEOUT_FILE names is"
+        " too large",
+        "CERTCTL_SECRET_KEY: set twice, by CERTCTL_SECRET_KEY_FILE too",
+        "DATABASE_URL: the file that DATABASE_URL_FILE names cannot be read: No such file or directory",
+        "POSTGRES_PASSWORD: the file that POSTGRES_PASSWORD_FILE names is no text in UTF-8",
+        "leave one of them out",
+    ]
+
+
+def test_a_channels_file_that_cannot_be_read_refuses_that_channel_alone() -> None:
+    files = {"CERTCTL_TEAMS_WEBHOOK_URL": "", "CERTCTL_TEAMS_WEBHOOK_URL_FILE": "/nowhere"}
+    channels = setting("NOTIFICATIONS['CHANNELS']", **CHANNELS | files)
+    assert "CERTCTL_TEAMS_WEBHOOK_URL_FILE names cannot be read" in channels["Teams"]["FAULT"]
+    assert channels["Slack"]["URL"] == CHANNELS["CERTCTL_SLACK_WEBHOOK_URL"]
+    assert [name for name, one in channels.items() if "FAULT" in one] == ["Teams"]
+
+
+def test_a_misspelt_variable_with_a_file_is_told_too() -> None:
+    found = environment.half_configured({"CERTCTL_TEAMS_URL_FILE": "/x"}, SHIPPED)
+    assert found == [
+        "the channel Teams is off: CERTCTL_TEAMS_WEBHOOK_URL is not set, but CERTCTL_TEAMS_URL_FILE"
+    ]
+    assert environment.half_configured({"CERTCTL_TEAMS_WEBHOOK_URL_FILE": "/x"}, SHIPPED) == []
+
+
+def test_the_web_server_s_pool_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "pool").write_text("3\n")
+    code = (
+        "from certctl import wsgi; from django.conf import settings as s;"
+        "print(s.DATABASES['default']['OPTIONS']['pool']['max_size'])"
+    )
+    given = {"DATABASE_URL": "postgresql://u@h/db", "CERTCTL_DATABASE_POOL_FILE": str(tmp_path / "pool")}
+    assert run(["-c", code], **KEY | given).stdout == "3\n"
+
+
+# The way out
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxies"),
+    [
+        ({}, None),
+        ({"NO_PROXY": "intern.example"}, None),
+        ({"HTTPS_PROXY": "http://u:p@one.example:3128"}, {"https": "http://u:p@one.example:3128"}),
+        ({"https_proxy": "one.example:3128"}, {"https": "http://one.example:3128"}),
+        ({"HTTPS_PROXY": "http://one", "https_proxy": "http://two"}, {"https": "http://two"}),
+        (
+            {"HTTP_PROXY": "http://one", "HTTPS_PROXY": "http://two", "NO_PROXY": "10.0.0.0/8"},
+            {"http": "http://one", "https": "http://two", "no": "10.0.0.0/8"},
+        ),
+    ],
+)
+def test_the_environment_names_the_way_out(
+    variables: dict[str, str], proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scheme in ("http", "https", "no"):
+        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
+        monkeypatch.delenv(f"{scheme}_proxy".upper(), raising=False)
+    for name, value in {**CHANNELS, **variables}.items():
+        monkeypatch.setenv(name, value)
+    reading = environment.Environment()
+    channels = reading.channels(SHIPPED, reading.proxies())
+    found = {name: one.get("PROXY") for name, one in channels.items()}
+    assert found.pop("Email") is None
+    assert list(found.values()) == [proxies] * 5
+
+
+def test_a_channel_has_a_way_and_headers_of_its_own() -> None:
+    given = {
+        "HTTPS_PROXY": "http://one",
+        "CERTCTL_SLACK_PROXY": "http://two:3128",
+        "CERTCTL_TEAMS_PROXY": "direct",
+        "CERTCTL_WEBHOOK_URL": "https://receiver.example/",
+        "CERTCTL_WEBHOOK_HEADERS": '{"Authorization": "Bearer x"}',
+        "CERTCTL_SMTP_TLS_CA": "/etc/company.pem",
+    }
+    channels = setting("NOTIFICATIONS['CHANNELS']", **CHANNELS, **given)
+    assert channels["Slack"]["PROXY"] == "http://two:3128"
+    assert channels["Teams"]["PROXY"] == "direct"
+    assert channels["Webhook"]["PROXY"] == {"https": "http://one"}
+    assert channels["Webhook"]["HEADERS"] == {"Authorization": "Bearer x"}
+    assert channels["Email"]["TLS_CA"] == "/etc/company.pem"
+
+
+@pytest.mark.parametrize("url", ["https://hunter2:3128", "socks5://hunter2", "hunter2:x", "http://a b"])
+def test_what_is_no_proxy(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        environment.proxy(url)
+    assert caught.value.messages == ["Must be http://HOST:PORT of a proxy, or direct."]
+
+
+def test_a_way_out_that_cannot_be_is_one_line_and_headers_refuse_their_channel() -> None:
+    said = refusal(manage("check", **KEY, HTTPS_PROXY="socks5://hunter2"))
+    assert said == "certctl: bad configuration: HTTPS_PROXY: Must be http://HOST:PORT of a proxy, or direct"
+    slack = {
+        "CERTCTL_SLACK_WEBHOOK_URL": "https://x.example/y",
+        "CERTCTL_SLACK_HEADERS": '{"Host": "hunter2"}',
+    }
+    result = manage("check", **KEY | slack)
+    assert result.returncode == 0
+    assert "the channel Slack is refused: CERTCTL_SLACK_HEADERS: Must be headers and their" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+# No database named
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate"],
+        ["retry_notifications"],
+        ["send_notifications", "--json"],
+        ["run_notifications"],
+        ["notifications", "list"],
+        ["notifications", "prune", "--older-than", "90d"],
+    ],
+    ids=" ".join,
+)
+def test_outside_debug_nothing_is_done_without_a_database_s_name(command: list[str]) -> None:
+    result = manage(*command, **KEY, CERTCTL_LOG_LEVEL="WARNING")
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert "no database is named: set DATABASE_URL to postgresql://" in line
+    assert result.stdout == ""
+    assert not (ROOT / "certctl.sqlite3").exists()
+
+
+def test_the_file_of_earlier_versions_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "certctl.sqlite3"
+    for there in (False, True):
+        with pytest.raises(NoDatabase) as caught:
+            DatabaseWrapper({"NAME": str(path)}).get_new_connection({})
+        assert str(caught.value).endswith(f"; the one in {path} is sqlite:///{path}") == there
+        path.touch()
+
+
+def test_what_only_looks_at_the_code_needs_no_database() -> None:
+    assert manage("check", **KEY).returncode == 0
+    assert manage("collectstatic", "--no-input", "--dry-run", "--verbosity=0", **KEY).returncode == 0
+
+
+def test_the_probes_say_that_there_is_none() -> None:
+    code = (
+        "import django; django.setup(); from django.test import Client; c = Client();"
+        "print(c.get('/healthz').status_code, c.get('/readyz').status_code)"
+    )
+    result = run(["-c", code], **KEY, DJANGO_SETTINGS_MODULE="certctl.settings")
+    assert result.stdout == "200 503\n", result.stderr

@@ -6,12 +6,22 @@
 set -eu
 
 environment=${CERTCTL_ENV:-/etc/certctl/certctl.env}
-if [ -r "$environment" ]; then
-    set -a
-    . "$environment"
-    set +a
-fi
+account=${CERTCTL_USER:-certctl}
 
+# certbot is root, and whoever may write the environment file need not be: it is read here and never run.
+setting() {
+    [ ! -r "$environment" ] || sed -n "s/^$1=//p" "$environment" | tail -n 1 | sed "s/^[\"']\(.*\)[\"']\$/\1/"
+}
+as_account() {
+    if [ "$(id -u)" = 0 ] && id "$account" > /dev/null 2>&1; then
+        runuser -u "$account" -- "$@"
+    else
+        "$@"
+    fi
+}
+
+channel=${CERTCTL_HOOK_CHANNEL:-$(setting CERTCTL_HOOK_CHANNEL)}
+recipient=${CERTCTL_HOOK_RECIPIENT:-$(setting CERTCTL_HOOK_RECIPIENT)}
 certificate=$(basename "$RENEWED_LINEAGE")
 edition=$(readlink "$RENEWED_LINEAGE/cert.pem") || {
     # Without it every renewal would have one key, and the second one would raise nothing.
@@ -19,10 +29,11 @@ edition=$(readlink "$RENEWED_LINEAGE/cert.pem") || {
     exit 1
 }
 
-exec "${CERTCTL:-certctl}" notifications create \
+[ ! -e "$environment" ] || set -- --env-file "$environment"
+as_account "${CERTCTL:-certctl}" "$@" notifications create \
     --type RenewalSuccess \
-    --channel "${CERTCTL_HOOK_CHANNEL:-Email}" \
-    --recipient "${CERTCTL_HOOK_RECIPIENT:?set it in $environment}" \
+    --channel "${channel:-Email}" \
+    --recipient "${recipient:?set CERTCTL_HOOK_RECIPIENT in $environment}" \
     --certificate "$certificate" \
     --message "$certificate was renewed on $(hostname): $RENEWED_DOMAINS" \
     --dedup-key "renewed:$certificate:${edition##*/}"

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest, JsonResponse
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
-from rest_framework.exceptions import AuthenticationFailed, MethodNotAllowed, PermissionDenied, Throttled
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    MethodNotAllowed,
+    PermissionDenied,
+    Throttled,
+)
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 
+from ..reporting.access import NotKnown
+from .errors import body, headers
 from .models import ApiToken
 
 VIEW = "notifications.view_notificationevent"
@@ -39,6 +49,16 @@ class BearerToken(TokenAuthentication):
         if found is None:
             raise AuthenticationFailed("The token is unknown, has expired or was revoked.")
         return found.user, found
+
+
+def caller_of(request: HttpRequest) -> Any:
+    """The user of a bearer token, for pages outside of the calls. Raises NotKnown where it is none."""
+    try:
+        found = BearerToken().authenticate(Request(request))
+    except APIException as error:
+        error.auth_header = BearerToken.keyword  # type: ignore[attr-defined]  # as a view sets it
+        raise NotKnown(JsonResponse(body(error), status=error.status_code, headers=headers(error))) from error
+    return found and found[0]
 
 
 class StaffSession(SessionAuthentication):
@@ -84,4 +104,17 @@ class FailedTokens(SimpleRateThrottle):
     rate = "60/min"
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
-        return f"notifications-failed-tokens-{request.META.get('REMOTE_ADDR')}"
+        return f"notifications-failed-tokens-{caller(request)}"
+
+
+def caller(request: HttpRequest | Request) -> str:
+    """The address that a request comes from.
+
+    Of X-Forwarded-For just what NUM_PROXIES of DRF's settings trusts: each proxy adds whom it heard, and what
+    stands before that is whatever the caller wrote. Without the setting, nothing.
+    """
+    count = api_settings.NUM_PROXIES or 0
+    heard = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    return str(
+        heard[-count] if 0 < count <= len(heard) and heard[-count] else request.META.get("REMOTE_ADDR")
+    )

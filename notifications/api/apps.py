@@ -6,3 +6,9 @@ class ApiConfig(AppConfig):
     label = "notifications_api"
     verbose_name = "Notifications API"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from ..reporting import access
+        from .access import caller_of
+
+        access.callers.append(caller_of)

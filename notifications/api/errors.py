@@ -8,20 +8,23 @@ fields   what is wrong with which parameter or field: {"page": ["…"]}; empty w
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template import TemplateDoesNotExist, loader
+from django.utils.html import escape
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from ..database import kind_of
+from ..database import is_read_only_error, kind_of
 from ..exceptions import TransitionRefused
 
 logger = logging.getLogger(__name__)
@@ -48,6 +51,12 @@ class Unavailable(exceptions.APIException):
     status_code = 503
     default_detail = "The database cannot be used at the moment."
     default_code = "unavailable"
+
+
+READ_ONLY = (
+    "The database takes no change at the moment: it is read-only, as a standby is. Nothing was changed;"
+    " try again later."
+)
 
 
 class Failed(exceptions.APIException):
@@ -81,6 +90,8 @@ def translated(error: Exception) -> exceptions.APIException:
             return TooLarge()
         case SuspiciousOperation():
             return exceptions.ParseError()
+        case Error() if is_read_only_error(error):
+            return Unavailable(READ_ONLY)
         case OperationalError() | InterfaceError():
             return Unavailable()
         case _:
@@ -89,13 +100,22 @@ def translated(error: Exception) -> exceptions.APIException:
 
 def body(error: exceptions.APIException) -> dict[str, Any]:
     fields = error.detail if isinstance(error.detail, dict) else {}
-    named = {name: list(dict.fromkeys(map(str, listed(texts)))) for name, texts in fields.items()}
+    named = {name: list(dict.fromkeys(map(str, texts))) for name, texts in flat(fields)}
     unnamed = named.pop("non_field_errors", [])
     said = [f"{name}: {' '.join(texts)}" for name, texts in named.items()] + unnamed
     if not fields:
         said = [str(text) for text in listed(error.detail)]
     code = "invalid" if isinstance(error, exceptions.ValidationError) else error.default_code
     return {"error": {"code": code, "message": " ".join(said), "fields": named}}
+
+
+def flat(fields: Mapping[Any, Any], within: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """The fields of one among many are named by its place: `notifications.3.type`."""
+    for name, texts in fields.items():
+        if isinstance(texts, Mapping):
+            yield from flat(texts, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", listed(texts)
 
 
 def listed(texts: Any) -> list[Any]:
@@ -121,6 +141,22 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if not request.path_info.startswith("/api/"):
-        return defaults.server_error(request)
-    return JsonResponse(body(Failed()), status=500)
+    """Django calls it while the exception is being handled. 503 where it is the database's, 500 else."""
+    error = sys.exc_info()[1]
+    known = translated(error) if isinstance(error, Exception) else Failed()
+    if not isinstance(known, Unavailable):
+        known = Failed()
+    if request.path_info.startswith("/api/"):
+        return JsonResponse(body(known), status=known.status_code)
+    return (
+        unavailable(str(known.detail)) if isinstance(known, Unavailable) else defaults.server_error(request)
+    )
+
+
+def unavailable(why: str) -> HttpResponse:
+    """The page 503.html, where the site has one, with the sentence as `why`."""
+    try:
+        page: str = loader.render_to_string("503.html", {"why": why})
+    except TemplateDoesNotExist:
+        page = f"<!doctype html><title>503</title><h1>Not at the moment</h1><p>{escape(why)}</p>"
+    return HttpResponse(page, status=503, headers={"Retry-After": "30"})

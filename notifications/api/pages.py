@@ -1,4 +1,5 @@
-"""The OpenAPI document, and a page to read and try it. Both are public: they tell no data and no secret."""
+"""The OpenAPI document, and a page to read and try it. They tell no data and no secret, so both are public
+unless SCHEMA_ACCESS and DOCS_ACCESS say otherwise."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from .shapes import (
     EVERYWHERE,
     NUMBER,
     PAGE,
+    RAISED_MANY,
     STATS,
     STRETCH,
     SUMMARY_SHAPE,
@@ -138,6 +139,38 @@ CREATE = call(
         )
     ],
 )
+CREATE_MANY = call(
+    "create_notifications",
+    "Raise many alerts at once",
+    {
+        code: said(RAISED_MANY, text, {"data": [{"id": EVENT["id"], "created": code == 201}]})
+        for code, text in ((201, "Raised, in their order"), (200, "Each dedup_key was seen before"))
+    },
+    400,
+    411,
+    413,
+    415,
+    request=serializers.Creations,
+    description="All of them or none: a fault in one, named by its place, and nothing is raised.",
+    examples=[
+        OpenApiExample(
+            "Two expiry warnings",
+            {
+                "notifications": [
+                    {
+                        "type": "ExpirationWarning",
+                        "channel": "Slack",
+                        "recipient": "#pki",
+                        "message": f"{name} expires in 7 days",
+                        "dedup_key": f"expiry:{name}:7",
+                    }
+                    for name in ("api.example.com", "www.example.com")
+                ]
+            },
+            request_only=True,
+        )
+    ],
+)
 DETAIL = call(
     "get_notification",
     "One notification with its attempts",
@@ -237,7 +270,7 @@ def narrowed(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     result["components"]["securitySchemes"] = dict(
         sorted(result["components"]["securitySchemes"].items(), reverse=True)
     )
-    for name in ("Creation", "BulkRequeue"):
+    for name in ("Creation", "Creations", "BulkRequeue"):
         schemas[name]["additionalProperties"] = False
         without_nul(schemas[name]["properties"].values())
     bulk = schemas["BulkRequeue"]

@@ -16,6 +16,7 @@ from ..reporting.contract import ATTEMPT, EVENT
 # What fits into PostgreSQL's index on the column, in any script.
 LONGEST_KEY = 500
 LARGEST = 2**31 - 1
+MOST_AT_ONCE = 10_000
 
 
 class Text(serializers.CharField):
@@ -151,6 +152,14 @@ class Creation(Model, Strict):
                 "help_text": "The same key again answers the first event, and raises nothing.",
             },
         }
+
+
+class Creations(Strict):
+    """Many at once, in one transaction."""
+
+    notifications = serializers.ListField(
+        child=Creation(), min_length=1, max_length=MOST_AT_ONCE, help_text="Each as in one call."
+    )
 
 
 # --- Out -----------------------------------------------------------------------------------------

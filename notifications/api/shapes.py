@@ -108,6 +108,9 @@ TIME = {"type": "string", "format": "date-time"}
 NUMBER = {"type": "integer", "minimum": 0}
 EVENTS = {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
 PAGE = object_of({"data": EVENTS, "total": NUMBER, "page": NUMBER, "per_page": NUMBER})
+RAISED = object_of({"id": {"type": "string"}, "created": {"type": "boolean"}})
+RAISED["properties"]["warnings"] = {"type": "array", "items": {"type": "string"}}
+RAISED_MANY = object_of({"data": {"type": "array", "items": RAISED}})
 STRETCH = object_of({"data": EVENTS, "next_cursor": {"type": ["string", "null"]}, "per_page": NUMBER})
 
 SWEEP = object_of(

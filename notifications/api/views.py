@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -109,7 +110,27 @@ class Notifications(View):
         return Response(answer | warned(event), status=201) if created else Response(answer)
 
 
-def warned(event: NotificationEvent) -> dict[str, list[str]]:
+class Batch(View):
+    permissions = {"POST": access.ADD}
+
+    @schema.CREATE_MANY
+    def post(self, request: Request) -> Response:
+        given = serializers.Creations(data=request.data)
+        given.is_valid(raise_exception=True)
+        try:
+            raised = NotificationEvent.objects.notify_many(given.validated_data["notifications"])
+        except IntegrityError as error:
+            raise ValidationError({"certificate_id": ["One of them names no certificate."]}) from error
+        except ModelValidationError as error:
+            raise ValidationError({"notifications": error.message_dict}) from error
+        made = [
+            {"id": event.pk, "created": created} | (warned(event) if created else {})
+            for event, created in raised
+        ]
+        return Response({"data": made}, status=201 if any(one["created"] for one in made) else 200)
+
+
+def warned(event: NotificationEvent) -> dict[str, Any]:
     """What whoever raised it should know, where there is anything."""
     said = [f"{why[0].upper()}{why[1:]}, so nothing may be delivered." for why in event.warnings]
     return {"warnings": said} if said else {}

@@ -197,6 +197,17 @@ def _sqlite_kind(error: sqlite3.Error) -> Kind | None:
     return "other" if code == sqlite3.SQLITE_ERROR else None
 
 
+def is_read_only_error(error: BaseException) -> bool:
+    """Whether the server took no change because it takes none."""
+    cause = error.__cause__ or error
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+    return getattr(cause, "sqlstate", None) == READ_ONLY_STATE
+
+
+READ_ONLY_STATE = "25006"
+
+
 def persistently(call: Callable[[], Answer], what: str, pauses: Sequence[float] = PAUSES) -> Answer:
     """What the call answers, made again after each of the pauses where others were in its way.
 
@@ -220,7 +231,11 @@ def said(error: BaseException) -> str:
 
 def bound_session(connection: BaseDatabaseWrapper, seconds: float) -> None:
     """Have the server end by itself, well within so many seconds, what this worker's session waits for or
-    leaves open: a connection that was cut leaves nothing behind there."""
+    leaves open: a connection that was cut leaves nothing behind there.
+
+    Nothing behind a pooler, which would give the limits to others with its connection, and which ends by
+    itself what a client leaves open: there the server's process is not the one that we were told of.
+    """
     if connection.vendor != "postgresql":
         return
     limits = {
@@ -230,7 +245,10 @@ def bound_session(connection: BaseDatabaseWrapper, seconds: float) -> None:
     }
     with connection.cursor() as cursor:
         for name, limit in limits.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{max(1, round(limit * 1000))}ms"])
+            cursor.execute(
+                "SELECT set_config(%s, %s, false) WHERE pg_backend_pid() = %s",
+                [name, f"{max(1, round(limit * 1000))}ms", connection.connection.info.backend_pid],
+            )
 
 
 LONGEST_LOCK = 5.0  # seconds that a worker's statement waits for another's lock

@@ -1,5 +1,5 @@
 """What deaths bring about, in the transaction that records them: escalations, a count for the digest, and,
-once it is committed, a line in the log.
+once it is committed, a line in the log and a signal.
 
 The record comes first. Whatever fails here is undone to a savepoint and said in the log, and the
 notifications are dead all the same.
@@ -14,17 +14,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from .. import conf, database
+from .. import conf, database, signals
 from ..database import database_now, free_slot, said
 from ..text import one_line
 from .escalation import PREFIX, DeadLetter, Rows, cause, escalate
 from .fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
+deaths = logging.getLogger("notifications.deaths")  # for those who want them elsewhere
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGEST_TYPE = "DeadLetterDigest"
@@ -50,12 +52,13 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
     """
     if not ids:
         return
+    signals.tell_of(signals.died, rows, ids)
     try:
         settings = conf.current()
     except ImproperlyConfigured as error:
         logger.error("notifications %s died, and nothing follows: %s", ", ".join(sorted(ids)), error)
         return
-    if logger.isEnabledFor(logging.INFO) and (fault := _attempted(partial(_tell, rows, ids, settings))):
+    if deaths.isEnabledFor(logging.ERROR) and (fault := _attempted(partial(_name, rows, ids, settings))):
         logger.error("%d deaths are not named in the log: %s", len(ids), said(fault))
     if settings.escalation:
         _escalate(rows, sorted(ids), settings, now)
@@ -65,15 +68,28 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
             logger.error("%d deaths will be missing in the digest: %s", len(ids), said(fault))
 
 
-def _tell(rows: Rows, ids: Collection[str], settings: conf.Conf) -> None:
+def _name(rows: Rows, ids: Collection[str], settings: conf.Conf) -> None:
     """One line for each, of what is certain: what is undone died of nothing."""
-    lines = [(event.pk, event.channel, cause(event, settings)) for event in _dead(rows, ids)]
+    named = [_facts(event, settings) for event in _dead(rows, ids)]
 
-    def tell() -> None:
-        for line in lines:
-            logger.info("notification %s died on %s: %s", *map(one_line, line))
+    def name() -> None:
+        for facts in named:
+            what = (one_line(facts[each]) for each in ("notification", "channel", "error"))
+            deaths.error("notification %s died on %s: %s", *what, extra=facts)
 
-    transaction.on_commit(tell, using=database.alias(), robust=True)
+    transaction.on_commit(name, using=database.alias(), robust=True)
+
+
+def _facts(event: DeadLetter, settings: conf.Conf) -> dict[str, Any]:
+    """For log records, whose readers tell by the fingerprint what died alike."""
+    channel, error = settings.channel(event.channel) or event.channel, cause(event, settings)
+    return {
+        "notification": event.pk,
+        "channel": channel,
+        "type": event.type,
+        "error": error,
+        "fingerprint": ["notification died", channel, fingerprint(error)[:LONGEST_ERROR]],
+    }
 
 
 def interval_start(at: datetime, interval: timedelta) -> datetime:

@@ -19,7 +19,7 @@ from itertools import groupby
 
 from django.db.models import Case, F, Q, When
 
-from .. import database
+from .. import database, signals
 from ..conf import Conf
 from ..database import carried, database_now, dump, said, wake_workers
 from ..exceptions import TransientError
@@ -153,9 +153,30 @@ def _hold(changes: Sequence[Change], now: datetime) -> None:
         for change in changes
         if change.error is not None
     }
+    _tell(changes, now)
     names, at = ", ".join(name for name, _ in COLUMNS), adapt(now)
     with database.connection().cursor() as cursor:
         cursor.execute(HOLD.format(names=names, rows=carried(*COLUMNS)), [at, dump(rows.values())])
+
+
+def _tell(changes: Sequence[Change], now: datetime) -> None:
+    """Of those that were not held before: a probe that failed is no news."""
+    if not signals.held.receivers:
+        return
+    rows = Hold.objects.filter(reopened_at__isnull=True).exclude(reason=PAUSED)
+    before = set(rows.values_list("endpoint", "channel", "recipient_prefix"))
+    found = {outages.name(change.endpoint): change for change in changes}
+    news = [
+        {
+            "channel": change.endpoint.channel,
+            "recipient": change.endpoint.recipient_prefix or "",
+            "error": tidy(str(change.error)),
+            "until": now + timedelta(seconds=change.seconds),
+        }
+        for name, change in found.items()
+        if name not in before and change.error is not None
+    ]
+    signals.tell(signals.held, Hold, lambda: news)
 
 
 def reopen(which: Q, *, now: datetime) -> int:

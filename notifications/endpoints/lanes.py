@@ -52,6 +52,7 @@ class Lane(Generic[Row]):
     seconds  that an attempt takes of late
     host     where this is the door of one of its recipients
     at_once  rows that one attempt can take, where its notifier combines them
+    spelling  the last one that was asked for
     """
 
     breaker: Breaker
@@ -66,6 +67,7 @@ class Lane(Generic[Row]):
     seconds: float = 1.0
     host: Lane[Row] | None = None
     at_once: int = 1
+    spelling: Endpoint | None = None
 
     @property
     def key(self) -> str:
@@ -95,7 +97,9 @@ class Lane(Generic[Row]):
         """Rows that it keeps in hand: with a pace of its own, those that it starts within some seconds."""
         if pace := self.pace:
             return max(1, round(pace * START)) * self.at_once
-        return self.slots * min(max(WAITING_PER_SLOT, round(1 / self.seconds)), MOST_PER_SLOT)
+        if self.seconds * MOST_PER_SLOT <= 1:
+            return self.slots * MOST_PER_SLOT
+        return self.slots * max(WAITING_PER_SLOT, round(1 / self.seconds))
 
     @property
     def full(self) -> bool:
@@ -146,7 +150,9 @@ class Lanes(Generic[Row]):
             lane.ceiling, lane.limit = ceiling, min(lane.limit, ceiling)
         lane.per_second = per_second or lane.per_second
         lane.at_once = max(at_once, lane.at_once)
-        lane.breaker.spellings.add(endpoint)
+        if endpoint is not lane.spelling:
+            lane.spelling = endpoint
+            lane.breaker.spellings.add(endpoint)
         return lane
 
     def apart(self, channel: str, recipient: str) -> Lane[Row] | None:
@@ -181,11 +187,14 @@ class Lanes(Generic[Row]):
     def take(self, now: float) -> tuple[Lane[Row], Row] | None:
         """The next row to attempt, each endpoint in its turn; None when none may start at `now`."""
         self.silent_next = not self.silent_next
-        return self._take(not self.silent_next, now) or self._take(self.silent_next, now)
+        for answering in (not self.silent_next, self.silent_next):
+            if self.turns[answering] and (taken := self._take(answering, now)):
+                return taken
+        return None
 
     def _take(self, answering: bool, now: float) -> tuple[Lane[Row], Row] | None:
         turns = self.turns[answering]
-        if not turns or not (answering or self.silent < self.limits.silent):
+        if not answering and self.silent >= self.limits.silent:
             return None
         for _ in range(len(turns)):
             lane = turns.popleft()

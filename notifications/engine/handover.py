@@ -12,16 +12,18 @@ from datetime import datetime
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .. import conf
 from ..conf import Conf
 from ..database import database_now
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes
 from ..models import HandOver
 from ..notifiers.endpoint import Endpoint
-from ..queue.claim import Claimed
+from ..queue.claim import Claimed, still_held
 from ..queue.release import release
 from ..text import one_line
 from .connection import Away, Database
+from .loop import deliver
 from .source import Scope
 from .sweep import Clock, InHand, Sweep
 
@@ -129,3 +131,17 @@ def begin(lease: datetime) -> bool:
     it: engines run a task twice when they think that its worker died."""
     batch = HandOver.objects.filter(leased_until=lease)
     return bool(batch.filter(begun_at=None).update(begun_at=database_now())) or not batch.exists()
+
+
+def deliver_batch(ids: Sequence[str], leased_until: str) -> dict[str, float | str]:
+    """What a task engine's worker does: deliver those that are still under the lease they were claimed with.
+
+    ids           of at most TASK_BATCH notifications
+    leased_until  ISO 8601, as the claim wrote it
+    Answers the counts of a sweep.
+    """
+    lease = datetime.fromisoformat(leased_until)
+    mine = still_held(ids, lease)
+    if mine and not begin(lease):
+        mine = []
+    return deliver("batch", mine, conf.current()).as_dict()

@@ -42,3 +42,9 @@ def heartbeats(now: datetime | None = None) -> list[Worker]:
     """The workers that were seen lately, newest first."""
     since = (now or database_now()) - LATE
     return list(Worker.objects.filter(seen_at__gte=since).order_by("-seen_at")[:100])
+
+
+def lives_here() -> bool:
+    """Whether a worker of this host was seen lately."""
+    host = worker_name().rpartition(":")[0]
+    return any(worker.name.rpartition(":")[0] == host for worker in heartbeats())

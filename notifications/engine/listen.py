@@ -1,4 +1,4 @@
-"""Being woken: LISTEN on PostgreSQL, a look every second elsewhere."""
+"""Being woken: LISTEN on PostgreSQL, a look every second elsewhere, and where a pooler keeps the calls."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
-from django.db import DatabaseError
+from django.db import Error
 
 from .. import conf, database
 from ..database import CHANNEL, within
@@ -19,6 +20,11 @@ from ..text import one_line
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0  # where the database cannot call us
+HEARING_SECONDS = 5.0  # for a call of our own to come back
+DEAF = (
+    "the database's calls for new rows do not come through, as behind PgBouncer in transaction mode: looking"
+    " every %g s instead; to be called, name the server itself, or a pool in session mode, in DATABASE_URL"
+)
 
 
 @contextmanager
@@ -37,10 +43,18 @@ def listening(nudge: Callable[[], None]) -> Iterator[None]:
 
 def _poll(nudge: Callable[[], None], ended: threading.Event) -> None:
     """Look, so that an idle worker need not write down a sweep every second."""
+    patience = conf.current().database_timeout.total_seconds()
     waiting = NotificationEvent.objects.pending().filter(leased_until__isnull=True)
     while not ended.wait(POLL_SECONDS):
-        with suppress(DatabaseError):
-            if waiting.exists():
+        connection = database.connection()
+        try:
+            connection.ensure_connection()
+            with within(patience, connection.connection):
+                found = waiting.exists()
+        except Error:
+            connection.close()  # one that broke would stay so; the engine says that the database is away
+        else:
+            if found:
                 nudge()
     database.connection().close()
 
@@ -53,6 +67,8 @@ def _listen(nudge: Callable[[], None], ended: threading.Event) -> None:
     while not ended.is_set():
         try:
             with psycopg.connect(**connection_parameters(), autocommit=True) as connection:
+                if not _hears(connection, patience):
+                    break
                 _ask(connection, f"LISTEN {CHANNEL}", patience)
                 nudge()  # what was created while nobody listened
                 pause, answered_at = POLL_SECONDS, time.monotonic()
@@ -67,6 +83,27 @@ def _listen(nudge: Callable[[], None], ended: threading.Event) -> None:
             logger.warning("not listening for new rows, next try in %g s: %s", pause, one_line(str(error)))
             ended.wait(pause)
             pause = min(2 * pause, 30.0)
+    else:
+        return
+    logger.warning(DEAF, POLL_SECONDS)
+    _poll(nudge, ended)
+
+
+def _hears(connection: Any, patience: float) -> bool:
+    """Whether a call from elsewhere reaches this connection while it is idle.
+
+    One of its own would tell nothing: a pooler passes that on with its statement's answer. The channel is one
+    that nobody else calls, for a pooler leaves it with whichever connection LISTEN came to.
+    """
+    import psycopg
+
+    channel = f"{CHANNEL}_{uuid4().hex}"
+    _ask(connection, f"LISTEN {channel}", patience)
+    with psycopg.connect(**connection_parameters(), autocommit=True) as other:
+        _ask(other, f"NOTIFY {channel}", patience)
+    heard = any(True for _ in connection.notifies(timeout=HEARING_SECONDS, stop_after=1))
+    _ask(connection, f"UNLISTEN {channel}", patience)
+    return heard
 
 
 def _ask(connection: Any, statement: str, seconds: float) -> None:

@@ -21,14 +21,14 @@ from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 
-from .. import conf
+from .. import conf, signals
 from ..database import said
 from ..endpoints.breaker import Records, Rules
 from ..endpoints.holds import read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun
 from ..notifiers.endpoint import Endpoint
-from ..queue import digest, recipients
+from ..queue import digest, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
 from ..queue.release import release, renew
@@ -96,11 +96,12 @@ class Engine:
         self._recording: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudged = False
+        self._answered = 0  # nudges
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = Clock(self.options.clock)
-        with self.database.two_connections():
+        with signals.aside(), self.database.two_connections():
             try:
                 async_to_sync(self._run)()
             except Away as away:
@@ -203,6 +204,7 @@ class Engine:
     def _answer_nudge(self) -> None:
         """Before anything that a database which is away could keep from being done: a call is not lost."""
         nudged, self._nudged = self._nudged, False
+        self._answered += nudged
         for schedule in self.schedules:
             if not nudged or schedule.source.kind != SweepKind.PENDING:
                 continue
@@ -355,12 +357,12 @@ class Engine:
         return None
 
     async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
-        source, asked_at = schedule.source, time.monotonic()
+        source, asked_at, answered = schedule.source, time.monotonic(), self._answered
         claimed = await self.database.call(self._claim_from, source, wanted, scope)
         sweep.took(len(claimed))
         held, full = await self.sender.take_in(claimed, sweep)
-        # What is refused is due again, so it is not the end.
-        is_all = not (held or full) and source.is_exhausted(wanted, claimed)
+        # What is refused is due again, so it is not the end; nor is it where a call came meanwhile.
+        is_all = not (held or full) and source.is_exhausted(wanted, claimed) and self._answered == answered
         schedule.has_backlog = len(claimed) >= wanted and self.lanes.has_paced_rows()
         sweep.refused(len(held) + len(full))
         for event in source.refuse(held, full):
@@ -380,6 +382,7 @@ class Engine:
                 release(claimed, due_at=self.clock())
             raise
         told(claimed, self.sender.resolving)
+        traces.recall(claimed)
         return claimed
 
     async def _wait(self) -> None:

@@ -37,15 +37,8 @@ def decide(
     """
     channel = settings.channel(event.channel) or event.channel
     if isinstance(answer, Delivered):
-        return Outcome(
-            event,
-            channel,
-            Status.SENT,
-            AttemptOutcome.SENT,
-            started_at=started_at,
-            duration=duration,
-            status_code=answer.status,
-        )
+        sent = AttemptOutcome.SENT
+        return Outcome(event, channel, Status.SENT, sent, started_at, duration, status_code=answer.status)
     outcome = partial(Outcome, event, channel, started_at=started_at, duration=duration)
     if answer is None:
         text = f"nothing was delivered: the channel {event.channel} has no notifier"
@@ -53,7 +46,7 @@ def decide(
     error = as_delivery_error(answer)
     failure = partial(
         outcome,
-        outcome=kind_of(error),
+        kind=kind_of(error),
         error=str(error),
         reason=error.reason,
         status_code=error.status,

@@ -141,7 +141,7 @@ class Recorder:
         logger.warning(
             "notification %s changed while its attempt ran (%s); its lease had ended or it is gone",
             row.event.id,
-            outcome.outcome,
+            outcome.kind,
         )
 
     async def release(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from .. import conf
+from .. import conf, tracing
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
@@ -67,7 +67,7 @@ class Sender:
         self.wake = wake
         self.size = ClaimSize(settings.concurrency, time.monotonic())
         self.in_flight: set[asyncio.Task[None]] = set()
-        self.attempted: dict[int, InHand] = {}  # what is in flight, by the id of its row
+        self.attempted: dict[asyncio.Task[Any] | None, Turn] = {}  # what is in flight
         self.may_start = True
         self.hungry = False
         self._mostly_silent = False  # of what the last claim brought
@@ -161,7 +161,8 @@ class Sender:
         event, notifier = row.event, row.notifier
         if notifier is None:
             return self.lanes.lane(Endpoint("no notifier", event.channel))
-        apart = self.lanes.apart(notifier.name, event.recipient)
+        lanes = self.lanes
+        apart = lanes.apart(notifier.name, event.recipient) if lanes.doors or lanes.paused else None
         if apart and apart.held:
             return apart
         lane = self.lanes.lane(
@@ -187,7 +188,9 @@ class Sender:
     def rows(self) -> Iterator[InHand]:
         """What waits and what is in flight."""
         yield from self.lanes.rows()
-        yield from self.attempted.values()
+        for turn in self.attempted.values():
+            yield turn.row
+            yield from turn.others
 
     # What is in flight
 
@@ -246,7 +249,7 @@ class Sender:
         """One attempt after the other, as long as there is a turn: a task for each would cost more."""
         turn: Turn | None = first
         while turn:
-            await self._attempt(*turn)
+            await self._attempt(turn)
             if self.hungry and not self.has_plenty():
                 self.wake.set()
             turn = self._turn()
@@ -257,30 +260,34 @@ class Sender:
         if not self.in_flight:
             self.wake.set()
 
-    async def _attempt(
-        self, lane: Lane[InHand], row: InHand, started_at: datetime, others: Sequence[InHand]
-    ) -> None:
-        start, probing = time.monotonic(), lane.breaker.state == State.PROBING
+    async def _attempt(self, turn: Turn) -> None:
+        start, probing = time.monotonic(), turn.lane.breaker.state is State.PROBING
         answer: Delivered | Exception | None
         task = asyncio.current_task()
+        self.attempted[task] = turn
         self._deadlines.begin(task)
-        rows = (row, *others)
-        for each in rows:
-            self.attempted[id(each)] = each
         try:
-            answer = await _send(row, others)
+            answer = await _send(turn.row, turn.others)
         except asyncio.CancelledError:
             answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
             answer = as_delivery_error(error)
         self._deadlines.done(task)
-        seconds = time.monotonic() - start
+        del self.attempted[task]
+        self._conclude(turn, answer, time.monotonic() - start, probing)
+
+    def _conclude(
+        self, turn: Turn, answer: Delivered | Exception | None, seconds: float, probing: bool
+    ) -> None:
+        """What the attempt's end means for its endpoint, and for each of its rows."""
+        lane, row, started_at, others = turn
         failure = answer if isinstance(answer, DeliveryError) else None
-        name, recipient = row.notifier and row.notifier.name, row.event.recipient
         matters = failure or self.lanes.doors  # most endpoints never fail, and have none
-        door = (name, recipient) if name and matters and lane.serves_many else None
-        blamed = self.lanes.ended(lane, failure, seconds, started_at, door)
-        for each in rows:
+        door = (row.notifier.name, row.event.recipient) if matters and row.notifier else None
+        blamed = self.lanes.ended(
+            lane, failure, seconds, started_at, door if door and lane.serves_many else None
+        )
+        for each in (row, *others):
             outcome = decide(each.event, answer, self.conf, started_at, round(seconds * 1000))
             if failure and probing and blamed is lane.breaker and lane.held:
                 outcome = unspent(outcome, blamed.seconds)
@@ -288,7 +295,6 @@ class Sender:
                 blamed.killed(failure)
             if others and not failure:
                 outcome = outcome._replace(reason=COMBINED)
-            del self.attempted[id(each)]
             self.recorder.add(each, outcome)
             log_attempt(outcome)
 
@@ -320,7 +326,8 @@ async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
     if row.notifier is None:
         return None
     message = combined([row.message, *(each.message for each in others)]) if others else row.message
-    answer = await row.notifier.send(message)
+    with tracing.attempt(row.notifier.name, [each.event for each in (row, *others)]):
+        answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):
         raise TypeError(f"{type(row.notifier).__name__}.send answered {answer!r}, not Delivered")
     return answer
@@ -328,14 +335,14 @@ async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
 
 def log_attempt(outcome: Any) -> None:
     event = outcome.event
-    if outcome.outcome == AttemptOutcome.NO_NOTIFIER:
+    if outcome.kind is AttemptOutcome.NO_NOTIFIER:
         logger.warning("notification %s: %s", event.id, outcome.error)
     if logger.isEnabledFor(logging.DEBUG):
         facts = {
             "notification": event.id,
             "channel": outcome.channel,
             "attempt": event.retry_count + 1,
-            "outcome": outcome.outcome,
+            "outcome": outcome.kind,
             "milliseconds": outcome.duration,
         }
         logger.debug("attempt %(attempt)d of %(notification)s: %(outcome)s", facts, extra=facts)

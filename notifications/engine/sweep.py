@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from ..database import database_now
@@ -74,7 +74,7 @@ class SweepResult:
         return {name: count for name, count in counts.items() if count or name not in OCCASIONAL}
 
     def count(self, outcome: Outcome) -> None:
-        if outcome.outcome == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
+        if outcome.kind == AttemptOutcome.NO_NOTIFIER and outcome.status == Status.SENT:
             self.no_notifier += 1
         elif outcome.status == Status.SENT:
             self.sent += 1
@@ -174,13 +174,13 @@ class Clock:
     def ask(self) -> None:
         """Raises django.db's errors when the database is away."""
         if self._given is None:
-            self._base = database_now()
+            self._base = database_now().timestamp()
         self._since = time.clock_gettime(steady)
 
     def __call__(self) -> datetime:
         if self._given is not None:
             return self._given()
-        return self._base + timedelta(seconds=self.silence)
+        return datetime.fromtimestamp(self._base + self.silence, UTC)
 
     @property
     def silence(self) -> float:

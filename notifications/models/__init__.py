@@ -20,7 +20,9 @@ from .history import (
     RecipientAnswer,
     Refusal,
     Requeue,
+    Trace,
 )
+from .raising import Alert
 from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "INTERRUPTED_AGAIN",
     "INTERRUPTED_ERROR",
     "INTERRUPTED_OFTEN",
+    "Alert",
     "AttemptOutcome",
     "Beside",
     "BulkOperation",
@@ -53,6 +56,7 @@ __all__ = [
     "SweepKind",
     "SweepRun",
     "Tally",
+    "Trace",
     "Worker",
     "attempt_number",
     "new_id",

@@ -290,3 +290,20 @@ class RecipientAnswer(History):
 
     def __str__(self) -> str:
         return f"{self.recipient}: {self.refusal or 'accepted'}"
+
+
+class Trace(History):
+    """In which span an alert was raised, where spans are recorded: its attempts' link to it.
+
+    context  as the header `traceparent` of W3C Trace Context has it
+    """
+
+    context = models.CharField(max_length=55)
+
+    class Meta:
+        db_table = "notification_traces"
+        ordering = ("id",)
+        indexes = (Index(fields=["notification"], name="idx_notification_traces_notification"),)
+
+    def __str__(self) -> str:
+        return self.context

@@ -6,29 +6,25 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar, Unpack, cast
 
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models
+from asgiref.sync import sync_to_async
+from django.db import models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
 from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, LessThanOrEqual
 
 from .. import database
 from ..database import database_now, wake_workers
-from ..deaths.follow import RESERVED
 from ..exceptions import TransitionRefused
-from ..notifiers.usable import warnings_of
 from ..text import cut
 from . import tallies
 from .fields import READABLE, REQUEUEABLE, UNDELIVERED, Status, Text, is_channel
 from .history import AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
-
-logger = logging.getLogger(__name__)
+from .raising import Alert, made, raise_many, raise_one
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -192,37 +188,38 @@ class EventQuerySet(models.QuerySet[Row]):
         That nothing may be delivered is no error, for another process may have what it takes: the log warns,
         and the event's `warnings` say why, a phrase each.
         """
-        if dedup_key and dedup_key.startswith(RESERVED):
-            said = f"Keys that begin with {' or '.join(RESERVED)} are the app's own."
-            raise ValidationError({"dedup_key": said})
-        return self.notify_once(
+        event = made(
+            self.model,
             type=type,
             channel=channel,
             recipient=recipient,
             message=message,
-            certificate_id=certificate_id or None,
-            dedup_key=dedup_key or None,
+            certificate_id=certificate_id,
+            dedup_key=dedup_key,
         )
+        return raise_one(self._everything(), event)
+
+    def notify_many(self, alerts: Iterable[Alert]) -> list[tuple[Row, bool]]:
+        """Raise many alerts, each as `notify` takes it: (event, whether this call made it), in their order.
+
+        One transaction, and one wake-up call for the workers. Raises ValidationError, with nothing written,
+        whose keys name place and field: "3.recipient" is the fourth alert's.
+        """
+        return raise_many(self._everything(), alerts)
+
+    async def anotify(self, **alert: Unpack[Alert]) -> tuple[Row, bool]:
+        """`notify`, for async code."""
+        return await sync_to_async(self.notify)(**alert)
+
+    async def anotify_many(self, alerts: Iterable[Alert]) -> list[tuple[Row, bool]]:
+        """`notify_many`, for async code."""
+        return await sync_to_async(self.notify_many)(alerts)
 
     def notify_once(self, **fields: str | None) -> tuple[Row, bool]:
-        """The same with any key, for the app itself."""
+        """`notify` with any key, for the app itself."""
         event: Any = self.model(**fields)
         event.full_clean(validate_unique=False, validate_constraints=False)
-        warnings = warnings_of(event.channel, event.recipient)
-        try:
-            with database.atomic():
-                event.save(using=database.alias(), force_insert=True)
-        except IntegrityError:
-            everything, key = self._everything(), event.dedup_key
-            first: Any = everything.filter(dedup_key=key).first() if key else None
-            if first is None:
-                raise
-            first.warnings = warnings
-            return first, False
-        event.warnings = warnings
-        for warning in warnings:
-            logger.warning("notification %s is raised, but %s", event.pk, warning)
-        return event, True
+        return raise_one(self._everything(), event)
 
     # What operators do
 

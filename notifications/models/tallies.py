@@ -15,6 +15,8 @@ from ..database import free_slot
 from .history import AttemptOutcome, DeliveryAttempt, Interrupted
 from .state import AGES, DURATIONS
 
+# Stands for all channels that have no notifier: whoever raises alerts can make names up without end.
+NOT_CONFIGURED = "(not configured)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the hour under which all time is counted
 TOOK = [f"took_{n}" for n in range(len(DURATIONS))]
 AGE = [f"age_{n}" for n in range(len(AGES))]
@@ -62,22 +64,23 @@ def interrupted(events: Iterable[Interrupted], *, now: datetime) -> None:
     spelled = _spelling()
     lost = [DeliveryAttempt.interrupted(event, channel=spelled(event.channel)) for event in events]
     DeliveryAttempt.objects.bulk_create(lost)
-    add([Counted(a.channel, a.outcome, a.duration_ms) for a in lost], now=now)
+    add([Counted(spelled(a.channel, NOT_CONFIGURED), a.outcome, a.duration_ms) for a in lost], now=now)
 
 
-def _spelling() -> Callable[[str], str]:
-    """How the settings spell a channel."""
+def _spelling() -> Callable[..., str]:
+    """How the settings spell a channel, and what stands for one that they have not: itself, unless given."""
     try:
         settings = conf.current()
     except ImproperlyConfigured:
-        return lambda channel: channel
-    return lambda channel: settings.channel(channel) or channel
+        return lambda channel, other="": channel
+    return lambda channel, other="": settings.channel(channel) or other or channel
 
 
 def _count(attempts: Sequence[Counted]) -> dict[tuple[str, str], list[int]]:
     counted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(COUNTS))
     for channel, outcome, milliseconds, age in attempts:
-        counts = counted[channel, outcome]
+        named = channel if outcome != AttemptOutcome.NO_NOTIFIER else NOT_CONFIGURED
+        counts = counted[named, outcome]
         counts[0] += 1
         counts[1] += milliseconds
         took = bisect_left(DURATIONS, milliseconds / 1000)

@@ -42,6 +42,8 @@ class AppriseNotifier(SyncNotifier):
             secret=True,
         ),
     )
+    # Apprise's own library reads HTTPS_PROXY and NO_PROXY, and says of each URL what it trusts.
+    without = ("PROXY", "HEADERS", "TLS_CA", "TLS_CERT", "TLS_KEY")
     templates = "apprise"
 
     def deliver(self, message: Message) -> Delivered:

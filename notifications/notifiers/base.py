@@ -10,10 +10,11 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -35,8 +36,10 @@ from ..text import MESSAGE_LIMIT, Size, cut, fold, largest, one_line, redact
 from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
+from .http.proxy import Proxies
 from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
 from .templates import BODY, SUBJECT, OwnWords
+from .tls import TlsFiles
 from .wording import LABELS, Severity, Words, kind_of, severities_in, together, words_of
 
 logger = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class Message(NamedTuple):
         return key_of(self.id, limit)
 
 
+@lru_cache(maxsize=128)  # a request says it twice
 def key_of(id: str, limit: int = 255) -> str:
     safe = len(id) <= limit and SAFE_ID.fullmatch(id)
     return id if safe else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
@@ -108,6 +112,8 @@ class Notifier:
 
     # The channel's own options; None: it takes any, and tells secrets by their names.
     declared_options: ClassVar[Sequence[Option] | None] = None
+    # Those of the common options that nothing here reads.
+    without: ClassVar[Collection[str]] = ()
     # What the project reads from the environment for Django's settings instead of the channel's dict.
     django_options: ClassVar[Sequence[Option]] = ()
     # Whether the provider can be told that an alert is over: then a success gets its failures in `opened`.
@@ -149,7 +155,7 @@ class Notifier:
         """What is wrong with the options, a sentence each; `manage.py check` shows them."""
         if cls.declared_options is None:
             return [*faults(COMMON_OPTIONS, options), *cls.option_faults(options)]
-        declared = declared_by(cls.declared_options)
+        declared = [one for one in declared_by(cls.declared_options) if one.name not in cls.without]
         return [*unknown(declared, options), *faults(declared, options), *cls.option_faults(options)]
 
     @classmethod
@@ -444,12 +450,24 @@ def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
             timeout=own_deadline(timeout),
             allowed=options.get("ALLOWED_NETWORKS") or (),
             secrets=made_of.secrets(options),
+            **the_way(options),
         )
         notifier = made_of(options, http)
     except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"channel {name}: {error}") from error
     notifier.name = name
     return notifier
+
+
+def the_way(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a channel's requests go through, and what they show: HttpClient's arguments."""
+    files = TlsFiles.made_of(options)
+    return {
+        "proxies": Proxies.made_of(options.get("PROXY")),
+        "headers": options.get("HEADERS") or {},
+        "home": str(options.get("URL") or ""),
+        **({"tls": files.context} if files else {}),
+    }
 
 
 def own_deadline(timeout: float) -> float:

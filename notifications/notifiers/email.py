@@ -34,7 +34,8 @@ from .mail.mailing import Mailing
 from .mail.refusals import ADVICE, CLOSING, InARow, Refusal
 from .mail.smtp import UTF8_OPTIONS, Session, misconfigured
 from .mail.words import Meaning, Stage
-from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, words_options
+from .options import COUNT, FLAG, PORT, TEXT, Kind, Option, faults, tls_options, words_options
+from .tls import TlsFiles
 from .wording import IMPORTANCE
 
 SUBJECT_LIMIT, BODY_LIMIT, HTML_LIMIT = 500, 1_000_000, 100_000
@@ -113,8 +114,11 @@ class EmailNotifier(SyncNotifier):
             COUNT,
             env="CERTCTL_SMTP_MAILS_PER_CONNECTION",
         ),
+        Option("MAILER", "its name in Django's `MAILERS`, where not `default`; from Django 6.1 on", TEXT),
         *words_options("CERTCTL_SMTP"),
+        *tls_options("CERTCTL_SMTP"),
     )
+    without = ("PROXY", "HEADERS")
     django_options = (
         Option(
             "HOST",
@@ -159,6 +163,7 @@ class EmailNotifier(SyncNotifier):
         if "ENDPOINT_CONCURRENCY" not in options:
             self.endpoint_concurrency = self.threads
         self._connections = Connections(self._connection, self.threads, options.get("MAILS_PER_CONNECTION"))
+        self._files = TlsFiles.made_of(options)
         self._in_a_row = InARow()
         self._in_hand: dict[int, Mailing] = {}  # by id(message)
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -168,14 +173,14 @@ class EmailNotifier(SyncNotifier):
     def option_faults(cls, options: Mapping[str, Any]) -> list[str]:
         """Of Django's mail settings, too: they are what is connected with."""
         try:
-            return [f"the mail server's {fault}" for fault in server_faults(backend())]
+            return [f"the mail server's {fault}" for fault in server_faults(backend(mailer_of(options)))]
         except DeliveryError as error:
             return [error.text]
 
     @classmethod
     def warnings(cls, options: Mapping[str, Any]) -> list[CheckMessage]:
         try:
-            server = backend()
+            server = backend(mailer_of(options))
         except DeliveryError:
             return []  # a fault, above
         encrypted = any(getattr(server, name, False) for name in ("use_tls", "use_ssl"))
@@ -344,7 +349,8 @@ class EmailNotifier(SyncNotifier):
         return mailing.told(error)
 
     def _connection(self) -> MailConnection:
-        return MailConnection(backend(), Session(str(self.options.get("EHLO_NAME") or "").strip()))
+        name = str(self.options.get("EHLO_NAME") or "").strip()
+        return MailConnection(backend(mailer_of(self.options)), Session(name), self._files)
 
     def _close_idle(self) -> None:
         """Say goodbye on connections that nobody used for a while."""
@@ -422,6 +428,10 @@ class EmailNotifier(SyncNotifier):
         shown = headers(email, self.sender(), self.recipients(message))
         head = "\n".join(f"{name}: {value}" for name, value in shown)
         return f"{head}\n\n{email.body}"
+
+
+def mailer_of(options: Mapping[str, Any]) -> str:
+    return str(options.get("MAILER") or "").strip()
 
 
 def server_faults(made: Any) -> list[str]:

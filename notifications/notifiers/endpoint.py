@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
@@ -56,6 +57,7 @@ class Endpoint:
         return recipient.startswith(self.recipient_prefix)
 
 
+@lru_cache(maxsize=1024)
 def is_address(recipient: str) -> bool:
     """Whether the recipient says itself where its row goes."""
     return HTTP.match(recipient.lstrip(BLANKS)) is not None

@@ -20,7 +20,7 @@ from ..text import cut, to_json
 from .base import Delivered, Message, ResolvingNotifier, key_of
 from .http.answers import PERMANENT, raise_for, raise_for_body
 from .http.client import Answer
-from .options import TEXT, URL, Option, choice, completed, is_within, words_options
+from .options import TEXT, URL, Option, choice, completed, http_options, is_within, words_options
 from .wording import Severity
 
 SUCCESSOR = "https://api.atlassian.com/jsm/ops/integration"
@@ -60,6 +60,7 @@ class OpsGenieNotifier(ResolvingNotifier):
             env="CERTCTL_OPSGENIE_BASE_URL",
         ),
         *words_options("CERTCTL_OPSGENIE"),
+        *http_options("CERTCTL_OPSGENIE"),
     )
     folds_repeats = True
     templates = "opsgenie"

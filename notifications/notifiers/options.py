@@ -6,6 +6,7 @@ what no error, log or preview shows, and the table in docs/channels.md.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..text import secret_patterns
+from .http.proxy import is_proxy
 from .wording import SAFE_NAME, Severity, severities_in
 
 URL_START = re.compile(r"https?://[^/?#\\\s]+(?=[/?#]|$)", re.IGNORECASE)
@@ -29,12 +31,14 @@ class Kind:
     accepts  whether a value is one; a ValueError says better what is wrong with it
     read     makes the value of an environment variable's text; a ValueError means that it is none
     shown   whether a fault may repeat the value
+    hides   what of a value is secret, where the option is: texts, or lists of them
     """
 
     words: str
     accepts: Callable[[Any], object]
     read: Callable[[str], Any] = str
     shown: bool = True
+    hides: Callable[[Any], Iterable[Any]] = lambda value: [value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,10 @@ class Option:
         except ValueError as error:
             return str(error)
         return f"{fault}, not {value!r}" if fault and self.kind.shown and not self.secret else fault
+
+    def hidden(self, value: Any) -> Iterable[Any]:
+        """What of the value nobody may see."""
+        return self.kind.hides(value) if self.secret else []
 
 
 def is_set(value: Any) -> bool:
@@ -109,10 +117,16 @@ def completed(declared: Iterable[Option], options: Mapping[str, Any]) -> dict[st
 
 def secrets_in(declared: Iterable[Option], options: Mapping[str, Any]) -> frozenset[str]:
     """Patterns (text.redact) of the secrets among the options; those undeclared are told by their names."""
-    secret = {option.name: option.secret for option in declared}
+    known = {option.name: option for option in declared}
     return secret_patterns(
-        value for name, value in options.items() if secret.get(name, SECRET_NAME.search(name))
+        part
+        for name, value in options.items()
+        for part in (known[name].hidden(value) if name in known else _hidden_by_name(name, value))
     )
+
+
+def _hidden_by_name(name: str, value: Any) -> list[Any]:
+    return [value] if SECRET_NAME.search(name) else []
 
 
 def is_within(url: object, *domains: str) -> bool:
@@ -230,9 +244,102 @@ def words_options(env: str = "") -> tuple[Option, ...]:
     )
 
 
+def _is_headers(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    for name, text in value.items():
+        if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
+            raise ValueError("has a name in it that is no header's")
+        if name.lower() in OWN_HEADERS:
+            raise ValueError(f"sets {name}, which the program sets itself")
+        if not (isinstance(text, str) and HEADER_VALUE.fullmatch(text)):
+            raise ValueError(f"has a value for {name} that is no line of text")
+    return True
+
+
+def _hidden_in_headers(value: Any) -> Iterator[Any]:
+    """Each value, and what follows its `Bearer` or `Basic`."""
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    for text in map(str, texts):
+        yield text
+        if " " in text.strip():
+            yield text.split()[-1]
+
+
+def _hidden_in_proxy(value: Any) -> Iterator[Any]:
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    return (text for text in map(str, texts) if "@" in text)
+
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+OWN_HEADERS = {
+    *("accept-encoding", "connection", "content-length", "content-type", "expect", "host", "keep-alive"),
+    *("idempotency-key", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding"),
+    *("upgrade", "webhook-id", "webhook-signature", "webhook-timestamp", "x-signature"),
+}
+HEADERS = Kind(
+    'headers and their values, such as {"Authorization": "Bearer …"}',
+    _is_headers,
+    json.loads,
+    shown=False,
+    hides=_hidden_in_headers,
+)
+PROXY = Kind(
+    "http://HOST:PORT of a proxy, or direct", is_proxy, str.strip, shown=False, hides=_hidden_in_proxy
+)
+
+
+def tls_options(env: str = "") -> tuple[Option, ...]:
+    """Whom a channel trusts, and what it shows. env: how their variables begin, if any."""
+    return (
+        Option(
+            "TLS_CA",
+            "a file with certificate authorities to trust besides the system's",
+            TEXT,
+            env=env and f"{env}_TLS_CA",
+        ),
+        Option(
+            "TLS_CERT",
+            "a file with the certificate to show to a server that wants one",
+            TEXT,
+            env=env and f"{env}_TLS_CERT",
+        ),
+        Option(
+            "TLS_KEY",
+            "the file with its key, where that is another one",
+            TEXT,
+            env=env and f"{env}_TLS_KEY",
+            counterpart="TLS_CERT",
+        ),
+    )
+
+
+def http_options(env: str = "") -> tuple[Option, ...]:
+    """The way that a channel's requests take, and what they carry besides."""
+    return (
+        Option(
+            "PROXY",
+            "the way out; `direct` for none, where HTTPS_PROXY names one",
+            PROXY,
+            secret=True,
+            env=env and f"{env}_PROXY",
+        ),
+        *tls_options(env),
+        Option(
+            "HEADERS",
+            "more headers of every request to the site's own address, as JSON",
+            HEADERS,
+            secret=True,
+            env=env and f"{env}_HEADERS",
+        ),
+    )
+
+
 # What every channel takes besides its own options.
 COMMON_OPTIONS = (
     *words_options(),
+    *http_options(),
     Option("TEMPLATES", "the folder of a site's own templates, where it is not the channel's", FOLDER),
     Option("NOTIFIER", "the dotted path of the class", Kind("a dotted path", lambda value: True)),
     Option(

@@ -15,7 +15,7 @@ from ..text import cut, fitted, to_json
 from .base import Delivered, Message, ResolvingNotifier, key_of
 from .http.answers import KnownRefusal, raise_for, raise_for_body
 from .http.client import Answer
-from .options import TEXT, URL, Option, words_options
+from .options import TEXT, URL, Option, http_options, words_options
 from .wording import Words
 
 PATH = "/v2/enqueue"
@@ -47,6 +47,7 @@ class PagerDutyNotifier(ResolvingNotifier):
             env="CERTCTL_PAGERDUTY_BASE_URL",
         ),
         *words_options("CERTCTL_PAGERDUTY"),
+        *http_options("CERTCTL_PAGERDUTY"),
     )
     folds_repeats = True
     templates = "pagerduty"

@@ -20,7 +20,7 @@ from ..text import cut, to_json
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import KnownRefusal, raise_for, raise_for_body, unexpected
 from .http.client import Answer
-from .options import TEXT, URL, Option, combine_after, words_options
+from .options import TEXT, URL, Option, combine_after, http_options, words_options
 from .wording import COLORS, ICONS, Words
 
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, TEXT_LIMIT = 150, 3_000, 2_000, 40_000
@@ -52,6 +52,7 @@ class SlackNotifier(JsonNotifier):
         Option("USERNAME", "for a legacy webhook only", TEXT, env="CERTCTL_SLACK_USERNAME"),
         combine_after("CERTCTL_SLACK_COMBINE_AFTER"),
         *words_options("CERTCTL_SLACK"),
+        *http_options("CERTCTL_SLACK"),
     )
     templates = "slack"
     looks = "chat"

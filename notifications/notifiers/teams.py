@@ -22,7 +22,7 @@ from ..text import cut, largest, to_json, utf16
 from .base import Delivered, JsonNotifier, Message
 from .http.answers import PERMANENT, KnownRefusal, raise_for, raise_for_body, refusal, unexpected
 from .http.client import Answer
-from .options import URL, Option, is_within, words_options
+from .options import URL, Option, http_options, is_within, words_options
 from .wording import ICONS, Severity, Words
 
 CARD_LIMIT, SUBJECT_LIMIT, LINES_LIMIT = 28_000, 500, 210
@@ -61,6 +61,7 @@ class TeamsNotifier(JsonNotifier):
             env="CERTCTL_TEAMS_WEBHOOK_URL",
         ),
         *words_options("CERTCTL_TEAMS"),
+        *http_options("CERTCTL_TEAMS"),
     )
     templates = "teams"
     looks = "card"

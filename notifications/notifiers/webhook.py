@@ -33,7 +33,7 @@ from .endpoint import is_address
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient, blocked
 from .http.network import Guard
-from .options import NETWORKS, URL, URL_START, Kind, Option, choice, list_of
+from .options import NETWORKS, URL, URL_START, Kind, Option, choice, http_options, list_of
 from .wording import kind_of
 
 PAYLOAD_LIMIT = 20_000
@@ -103,6 +103,7 @@ class WebhookNotifier(JsonNotifier):
             default="standard",
             env="CERTCTL_WEBHOOK_FORMAT",
         ),
+        *http_options("CERTCTL_WEBHOOK"),
     )
     folds_repeats = True
     guarded = True
@@ -205,7 +206,7 @@ def endpoint(channel: str, recipient: str, default: str) -> Endpoint:
 def payload(message: Message, text: str) -> dict[str, Any]:
     return {
         "type": f"certificate.{kind_of(message.type) or 'notification'}",
-        "timestamp": message.created_at.isoformat(),
+        "timestamp": message.created_at,
         "data": {
             "id": cut(message.id, NAME_LIMIT),
             "type": message.type,

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from django.db.models import Func, IntegerField, Model, QuerySet, Value
+from django.db.models import Field, Func, Model, QuerySet, Value
 from django.db.models.functions import Left
 
 from .. import database
@@ -27,7 +27,8 @@ from .batch import in_parts, not_refused, put_on_record
 from .mend import mend
 
 NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
-NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...]] = (NOTHING_ANSWERED, ())  # answered, opened
+# answered, opened, traced
+NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...], str] = (NOTHING_ANSWERED, (), "")
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
 Row = TypeVar("Row", bound=Model)
 
@@ -41,6 +42,7 @@ class Claimed(NamedTuple):
     due_at       since when it is due: when it was raised, or requeued
     answered     as in Message; recipients.py reads it
     opened       see `opened.told`
+    traced       see `traces.recall`
     """
 
     id: str
@@ -57,6 +59,7 @@ class Claimed(NamedTuple):
     leased_until: datetime
     answered: Mapping[str, str] = NOTHING_ANSWERED
     opened: tuple[str, ...] = ()
+    traced: str = ""
 
     @property
     def attempt_number(self) -> int:
@@ -113,10 +116,11 @@ def _refused(pk: str, error: Exception, *, now: datetime) -> Claim:
 
 
 def size_of_message() -> Func:
-    """In bytes, as PostgreSQL knows it without reading the message."""
+    """In bytes, as PostgreSQL knows it without reading the message. (Of an IntegerField Django would convert
+    each value anew.)"""
     if database.is_postgresql():
-        return Func("message", function="octet_length", output_field=IntegerField())
-    return Func("message", template="LENGTH(CAST(%(expressions)s AS BLOB))", output_field=IntegerField())
+        return Func("message", function="octet_length", output_field=Field())
+    return Func("message", template="LENGTH(CAST(%(expressions)s AS BLOB))", output_field=Field())
 
 
 def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
@@ -133,7 +137,7 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = list(Claimed._fields[:-3])
+    names: list[Any] = list(Claimed._fields[: -1 - len(NOTHING_TOLD)])
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
@@ -149,7 +153,7 @@ DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} time and again:%%' THEN 3
 HELD = [
     f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE + 1}), status,
         retry_count, {DEATHS}, {time.format("created_at")},
-        {time.format("COALESCE(requeued_at, created_at)")}"""
+        {time.format("requeued_at")}"""
     for time in ("CAST({} AS text)", "CAST(EXTRACT(EPOCH FROM {}) AS double precision)")
 ]
 
@@ -169,9 +173,9 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
-    created_at, due_at = row[-2:]
+    created_at, requeued_at = row[-2:]
     raised = time_of(created_at)
-    due = raised if due_at == created_at else time_of(due_at)
+    due = raised if requeued_at is None else time_of(requeued_at)
     return Claimed._make((*row[:-2], raised, due, until, *NOTHING_TOLD))
 
 

@@ -12,7 +12,7 @@ from django.utils.http import RFC3986_SUBDELIMS
 
 from ..models import NotificationEvent, Status
 from ..notifiers.base import Message
-from .claim import NOTHING_ANSWERED, Claimed
+from .claim import NOTHING_TOLD, Claimed
 
 PLACE = "place-of-the-id"
 PATH_SAFE = f"{RFC3986_SUBDELIMS}/~:@"
@@ -22,18 +22,18 @@ Linker = Callable[[str], str]
 
 def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
     """The notification as its notifier sees it. link: of `linker`."""
+    told = (event.answered, event.opened) if isinstance(event, Claimed) else NOTHING_TOLD
     return Message(
-        id=event.id,
-        type=event.type,
-        channel=event.channel,
-        recipient=event.recipient,
-        message=event.message,
-        certificate_id=event.certificate_id,
-        created_at=event.created_at,
-        attempt=event.retry_count + 1,
-        url=link(event.id),
-        answered=event.answered if isinstance(event, Claimed) else NOTHING_ANSWERED,
-        opened=event.opened if isinstance(event, Claimed) else (),
+        event.id,
+        event.type,
+        event.channel,
+        event.recipient,
+        event.message,
+        event.certificate_id,
+        event.created_at,
+        event.retry_count + 1,
+        link(event.id),
+        *told,
     )
 
 

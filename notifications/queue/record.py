@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .. import database
+from .. import database, signals
 from ..database import PAUSES, carried, dump, kind_of
 from ..deaths.follow import follow
 from ..exceptions import status_code
-from ..models import NotificationEvent, Status, tallies
+from ..models import AttemptOutcome, NotificationEvent, Status, tallies
 from ..models.tallies import Counted
 from ..text import tidy
 from . import recipients
@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
 
     channel   as the settings spell it, where it is configured
     status    sent, failed or dead
+    kind      the attempt's: sent, transient, … (AttemptOutcome)
     delay     until the next attempt, where status is failed
     error     the attempt's error, None where it succeeded
     duration  of the attempt, in milliseconds
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
     event: Claimed
     channel: str
     status: str
-    outcome: str
+    kind: str
     started_at: datetime
     duration: int
     delay: timedelta | None = None
@@ -96,8 +97,11 @@ def _record(outcomes: Sequence[Outcome], *, now: datetime, worker: str) -> Recor
             recipients.remember(answered, now=now)
         dead = [o.event.id for o in written if o.status == Status.DEAD]
         follow(NotificationEvent.objects.all(), dead, now=now)
+        if signals.delivered.receivers:
+            sent = [o.event.id for o in written if o.kind == AttemptOutcome.SENT]
+            signals.tell_of(signals.delivered, NotificationEvent.objects.all(), sent)
         counted = [
-            Counted(o.channel, o.outcome, o.duration, (now - o.event.due_at).total_seconds())
+            Counted(o.channel, o.kind, o.duration, (now - o.event.due_at).total_seconds())
             for o in outcomes
             if o.event.id in ids or o.event.id in late
         ]
@@ -164,7 +168,7 @@ def _carry(outcomes: Sequence[Outcome], now: datetime) -> str:
             "channel": o.channel,
             "started_at": adapt(o.started_at),
             "duration_ms": o.duration,
-            "outcome": o.outcome,
+            "outcome": o.kind,
             "status_code": status_code(o.status_code),
             **(_failure(o, now, connection) if o.error is not None else _success(o)),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
+from ..models.tallies import NOT_CONFIGURED
 
 
 def settings() -> conf.Conf:
@@ -30,3 +31,7 @@ class Channels:
 
     def spelled(self, name: str) -> str:
         return self._settings.channel(name) or name
+
+    def folded(self, name: str) -> str:
+        """One name for all that are not configured."""
+        return self._settings.channel(name) or NOT_CONFIGURED

@@ -10,6 +10,7 @@ from ..models import AGES, Hold, SweepRun
 
 EXACT_UP_TO = 100_000  # rows of a status; PostgreSQL's planner estimates the larger ones
 MOST_HOLDS = 100
+MOST_UNCONFIGURED = 20  # channels without a notifier that have names of their own among the dead
 MOST_WITH_AN_ERROR = 10_000  # sent notifications with an error whose last attempt is looked at
 LATEST = 1_000
 WINDOWS = {"24h": 24, "7d": 168}  # hours, the running one included
@@ -61,7 +62,8 @@ class Snapshot:
 
     counts           notifications by status, every status present
     estimated        the statuses whose count is an estimate: more than EXACT_UP_TO rows on PostgreSQL
-    dead_by_channel  configured channels first, in the settings' spelling and order
+    dead_by_channel  configured channels first, in the settings' spelling and order; of the others the
+                     MOST_UNCONFIGURED with the most, and the rest as one
     stranded         failed without a next retry
     probably_delivered  of these the e-mails of certctl's
     beside           how we live together with certctl, and in_grace: what is left to it for now
@@ -69,7 +71,7 @@ class Snapshot:
     refused          undelivered, of which the database takes no change
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
-    attempts         by channel, every configured one present
+    attempts         by channel, every configured one present; tallies.NOT_CONFIGURED stands for all others
     traffic          by the names of WINDOWS
     holds            the endpoints that nobody sends to for now, at most MOST_HOLDS
     latest           by channel, where it is among the newest LATEST attempts

@@ -1,4 +1,4 @@
-"""Probes: /healthz (the process answers) and /readyz (it can work). Public, and without details."""
+"""Probes: /healthz (the process answers) and /readyz (it can work, for READYZ_ACCESS). Without details."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
@@ -18,6 +18,7 @@ from .. import database
 from ..database import database_now, without_transaction
 from ..text import one_line
 from . import activity
+from .access import refusal
 from .metrics import answers
 
 logger = logging.getLogger(__name__)
@@ -36,12 +37,14 @@ def alive(request: HttpRequest) -> JsonResponse:
 @csrf_exempt
 @require_safe
 @never_cache
-def ready(request: HttpRequest) -> JsonResponse:
+def ready(request: HttpRequest) -> HttpResponse:
     """200 with each part's state; 503 when a part is not ready.
 
     A database that does not answer at all is found out in two seconds: probes that wait for it would
     take the threads that `alive` and /metrics need.
     """
+    if (refused := refusal("READYZ_ACCESS", request)) is not None:
+        return refused
     there = answers()
     parts = {name: checked(name, check) if there else {"ok": False} for name, check in CHECKS.items()}
     is_ready = all(part["ok"] for part in parts.values())

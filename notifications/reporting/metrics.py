@@ -1,14 +1,20 @@
 """The notifications' part of /metrics: the snapshot in Prometheus' terms.
 
-It is read from the database at each scrape, because what happens happens in other processes.
+It is read from the database at each scrape, because what happens happens in other processes. `page` is a view
+for a site's urls.py, with all that its process registers with prometheus_client.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 from prometheus_client.core import (
     REGISTRY,
     CounterMetricFamily,
@@ -16,11 +22,15 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from .. import database
+from ..database import without_transaction
 from ..models import DURATIONS
 from ..text import one_line
+from .access import refusal
 from .figures import EXACT_UP_TO, MOST_WITH_AN_ERROR, AttemptTotals, Snapshot
 from .snapshot import snapshot
 
@@ -54,6 +64,28 @@ class NotificationsCollector(Collector):
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
     registry.register(NotificationsCollector())
+
+
+@without_transaction
+@csrf_exempt
+@require_safe
+@never_cache
+def page(request: HttpRequest) -> HttpResponse:
+    """What Prometheus scrapes, for METRICS_ACCESS."""
+    if (refused := refusal("METRICS_ACCESS", request)) is not None:
+        return refused
+    return HttpResponse(generate_latest(everything()), content_type=CONTENT_TYPE_LATEST)
+
+
+def everything() -> CollectorRegistry:
+    """The process's own metrics; under PROMETHEUS_MULTIPROC_DIR those of all its site's processes, and ours,
+    which each of them has whole."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    register(together)
+    return together
 
 
 def answers() -> bool:

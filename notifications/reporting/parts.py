@@ -25,7 +25,7 @@ from ..models import (
 )
 from ..models.fields import UNDELIVERED
 from ..models.queryset import DUE, PROBABLY_DELIVERED
-from ..models.tallies import AGE, EPOCH, TOOK
+from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK
 from ..queue.beside import terms
 from . import held
 from .channels import Channels, settings
@@ -33,6 +33,7 @@ from .figures import (
     EXACT_UP_TO,
     LATEST,
     MOST_HOLDS,
+    MOST_UNCONFIGURED,
     MOST_WITH_AN_ERROR,
     WINDOWS,
     AttemptTotals,
@@ -83,8 +84,11 @@ def _estimate(rows: Any) -> int:
 
 def dead_by_channel(as_of: AsOf) -> dict[str, Any]:
     counts = dict.fromkeys(as_of.channels.configured, 0)
-    for channel, count in as_of.rows.dead().values_list("channel").annotate(Count("channel")):
-        name = as_of.channels.spelled(channel)
+    named = as_of.rows.dead().values_list("channel").annotate(number=Count("channel"))
+    for channel, count in named.order_by("-number", "channel"):
+        name, most = as_of.channels.spelled(channel), len(as_of.channels.configured) + MOST_UNCONFIGURED
+        if name not in counts and len(counts) >= most:
+            name = NOT_CONFIGURED
         counts[name] = counts.get(name, 0) + count
     return {"dead_by_channel": counts}
 
@@ -134,7 +138,7 @@ def last_sweeps(as_of: AsOf) -> dict[str, Any]:
 def attempts(as_of: AsOf) -> dict[str, Any]:
     by_channel: dict[str, list[Tally]] = {name: [] for name in as_of.channels.configured}
     for tally in Tally.objects.filter(hour=EPOCH).order_by("channel"):
-        by_channel.setdefault(as_of.channels.spelled(tally.channel), []).append(tally)
+        by_channel.setdefault(as_of.channels.folded(tally.channel), []).append(tally)
     return {"attempts": {name: _total(tallies) for name, tallies in by_channel.items()}}
 
 

@@ -26,6 +26,7 @@ from tests.reporting.rows import swept, tally
 OPERATIONS = {
     ("get", "/api/v1/notifications"),
     ("post", "/api/v1/notifications"),
+    ("post", "/api/v1/notifications/batch"),
     ("post", "/api/v1/notifications/requeue"),
     ("get", "/api/v1/notifications/{event_id}"),
     ("post", "/api/v1/notifications/{event_id}/read"),

@@ -43,6 +43,22 @@ def test_the_command_issues_lists_and_revokes(capsys: pytest.CaptureFixture[str]
     assert not works(secret)
 
 
+def test_one_command_makes_a_service_account_that_may_do_so_much_and_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call_command("api_tokens", "create", "certbot", "--name", "web-1", "--allow", "create")
+    client = client_with(capsys.readouterr().out.strip())
+    alert = {"type": "Revocation", "channel": "Webhook", "recipient": "ops", "message": "revoked"}
+    assert client.post(LIST, json.dumps(alert), content_type="application/json").status_code == 201
+    assert client.get(LIST).status_code == 403
+    account = ApiToken.objects.get().user
+    assert [account.has_usable_password(), account.is_staff, account.is_superuser] == [False] * 3
+    call_command("api_tokens", "create", "watcher", "--name", "web-1", "--allow", "view,requeue")
+    client = client_with(capsys.readouterr().out.strip())
+    assert client.get(LIST).status_code == 200
+    assert client.post(LIST, json.dumps(alert), content_type="application/json").status_code == 403
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -53,6 +69,9 @@ def test_the_command_issues_lists_and_revokes(capsys: pytest.CaptureFixture[str]
         ("create", "hook", "--name", "x", "--expires", "0d"),
         ("create", "hook", "--name", "x", "--expires", "99999d"),
         ("create", "hook", "--name", "x", "--expires", "soon"),
+        ("create", "hook", "--name", "x", "--allow", "view"),
+        ("create", "robot", "--name", "x", "--allow", "view,delete"),
+        ("create", "robot", "--name", "x" * 101, "--allow", "view"),
         ("create", "hook"),
         ("revoke", "hook", "--name", "unknown"),
         ("revoke", "hook"),

@@ -159,7 +159,7 @@ def test_nothing_is_raised_without_the_setting(
 def test_without_the_setting_a_death_asks_the_database_nothing(
     refused: Script, configure: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("WARNING", "notifications")  # at INFO it is named
+    caplog.set_level("CRITICAL", "notifications.deaths")  # at ERROR it is named
 
     def asked(fallbacks: dict[str, str]) -> list[str]:
         configure(ESCALATION=fallbacks)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level("INFO", "notifications.deaths")
+    caplog.set_level("ERROR", "notifications.deaths")
     return caplog
 
 
@@ -32,6 +32,23 @@ def test_an_attempt_that_kills(said: pytest.LogCaptureFixture, script: Script) -
     [line] = [message for message in said.messages if event.pk in message]
     assert line.startswith(f"notification {event.pk} died on Webhook: HTTP 400: no such")
     assert line.isprintable()
+
+
+def test_an_error_tracker_can_tell_what_died_alike(said: pytest.LogCaptureFixture, script: Script) -> None:
+    """By the template, and finer by the fingerprint, which has no id, number or address in it."""
+    script.otherwise = lambda message: PermanentError(f"HTTP 400: no team {message.id}")
+    events = [factories.failed(recipient=f"ops-{n}@example.com") for n in range(2)]
+    delivery.retry_failed()
+    records = [record for record in said.records if record.name == "notifications.deaths"]
+    assert {record.notification for record in records} == {event.pk for event in events}  # type: ignore[attr-defined]
+    assert {(record.levelname, record.msg) for record in records} == {
+        ("ERROR", "notification %s died on %s: %s")
+    }
+    [fingerprint] = {tuple(record.fingerprint) for record in records}  # type: ignore[attr-defined]
+    assert fingerprint[:2] == ("notification died", "Webhook")
+    for record, event in zip(records, events, strict=True):
+        assert (record.channel, record.type) == ("Webhook", event.type)  # type: ignore[attr-defined]
+        assert event.recipient not in str(vars(record))
 
 
 def test_a_secret_is_not_in_it(said: pytest.LogCaptureFixture, configure: Configure) -> None:

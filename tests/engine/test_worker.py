@@ -19,10 +19,12 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from notifications.database import database_now
 from notifications.endpoints.lanes import START
 from notifications.engine.listen import POLL_SECONDS, connection_parameters
 from notifications.models import AttemptOutcome, DeliveryAttempt, NotificationEvent, Status, SweepRun, Worker
 from tests import factories
+from tests.factories import ago
 from tests.processes import Launcher, Process, eventually
 from tests.receiver import HELD, HttpReceiver, MailReceiver
 
@@ -299,3 +301,24 @@ def test_a_database_that_is_away_at_the_start_is_one_line_and_code_1(launcher: L
     lines = [line for line in worker.said.splitlines() if "delivers; SIGTERM" not in line]
     assert len(lines) == 1
     assert "database" in lines[0]
+
+
+def test_a_probe_says_whether_a_worker_of_this_host_lives(launcher: Launcher) -> None:
+    def probe(**environment: str) -> int:
+        return launcher.start("run_notifications", "--probe", **environment).wait()
+
+    host = socket.gethostname()
+    Worker.objects.create(name=f"not-{host}:1", started_at=database_now(), seen_at=database_now())
+    assert probe() == 1, "another host's worker is not ours"
+    worker = start(launcher)
+    assert probe() == 0
+    assert worker.end() == 0
+    assert probe() == 1, "it has ended"
+    Worker.objects.create(name=f"{host}:1", started_at=ago(hours=1), seen_at=ago(minutes=2))
+    assert probe() == 1, "it hangs"
+    nowhere = launcher.start(
+        "run_notifications", "--probe", DATABASE_URL="postgresql://nobody:s3cret@127.0.0.1:1/x"
+    )
+    assert nowhere.wait() == 0, "that the database is away is no fault of the worker's"
+    assert "not known" in nowhere.said
+    assert "s3cret" not in nowhere.said

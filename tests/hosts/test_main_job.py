@@ -14,7 +14,7 @@ from tests.settings import TEST_DATABASE
 
 # What concerns connections is tried on both databases.
 WORKS = ["second_database", "replica", "atomic_requests", "time_zone"]
-WORKS += ["plain", "tasks", "sub_path"] if TEST_DATABASE == "sqlite" else []
+WORKS += ["plain", "tasks", "celery", "sub_path", "own_admin_site"] if TEST_DATABASE == "sqlite" else []
 REFUSED = {
     "without_time_zones": "(notifications.E001) USE_TZ must be True",
     "tasks_without_queue": '(notifications.E004) NOTIFICATIONS["DISPATCH"] = "tasks" needs the queue',

@@ -53,6 +53,8 @@ def test_the_examples_run_and_do_what_the_page_says(shell: dict[str, str], webho
     raised = dict(NotificationEvent.objects.values_list("dedup_key", "message"))
     assert raised.pop(None).startswith("ldap.example.com")
     assert raised.pop("expiry:mc-api-prod:7") == "api.example.com expires in 7 days"
+    for name in ("www.example.com", "ldap.example.com"):
+        assert raised.pop(f"expiry:{name}:7") == f"{name} expires in 7 days"
     renewed = raised.pop("renewed:shop.example.com:cert7.pem")
     assert renewed.endswith(": shop.example.com www.shop.example.com")
     assert {re.sub(r"\d{4}-\d\d-\d\d$", "DAY", str(key)) for key in raised} == {

@@ -13,7 +13,7 @@ from typing import Any
 import django
 
 from notifications.exceptions import DeliveryError
-from notifications.notifiers.base import Delivered, Message, Notifier, load
+from notifications.notifiers.base import Delivered, Message, Notifier, load, the_way
 from notifications.notifiers.http.client import HttpClient
 from notifications.notifiers.http.network import AddressInfo, Resolver
 
@@ -108,8 +108,9 @@ def notifier(
         timeout=timeout,
         allowed=settings.get("ALLOWED_NETWORKS", ()),
         secrets=type(made).secrets(settings),
-        tls=tls,
         resolver=resolver,
+        **the_way(settings),
+        **({"tls": lambda own: tls} if tls else {}),
     )
     return made
 

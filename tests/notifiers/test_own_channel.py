@@ -104,8 +104,9 @@ def test_its_findings_come_from_its_declarations(settings: Any) -> None:
     warned = "site.W001: the gateway closes in June"
     assert checked(settings) == [warned]
     assert checked(settings, URL="pager", PIN="", TONE="shrill", VOLUME=11) == [
-        "notifications.E002: there is no option 'VOLUME'; the options are ENDPOINT_CONCURRENCY, "
-        "MAX_PER_SECOND, NOTIFIER, PIN, PREFIX, SEVERITY, TEMPLATES, TONE, URL",
+        "notifications.E002: there is no option 'VOLUME'; the options are ENDPOINT_CONCURRENCY, HEADERS, "
+        "MAX_PER_SECOND, NOTIFIER, PIN, PREFIX, PROXY, SEVERITY, TEMPLATES, TLS_CA, TLS_CERT, TLS_KEY, TONE, "
+        "URL",
         "notifications.E002: URL must be an http or https URL",
         "notifications.E002: PIN is missing",
         "notifications.E002: TONE must be one of low, high, not 'shrill'",

@@ -222,7 +222,7 @@ def test_burying_spent_rows_reads_the_index_of_retries() -> None:
 def test_recording_finds_rows_by_their_key(count: int) -> None:
     """Not by their leases: all rows of one claim have the same."""
     outcomes = [
-        Outcome(event=event, channel="Webhook", status="sent", outcome="sent", started_at=NOW, duration=5)
+        Outcome(event=event, channel="Webhook", status="sent", kind="sent", started_at=NOW, duration=5)
         for event in claim(SweepKind.RETRY, count)
     ]
     statements = issued(lambda: record(outcomes, now=NOW, worker="w"))

@@ -25,16 +25,16 @@ NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 BEGAN = NOW - timedelta(seconds=3)
 LEASE = timedelta(minutes=2)
 ENDS = {
-    "sent": {"status": "sent", "outcome": "sent", "status_code": 202},
+    "sent": {"status": "sent", "kind": "sent", "status_code": 202},
     "failed": {
         "status": "failed",
-        "outcome": "transient",
+        "kind": "transient",
         "delay": timedelta(minutes=4),
         "error": "HTTP 503",
         "reason": "server",
         "status_code": 503,
     },
-    "dead": {"status": "dead", "outcome": "permanent", "error": "HTTP 404", "reason": "gone"},
+    "dead": {"status": "dead", "kind": "permanent", "error": "HTTP 404", "reason": "gone"},
 }
 
 
@@ -117,7 +117,7 @@ def test_a_probe_that_failed_spends_nothing() -> None:
 
 
 def test_a_channel_without_a_notifier_says_so_and_keeps_the_last_error() -> None:
-    recorded([ended(claimed()[0], "sent", outcome="no_notifier", error="nothing was delivered")])
+    recorded([ended(claimed()[0], "sent", kind="no_notifier", error="nothing was delivered")])
     event = EVENTS.get()
     assert (event.status, event.sent_at, event.error) == ("sent", NOW, "nothing was delivered")
     assert event.last_error == "before"

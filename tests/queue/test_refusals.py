@@ -36,6 +36,7 @@ from notifications.queue.reap import _set_aside, bury, reap, schedule_stranded
 from notifications.queue.record import Recorded, record
 from notifications.queue.release import release, renew
 from tests import factories
+from tests.engine.support import hand_over
 from tests.fixtures import Configure
 from tests.processes import PATIENCE, eventually
 from tests.scripted import Script, channel
@@ -348,6 +349,26 @@ def test_release_names_what_another_program_locks(other: psycopg.Connection[Any]
     assert release(events, due_at=timezone.now()) == (2, {"row-1"})
     other.rollback()
     assert release(events, due_at=timezone.now()) == (1, frozenset())
+
+
+def test_a_batch_that_is_locked_when_it_comes_back_was_never_begun_with(
+    other: psycopg.Connection[Any], settings: Any, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(settings, configure)
+    from notifications.tasks import deliver_batch
+
+    def broken(*args: Any, **options: Any) -> None:
+        hold(other, event.pk)
+        raise ConnectionError("the broker is away")
+
+    event = factories.pending()
+    monkeypatch.setattr(type(deliver_batch), "enqueue", broken)
+    with pytest.raises(ConnectionError):
+        delivery.send_pending()
+    assert EVENTS.filter(leased_until__isnull=False).count() == 1
+    other.rollback()
+    reap(EVENTS.all(), now=timezone.now() + timedelta(hours=1), max_attempts=5, limit=10)
+    assert list(EVENTS.values_list("status", "retry_count", "leased_until")) == [("pending", 0, None)]
 
 
 @pytest.fixture

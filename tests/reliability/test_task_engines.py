@@ -19,13 +19,12 @@ ROWS = 400
 BATCH = 20
 NAMES = ("one", "two")
 TASKS = {
-    "CERTCTL_NOTIFICATION_DISPATCH": "tasks",
     "CERTCTL_NOTIFICATION_TASK_BATCH": str(BATCH),
     "CERTCTL_NOTIFICATION_SEND_TIMEOUT": "5s",
     "CERTCTL_NOTIFICATION_LEASE": "10s",
     "CERTCTL_NOTIFICATION_DATABASE_TIMEOUT": "5s",
 }
-CELERY = [sys.executable, "-m", "celery", "-A", "django_tasks_fennel.app", "worker", "-Q", "notifications"]
+CELERY = [sys.executable, "-m", "celery", "-A", "certctl", "worker"]
 # What a site's worker does not need, and one process each, so that a kill takes what is in the middle.
 PLAIN = ["--pool", "solo", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
 
@@ -37,7 +36,7 @@ def celery(launcher: Launcher, folder: Path) -> list[Process]:
     redis = launcher.run(["redis-server", *here])
     eventually(lambda: "Ready to accept connections" in redis.said, "Redis")
     launcher.environment |= {
-        "CERTCTL_TASKS_BACKEND": "celery",
+        "CERTCTL_NOTIFICATION_DISPATCH": "celery",
         "CERTCTL_CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
     }
     workers = [launcher.run([*CELERY, *PLAIN, "-n", f"{n}@%h"], **signed(n)) for n in NAMES]
@@ -47,7 +46,7 @@ def celery(launcher: Launcher, folder: Path) -> list[Process]:
 
 def database(launcher: Launcher, folder: Path) -> list[Process]:
     """Tasks in tables of the same database, and two workers of django-tasks-db."""
-    launcher.environment["CERTCTL_TASKS_BACKEND"] = "database"
+    launcher.environment |= {"CERTCTL_NOTIFICATION_DISPATCH": "tasks", "CERTCTL_TASKS_BACKEND": "database"}
     assert launcher.start("migrate", "--verbosity", "0").wait() == 0
     command = ["db_worker", "--queue-name", "notifications", "--interval", "0.1"]
     workers = [launcher.start(*command, "--worker-id", name, **signed(name)) for name in NAMES]

@@ -9,9 +9,12 @@ import pytest
 from django.db import OperationalError, connection
 from prometheus_client.core import CollectorRegistry
 
-from notifications.models import AttemptOutcome, NotificationEvent, Status
+from notifications import delivery
+from notifications.models import AttemptOutcome, NotificationEvent, Status, Tally
+from notifications.models.tallies import NOT_CONFIGURED
 from notifications.reporting import metrics
 from notifications.reporting import snapshot as stats
+from notifications.reporting.figures import MOST_UNCONFIGURED
 from notifications.reporting.parts import AsOf
 from tests import factories
 from tests.factories import ago
@@ -73,6 +76,7 @@ def test_the_values_are_the_table_s(configure: Configure) -> None:
 @pytest.mark.django_db
 def test_a_channel_s_odd_name_does_not_break_the_page(configure: Configure) -> None:
     odd = 'a"b\\c\nd{e="f"} \u202e✓'
+    configure(CHANNELS={odd: WEBHOOK})
     tally(odd, "sent", attempts=2)
     assert value(samples(page()), "certctl_notification_attempts_total", channel=odd, outcome="sent") == 2
 
@@ -138,3 +142,26 @@ def test_a_scrape_changes_nothing() -> None:
     before = list(NotificationEvent.objects.order_by("pk").values())
     page()
     assert list(NotificationEvent.objects.order_by("pk").values()) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_made_up_channels_are_one_label(configure: Configure) -> None:
+    """However many names producers come up with, and whatever was counted under them before."""
+    configure(CHANNELS={"Slack": WEBHOOK})
+    for n in range(40):
+        tally(f"old-{n}", "no_notifier")
+        factories.pending(channel=f"made-up-{n}", created_at=ago(minutes=11))
+        factories.dead(channel=f"dead-{n}")
+        factories.lost(channel=f"lost-{n}", retry_count=4)
+    delivery.send_pending()
+    found = page()
+    channels = {text for _, labels in samples(found) for name, text in labels if name == "channel"}
+    assert channels == {"Slack", NOT_CONFIGURED}
+    attempts = "certctl_notification_attempts_total"
+    assert value(samples(found), attempts, channel=NOT_CONFIGURED, outcome="no_notifier") == 80
+    assert value(samples(found), attempts, channel=NOT_CONFIGURED, outcome="interrupted") == 40
+    assert set(Tally.objects.exclude(channel__startswith="old-").values_list("channel")) == {
+        (NOT_CONFIGURED,)
+    }
+    dead = stats.snapshot().dead_by_channel or {}
+    assert (len(dead), sum(dead.values())) == (1 + MOST_UNCONFIGURED + 1, 80)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from notifications import conf
 from notifications.database import database_now
 from notifications.engine import trial
-from notifications.management import arguments, changing, display, holding
+from notifications.management import arguments, changing, creating, display, holding
 from notifications.management.cli import (
     Progress,
     configured,
@@ -24,7 +24,6 @@ from notifications.management.cli import (
     terminal,
 )
 from notifications.models import NotificationEvent, Status
-from notifications.notifiers.usable import warnings_of
 from notifications.operations import filters, prune
 from notifications.operations.verbs import MARK_READ, REQUEUE
 from notifications.operations.walk import NEWEST
@@ -74,10 +73,10 @@ class Command(BaseCommand):
         verb.add_argument("-v", "--verbosity", type=int, default=SUPPRESS, help=SUPPRESS)
 
     def add_create_arguments(self, verb: CommandParser) -> None:
-        verb.add_argument("--type", required=True, type=arguments.text, help="such as ExpirationWarning")
-        verb.add_argument("--channel", required=True, type=arguments.text, help="such as Slack")
-        verb.add_argument("--recipient", required=True, type=arguments.text)
-        verb.add_argument("--message", required=True, type=arguments.text, help="- reads standard input")
+        verb.add_argument("--type", type=arguments.text, help="such as ExpirationWarning")
+        verb.add_argument("--channel", type=arguments.text, help="such as Slack")
+        verb.add_argument("--recipient", type=arguments.text)
+        verb.add_argument("--message", type=arguments.text, help="- reads standard input")
         verb.add_argument("--certificate", type=arguments.text, metavar="ID")
         verb.add_argument(
             "--dedup-key", type=arguments.text, metavar="KEY", help="the same key raises no second alert"
@@ -86,6 +85,14 @@ class Command(BaseCommand):
             "--strict",
             action="store_true",
             help="raise nothing that cannot be delivered, as far as it shows",
+        )
+        verb.add_argument(
+            "--from",
+            dest="source",
+            metavar="FILE",
+            help="raise many, all or none: a JSON object a line, such as"
+            ' {"type": "…", "channel": "…", "recipient": "…", "message": "…", "dedup_key": "…"};'
+            " - reads standard input",
         )
 
     def add_list_arguments(self, verb: CommandParser) -> None:
@@ -150,22 +157,42 @@ class Command(BaseCommand):
             raise CommandError("interrupted; what was done before is done", returncode=130) from None
 
     def do_create(self, options: dict[str, Any]) -> None:
+        creating.check(options)
+        conf.current()  # bad settings are refused
+        if options["source"] is not None:
+            self.create_many(options)
+            return
         given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}
         if given["message"] == "-":
             given["message"] = sys.stdin.read().strip()
-        conf.current()  # bad settings are refused
-        if options["strict"] and (found := warnings_of(given["channel"], given["recipient"])):
-            raise CommandError(f"{display.printable('; '.join(found))}; nothing was raised")
+        if options["strict"]:
+            creating.refuse_doubtful([given])
         try:
             event, created = NotificationEvent.objects.notify(**given, certificate_id=options["certificate"])
         except ValidationError as error:
-            raise CommandError(faults(error), returncode=2) from error
+            raise CommandError(creating.faults(error), returncode=2) from error
         for warning in event.warnings:
             self.stderr.write(f"warning: {display.printable(warning)}")
         if options["json"]:
             self.say_json({**fields(event, EVENT), "created": created})
         else:
             self.stdout.write(f"{event.pk} raised" if created else f"{event.pk} had been raised before")
+
+    def create_many(self, options: dict[str, Any]) -> None:
+        alerts = creating.read(options["source"])
+        if options["strict"]:
+            creating.refuse_doubtful(alerts)
+        try:
+            raised = NotificationEvent.objects.notify_many(alerts)
+        except ValidationError as error:
+            raise CommandError(creating.faults_of_many(error), returncode=2) from error
+        for warning in sorted({warning for event, _ in raised for warning in event.warnings}):
+            self.stderr.write(f"warning: {display.printable(warning)}")
+        if options["json"]:
+            self.say_json([{"id": event.pk, "created": created} for event, created in raised])
+        else:
+            new = sum(created for _, created in raised)
+            self.stdout.write(f"{new} raised, {len(raised) - new} had been raised before")
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
@@ -300,11 +327,3 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def faults(error: ValidationError) -> str:
-    """What the table cannot hold, in terms of the options."""
-    return "; ".join(
-        f"--{field.removesuffix('_id').replace('_', '-')}: {' '.join(said)}"
-        for field, said in error.message_dict.items()
-    )

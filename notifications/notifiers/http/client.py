@@ -9,11 +9,12 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -24,6 +25,7 @@ from ...text import cut, hidden, one_line, redact
 from .connection import Connection, Disconnected, NotHttp
 from .deadlines import Deadlines
 from .network import BlockedHost, Dialler, Guard, Resolver
+from .proxy import PROXY_ADVICE, Proxies, Proxy, refused, tunnel
 
 QUOTE_LIMIT = 600
 CONNECT_TIMEOUT = 10.0
@@ -96,11 +98,30 @@ class Origin(NamedTuple):
 
 
 class ParsedUrl(NamedTuple):
-    """A URL as a request needs it. head: the request's first lines; login: of an Authorization header."""
+    """A URL as a request needs it. place: the host as it is written, and the port where that is; head: the
+    request's first lines; login: of an Authorization header."""
 
     origin: Origin
+    place: str
     head: str
     login: str
+
+    def through(self, proxy: Proxy) -> ParsedUrl:
+        """As the proxy wants it that passes on a request in clear: a tunnel has asked it before."""
+        if self.origin.tls:
+            return self
+        whole = self.head.replace("POST ", f"POST http://{self.place}", 1)
+        return self._replace(head=f"{whole}{proxy.login}")
+
+
+@lru_cache(maxsize=1)
+def trusted() -> ssl.SSLContext:
+    """The system's trust; loading it takes longer than a handshake."""
+    return ssl.create_default_context()
+
+
+def whom_the_system_trusts(*, own: bool) -> ssl.SSLContext:
+    return trusted()
 
 
 class HttpClient:
@@ -109,7 +130,10 @@ class HttpClient:
     timeout   seconds for one request in all, however slowly the answer drips
     allowed   networks that a guarded request may reach although they are not public
     secrets   patterns (text.secrets_of) of what no quotation may show
-    resolver  and tls: how names become addresses and what is trusted, where not the system's own
+    resolver  how names become addresses, where not as the system does it
+    tls       what is trusted and shown: tls(own=…) as TlsFiles.context
+    proxies   the way out, where there is no other
+    headers   of every request that is the site's own: not guarded, or to the host that `home` names
     """
 
     def __init__(
@@ -119,11 +143,17 @@ class HttpClient:
         allowed: Iterable[str] = (),
         secrets: frozenset[str] = frozenset(),
         resolver: Resolver | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[..., ssl.SSLContext] = whom_the_system_trusts,
+        proxies: Proxies | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        home: str = "",
     ) -> None:
         self.timeout = timeout
         self.secrets = secrets
         self._tls = tls
+        self._proxies = proxies
+        self._headers = headers
+        self._home = origin_of(home)
         self._dialler = Dialler(Guard(allowed), resolver)
         self._idle: defaultdict[tuple[Origin, bool], list[Connection]] = defaultdict(list)
         self._deadlines = Deadlines(timeout, Connection.late)
@@ -137,13 +167,18 @@ class HttpClient:
         Raises UnknownOutcome when the request may have been read, TransientError when it was not,
         PermanentError where no request can be made.
         """
+        proxy = None
         try:
             address = parsed(url)
+            if self._headers and self._is_own(address.origin, guarded):
+                headers = together(headers, self._headers)
+            if self._proxies and (proxy := self._proxies.of(*address.origin)):
+                address = address.through(proxy)
             request = written(address, body, headers)
         except ValueError as error:
             raise unusable() from error
         start = time.monotonic()
-        connection = self._reused(address, guarded) or await self._connected(address.origin, guarded)
+        connection = self._reused(address, guarded) or await self._connected(address.origin, guarded, proxy)
         if (spent := time.monotonic() - start) >= self.timeout:  # this process or its machine stood still
             connection.close()
             raise _unconnected(TimeoutError(), address.origin.host, self.timeout)
@@ -158,27 +193,54 @@ class HttpClient:
         finally:
             self._deadlines.done(connection)
         self._keep(connection, address, guarded)
+        if proxy and reply.status == 407:
+            refused(proxy, reply.status, "", address.origin.host)
         return Answer(*reply, url, self.secrets, connection.peer)
 
-    async def _connected(self, origin: Origin, guarded: bool) -> Connection:
+    def _is_own(self, origin: Origin, guarded: bool) -> bool:
+        return not guarded or origin == self._home
+
+    async def _connected(self, origin: Origin, guarded: bool, proxy: Proxy | None) -> Connection:
         """Not a byte of the request is written here, so whatever fails was not sent."""
         seconds = min(CONNECT_TIMEOUT, self.timeout)
         try:
             async with asyncio.timeout(seconds):
-                sock = await self._dialler.dial(origin.host, origin.port, guarded=guarded)
+                tls = self._tls(own=self._is_own(origin, guarded)) if origin.tls else None
+                sock = await (
+                    self._through(proxy, origin, guarded)
+                    if proxy
+                    else self._dialler.dial(origin.host, origin.port, guarded=guarded)
+                )
                 try:
                     _, connection = await asyncio.get_running_loop().create_connection(
-                        Connection,
-                        sock=sock,
-                        ssl=(self._tls or trusted()) if origin.tls else None,
-                        server_hostname=origin.host if origin.tls else None,
+                        Connection, sock=sock, ssl=tls, server_hostname=origin.host if tls else None
                     )
                 except BaseException:
                     sock.close()
                     raise
         except (OSError, ValueError) as error:
-            raise _unconnected(error, origin.host, seconds) from error
+            raise _unconnected(error, origin.host, seconds, f" through {proxy}" if proxy else "") from error
+        if proxy:
+            connection.peer = str(proxy)
         return connection
+
+    async def _through(self, proxy: Proxy, origin: Origin, guarded: bool) -> socket.socket:
+        """A socket that ends at the origin, or for plain http at the proxy.
+
+        The proxy looks the host up by itself, and may be private; so a guarded host is looked up before."""
+        if guarded:
+            await self._dialler.check(origin.host, origin.port)
+        try:
+            sock = await self._dialler.dial(proxy.host, proxy.port, guarded=False)
+        except OSError as error:
+            raise unreached(proxy, error) from error
+        if origin.tls:
+            try:
+                await tunnel(sock, proxy, origin.host, origin.port, AGENT)
+            except BaseException:
+                sock.close()
+                raise
+        return sock
 
     def _reused(self, address: ParsedUrl, guarded: bool) -> Connection | None:
         """A connection is only used again for the name that it was made for."""
@@ -256,7 +318,14 @@ def parsed(url: str) -> ParsedUrl:
     if parts.username is not None or parts.password is not None:
         plain = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         login = f"Authorization: Basic {base64.b64encode(plain.encode()).decode()}\r\n"
-    return ParsedUrl(Origin(host.rstrip("."), port, tls), head, login)
+    return ParsedUrl(Origin(host.rstrip("."), port, tls), shown, head, login)
+
+
+def origin_of(url: str) -> Origin | None:
+    try:
+        return parsed(url).origin if url else None
+    except ValueError:
+        return None
 
 
 def ascii_host(host: str) -> str:
@@ -282,12 +351,6 @@ def written(address: ParsedUrl, body: bytes, headers: Mapping[str, str]) -> byte
     return head.encode("utf-8", "replace") + body
 
 
-@lru_cache(maxsize=1)
-def trusted() -> ssl.SSLContext:
-    """The system's trust; loading it takes longer than a handshake."""
-    return ssl.create_default_context()
-
-
 def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     """The request was written, or may have been. No text here quotes the URL: it can hold a token."""
     match error:
@@ -295,7 +358,7 @@ def _unanswered(error: Exception, timeout: float) -> DeliveryError:
             return PermanentError(
                 "the server wants a client certificate, so it read nothing",
                 reason=Reason.AUTH,
-                advice="give the channel one, or an address that wants none, then requeue",
+                advice="give the channel one (TLS_CERT, TLS_KEY) or an address that wants none, then requeue",
             )
         case TimeoutError():
             what = f"no answer within {timeout:g} s"
@@ -308,8 +371,22 @@ def _unanswered(error: Exception, timeout: float) -> DeliveryError:
     return UnknownOutcome(f"{what}; it may have arrived")
 
 
-def _unconnected(error: Exception, host: str, seconds: float) -> DeliveryError:
-    """Not a byte of the request was written."""
+def together(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """The others win, in whichever case their names are written."""
+    names = {name.lower(): name for name in (*headers, "Authorization", "User-Agent")}
+    return {**headers, **{names.get(name.lower(), name): value.strip() for name, value in others.items()}}
+
+
+def unreached(proxy: Proxy, error: OSError) -> DeliveryError:
+    unknown = isinstance(error, socket.gaierror)
+    text = (
+        f"the name of {proxy} does not resolve" if unknown else f"no connection to {proxy}: {_words(error)}"
+    )
+    return TransientError(text, reason=Reason.NETWORK, advice=PROXY_ADVICE)
+
+
+def _unconnected(error: Exception, host: str, seconds: float, way: str = "") -> DeliveryError:
+    """Not a byte of the request was written. way: in words, where it is not the direct one."""
     match error:
         case BlockedHost():
             return blocked(host)
@@ -318,11 +395,12 @@ def _unconnected(error: Exception, host: str, seconds: float) -> DeliveryError:
         case ssl.SSLError():
             return TransientError(f"TLS handshake with {host} failed: {_words(error)}", reason=Reason.NETWORK)
         case socket.gaierror() | UnicodeError():
-            return TransientError(f"the name {host} does not resolve", reason=Reason.NETWORK)
+            why = ", and what a recipient names is looked up before the proxy is asked" if way else ""
+            return TransientError(f"the name {host} does not resolve{why}", reason=Reason.NETWORK)
         case TimeoutError():
-            return TransientError(f"no connection within {seconds:g} s", reason=Reason.TIMEOUT)
+            return TransientError(f"no connection{way} within {seconds:g} s", reason=Reason.TIMEOUT)
         case _:
-            return TransientError(f"no connection to {host}: {_words(error)}", reason=Reason.NETWORK)
+            return TransientError(f"no connection to {host}{way}: {_words(error)}", reason=Reason.NETWORK)
 
 
 def unusable() -> PermanentError:
@@ -354,7 +432,7 @@ def unverified(error: BaseException, whose: str) -> PermanentError:
     return PermanentError(
         f"{whose} does not verify: {fault}",
         reason=Reason.AUTH,
-        advice="renew the server's certificate or trust its issuer, then requeue",
+        advice="renew the server's certificate or trust its issuer (TLS_CA), then requeue",
     )
 
 

@@ -132,6 +132,12 @@ class Dialler:
             raise BlockedHost(host)
         return await start_connection(infos, happy_eyeballs_delay=HEAD_START, interleave=1)
 
+    async def check(self, host: str, port: int) -> None:
+        """For who dials by the name: raises BlockedHost unless every address of it is permitted."""
+        found = await self._addresses(host, port)
+        if not all(self.guard.permits(address_of(info)) for info in found):
+            raise BlockedHost(host)
+
     async def _addresses(self, host: str, port: int) -> list[AddressInfo]:
         with suppress(OSError):
             return look_up(host, port, socket.AI_NUMERICHOST)

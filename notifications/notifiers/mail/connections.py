@@ -14,6 +14,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 
 from ...exceptions import DeliveryError, Reason, TransientError
+from ..tls import TlsFiles
 from .refusals import BUSY_WAIT
 from .smtp import Session, Traced, misconfigured
 
@@ -28,6 +29,7 @@ class MailConnection:
 
     backend: BaseEmailBackend
     session: Session = field(default_factory=Session)
+    files: TlsFiles | None = None
     is_open: bool = False
     used_at: float = 0.0
 
@@ -35,6 +37,8 @@ class MailConnection:
         if hasattr(self.backend, "timeout"):
             self.backend.timeout = min(self.backend.timeout or timeout, timeout)
         self.session.trace(self.backend)
+        if self.files and isinstance(self.backend, EmailBackend):
+            self.backend.ssl_context = self.files.context()
         self.backend.open()
         if self.smtp is not None:
             self.smtp.ehlo_or_helo_if_needed()
@@ -171,17 +175,24 @@ def none_free() -> DeliveryError:
     )
 
 
-def backend() -> BaseEmailBackend:
+def backend(mailer: str = "") -> BaseEmailBackend:
     """Django's mail backend, as it is configured now, without what a file adds to the end of a secret.
+
+    mailer  its name in MAILERS, of Django 6.1 and later; the default one, unless given
 
     Raises DeliveryError for settings that Django makes no backend of.
     """
+    if mailer and not hasattr(mail, "mailers"):
+        raise misconfigured("MAILER is for Django 6.1 and later, which has MAILERS", "leave MAILER out")
     try:
         made: BaseEmailBackend = (
-            mail.mailers["default"] if hasattr(mail, "mailers") else mail.get_connection()
+            mail.mailers[mailer or "default"] if hasattr(mail, "mailers") else mail.get_connection()
         )
     except Exception as error:
-        raise misconfigured(f"Django's mail settings cannot be used ({type(error).__name__})") from error
+        what = f"Django's mail settings cannot be used ({type(error).__name__})"
+        if mailer and type(error).__name__ == "MailerDoesNotExist":
+            what = f"there is no {mailer!r} in Django's MAILERS"
+        raise misconfigured(what) from error
     for name, ends in (("host", None), ("username", None), ("password", "\r\n")):
         if isinstance(value := getattr(made, name, None), str):
             setattr(made, name, value.rstrip(ends) if ends else value.strip())

@@ -31,8 +31,8 @@ REPLY_LIMIT = 64 * 1024
 MOST_CHALLENGES = 5
 NOT_SMTP = "an answer that is not SMTP"
 SETTINGS_ADVICE = f"correct the mail server's settings (CERTCTL_SMTP_*); {BY_ITSELF}"
-CERTIFICATE_ADVICE = f"set one in Django's mail settings (EMAIL_SSL_CERTFILE); {BY_ITSELF}"
-UNVERIFIED_ADVICE = f"renew the server's certificate or trust its issuer (SSL_CERT_FILE); {BY_ITSELF}"
+CERTIFICATE_ADVICE = f"set TLS_CERT and TLS_KEY (CERTCTL_SMTP_TLS_CERT); {BY_ITSELF}"
+UNVERIFIED_ADVICE = f"renew the server's certificate or trust its issuer (CERTCTL_SMTP_TLS_CA); {BY_ITSELF}"
 COMMANDS = {
     "EHLO": Stage.CONNECT,
     "HELO": Stage.CONNECT,
@@ -135,9 +135,8 @@ class Session:
                 about = Meaning.TLS if "STARTTLS" in str(error) else Meaning.LOGIN
                 return misconfigured(self.quote(str(error)), ADVICE[about])
             case ssl.SSLCertVerificationError():
-                found = unverified(error, "the mail server's certificate")
                 return misconfigured(
-                    found.text, found.advice.replace("requeue", "what waits goes out by itself")
+                    unverified(error, "the mail server's certificate").text, UNVERIFIED_ADVICE
                 )
             case OSError():
                 return self._lost(error)
@@ -146,10 +145,7 @@ class Session:
 
     def _lost(self, error: BaseException) -> DeliveryError | Refusal:
         if wants_certificate(error):
-            return misconfigured(
-                "the mail server wants a client certificate",
-                "set one in Django's mail settings; what waits goes out by itself",
-            )
+            return misconfigured("the mail server wants a client certificate", CERTIFICATE_ADVICE)
         timed_out = isinstance(error, TimeoutError)
         what = "the mail server did not answer in time" if timed_out else "the mail server's connection broke"
         if not self.traced and self.stage > Stage.CONNECT:

@@ -7,16 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router, transaction
 from django.db.models import QuerySet
 
 from notifications import durations
+from notifications.api import access
 from notifications.api.models import ApiToken
 from notifications.reporting.command_line import one_line_errors
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 LONGEST = timedelta(days=3660)
+ALLOWED = {"view": access.VIEW, "create": access.ADD, "read": access.CHANGE, "requeue": access.REQUEUE}
 
 
 def life(text: str) -> timedelta:
@@ -26,6 +30,14 @@ def life(text: str) -> timedelta:
     if not timedelta(0) < span <= LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90d, 12h or 30m, up to 3660d")
     return span
+
+
+def rights(text: str) -> list[str]:
+    """An argument such as view,create."""
+    found = [word.strip() for word in text.split(",")]
+    if unknown := [word for word in found if word not in ALLOWED]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(ALLOWED)}")
+    return found
 
 
 class Command(BaseCommand):
@@ -39,6 +51,11 @@ class Command(BaseCommand):
         create.add_argument("user", help="whose permissions it has: a person or a service account")
         create.add_argument("--name", required=True, help="what uses it")
         create.add_argument("--expires", type=life, default="90d", help="after which time (default: 90d)")
+        create.add_argument(
+            "--allow",
+            type=rights,
+            help=f"USER is a new service account, without a password, that may do this: {','.join(ALLOWED)}",
+        )
         listing = verbs.add_parser("list", help="show the tokens, never their secrets")
         listing.add_argument("user", nargs="?", help="only this user's")
         listing.add_argument("--json", action="store_true", help="as one JSON array")
@@ -53,10 +70,11 @@ class Command(BaseCommand):
             getattr(self, options["verb"])(options)
 
     def create(self, options: dict[str, Any]) -> None:
+        name, allowed = options["user"], options["allow"]
         try:
-            token, secret = ApiToken.objects.issue(
-                user_named(options["user"]), options["name"], options["expires"]
-            )
+            with transaction.atomic(using=router.db_for_write(get_user_model())):
+                user = service_account(name, allowed) if allowed else user_named(name)
+                token, secret = ApiToken.objects.issue(user, options["name"], options["expires"])
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
         self.stderr.write(f"This is shown once. It works until {durations.minute(token.expires_at)}.")
@@ -94,6 +112,19 @@ class Command(BaseCommand):
         if not count:
             raise CommandError("there is no such token")
         self.stdout.write(f"Revoked {count} {'token' if count == 1 else 'tokens'}.")
+
+
+def service_account(name: str, allowed: list[str]) -> Any:
+    """A new user that can do nothing but call with a token. Raises CommandError where the name is taken."""
+    model = get_user_model()
+    users: Any = model._default_manager
+    if users.filter(**{model.USERNAME_FIELD: name}).exists():
+        raise CommandError(f"there is a user {name!r} already: leave out --allow, or choose another name")
+    user = users.create_user(**{model.USERNAME_FIELD: name})
+    for word in allowed:
+        app, _, codename = ALLOWED[word].partition(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    return user
 
 
 def user_named(name: str) -> Any:

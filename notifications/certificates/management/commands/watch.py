@@ -24,7 +24,7 @@ from notifications.durations import minute, timestamp
 from notifications.management import arguments
 from notifications.management.cli import Progress, count, stop_on_signals, terminal
 from notifications.management.display import Screen, as_json, printable
-from notifications.notifiers.usable import warnings_of
+from notifications.notifiers.usable import Doubts
 from notifications.reporting.command_line import one_line_errors
 
 VERBS = {
@@ -299,11 +299,12 @@ class Command(BaseCommand):
         """What would keep an alert from being delivered, each once."""
         watches = list(watches)
         told = {to: None for watch in watches for to in watch.addressees}
-        found = [warning for to in told for warning in warnings_of(*to)]
+        doubts = Doubts()
+        found = [doubt for to in told for doubt in doubts.about(*to)]
         if any(not watch.notify for watch in watches):
             found.append("nobody is told of what is seen: see --notify")
-        for warning in dict.fromkeys(found):
-            self.stderr.write(f"warning: {printable(warning)}")
+        for doubt in dict.fromkeys(found):
+            self.stderr.write(f"warning: {printable(doubt)}")
 
     def _say_json(self, value: Any) -> None:
         self.stdout.write(as_json(value))
