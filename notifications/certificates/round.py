@@ -16,6 +16,7 @@ from .facts import Unreadable, facts_of
 from .models import Watch
 from .readings import Reading, Seen, reading_of
 from .targets import BadTarget, Endpoint, parse
+from .verdicts import TrustStore
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +50,15 @@ class Looker:
 
     async def look_at_all(self, watches: Sequence[Watch], now: datetime) -> list[Reading]:
         """A reading for each, in their order. Raises nothing of any of them."""
-        return await asyncio.gather(*(self.look_at(watch, now) for watch in watches))
+        trusted = {file: await _trusted(file, now) for file in {watch.ca_file for watch in watches}}
+        return await asyncio.gather(*(self._look_at(one, trusted[one.ca_file], now) for one in watches))
 
-    async def look_at(self, watch: Watch, now: datetime) -> Reading:
+    async def _look_at(self, watch: Watch, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
         try:
             target = parse(watch.target)
             if isinstance(target, Endpoint):
                 async with self._turn:
-                    return await self._endpoint(target, watch.ca_file, now)
+                    return await self._endpoint(target, trusted, now)
             async with self._reader:
                 return await _in_thread(lambda: files.read(target, now, watch.password_file))
         except (Unreadable, BadTarget) as fault:
@@ -67,14 +69,27 @@ class Looker:
             logger.exception("%r could not be looked at", watch.target)
             return Reading(problem="it could not be looked at; the log says why")
 
-    async def _endpoint(self, target: Endpoint, ca_file: str, now: datetime) -> Reading:
+    async def _endpoint(self, target: Endpoint, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
+        if isinstance(trusted, Unreadable):
+            raise trusted
         sent = await tls.chain_of(target, self._dialler, self._seconds)
         try:
             facts = facts_of(sent[0])
         except Unreadable as fault:
             raise Unreadable(f"what the server sends {fault}") from fault
-        found = verdicts.of_chain(sent, target.name, verdicts.trust_store(ca_file), now)
+        found = verdicts.of_chain(sent, target.name, trusted, now)
         return reading_of([Seen(str(target), facts, tuple(dict.fromkeys(found)))], [])
+
+
+async def _trusted(ca_file: str, now: datetime) -> TrustStore | Unreadable:
+    """Read anew every hour."""
+    hour = int(now.timestamp() // 3600)
+    try:
+        return await _in_thread(lambda: verdicts.trust_store(ca_file, hour))
+    except Unreadable as fault:
+        return fault
+    except TimeoutError:
+        return Unreadable("the CA file could not be read")
 
 
 async def _in_thread(work: Callable[[], Value]) -> Value:

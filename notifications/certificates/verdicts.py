@@ -71,8 +71,10 @@ class TrustStore:
 
 
 @lru_cache(maxsize=32)
-def trust_store(ca_file: str = "") -> TrustStore:
+def trust_store(ca_file: str = "", period: int = 0) -> TrustStore:
     """This machine's, as OpenSSL finds it (SSL_CERT_FILE, SSL_CERT_DIR), and what the file adds to it.
+
+    period  what was read in another one is read anew
 
     Raises Unreadable for a file that has no certificate.
     """
