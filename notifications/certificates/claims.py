@@ -6,6 +6,7 @@ what was seen is recorded only where it still stands. Who dies loses nothing, fo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from random import randrange
@@ -33,9 +34,12 @@ def claim_these(ids: Collection[int], now: datetime) -> list[Watch]:
 
 def release(claimed: Iterable[Watch]) -> None:
     """Give back what was claimed and not looked at: it is due now."""
-    now = database.database_now()
+    by_token: dict[datetime, list[int]] = defaultdict(list)
     for watch in claimed:
-        Watch.objects.filter(pk=watch.pk, next_check_at=watch.next_check_at).update(next_check_at=now)
+        by_token[watch.next_check_at].append(watch.pk)
+    for token, ids in by_token.items():
+        now = database.database_now()
+        Watch.objects.filter(pk__in=ids, next_check_at=token).update(next_check_at=now)
 
 
 def _take(ids: list[int], now: datetime, **guard: datetime) -> list[Watch]:

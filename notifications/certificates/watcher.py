@@ -35,7 +35,7 @@ AT_ONCE = 100
 BESIDE = 20  # at once beside deliveries, whose processor time it shares
 TICK = 15.0  # seconds between looks at what is due
 PAUSE = 60.0  # after a failure
-ENDS_WITHIN = 5.0  # seconds; what it has in hand then is due again when its claim ends
+ENDS_WITHIN = 10.0  # seconds; what it has in hand then is due again when its claim ends
 STOPS_WITHIN = 0.5
 FORGETS = timedelta(days=1)
 
