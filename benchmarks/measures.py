@@ -8,7 +8,19 @@ from statistics import median, quantiles
 
 from tests.reliability.hosts import ManyHosts
 
-from . import adoption, console, engines, history, processes, raising, rivals, sinks, statements, world
+from . import (
+    adoption,
+    certificates,
+    console,
+    engines,
+    history,
+    processes,
+    raising,
+    rivals,
+    sinks,
+    statements,
+    world,
+)
 from .figures import Figure, alternate, note, over
 
 PACED = 50  # attempts in flight at one endpoint where nothing else is said: the app's own default
@@ -241,6 +253,36 @@ def soak(size: Size) -> Iterator[Figure]:
     )
 
 
+def watching(size: Size) -> Iterator[Figure]:
+    count = size.due
+    with certificates.endpoints() as (port, root):
+        certificates.fill(count, port, root)
+        certificates.looked_at(count)  # what is new is written but once
+
+        def again() -> float:
+            certificates.due_again()
+            return certificates.looked_at(count)
+
+        seconds = alternate(size.rounds, bare=lambda: certificates.bare(count, port), watching=again)
+        note(f"{count / median(seconds['watching']):,.0f} endpoints a second")
+        yield Figure(
+            f"{count:,} TLS endpoints looked at by one process: the rate over a bare asyncio loop's",
+            over(seconds["bare"], seconds["watching"]),
+            target=0.8,
+        )
+        peaks = {}
+        for number in (count // 10, count):
+            certificates.fill(number, port, root)
+            peaks[number] = certificates.peak_of(number)
+            note(f"{number:,} endpoints: {peaks[number]:,} kB")
+    yield Figure(
+        f"peak memory of a process that looks at {count:,} TLS endpoints over {count // 10:,}",
+        [peaks[count] / peaks[count // 10]],
+        wants="<=",
+        target=1.3,
+    )
+
+
 def pages(size: Size) -> Iterator[Figure]:
     rows = size.past // 2
     world.empty()
@@ -297,6 +339,7 @@ MEASURES: dict[str, Callable[[Size], Iterator[Figure]]] = {
     "soak": soak,
     "queues": queues,
     "history": past,
+    "watching": watching,
     "console": pages,
     "adoption": adopting,
     "raising": raised,

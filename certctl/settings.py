@@ -122,6 +122,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "notifications",
     "notifications.api",
+    "notifications.certificates",
     "rest_framework",
     "drf_spectacular_sidecar",
     "django.contrib.admin",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+
+from django.apps import apps
 
 from . import conf
 from .engine import worker
@@ -14,6 +18,8 @@ from .engine.loop import AnySender, Engine, delivering
 from .engine.source import DueRows, Schedule
 from .engine.sweep import Options, SweepResult, due
 from .models import SweepKind
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["SweepResult", "due", "retry_failed", "run_worker", "send_pending", "sweep"]
 
@@ -57,9 +63,21 @@ def sweep(
 
 
 def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
-    """Deliver until `stop` says so; see engine.worker.run."""
+    """Deliver until `stop` says so; see engine.worker.run. Other apps do what they do beside it."""
     settings = conf.current()
-    worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+    with ExitStack() as others:
+        _begin_beside(others)
+        worker.run(settings, sender_of(settings), stop=stop, grace=grace)
+
+
+def _begin_beside(others: ExitStack) -> None:
+    """`beside_worker` of an app's AppConfig, a context. One that fails keeps nobody from delivering."""
+    for app in apps.get_app_configs():
+        try:
+            if beside := getattr(app, "beside_worker", None):
+                others.enter_context(beside())
+        except Exception:
+            logger.exception("nothing of %s is done beside the worker", app.label)
 
 
 def sender_of(settings: conf.Conf) -> Callable[[Engine], AnySender]:

@@ -1,0 +1,51 @@
+"""Which targets one looks at oneself: each is looked at by one at a time.
+
+The claim is `next_check_at` moved to the end of a lease, by a compare-and-set; that value is the token, too:
+what was seen is recorded only where it still stands. Who dies loses nothing, for the target is due again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from random import randrange
+
+from .. import database
+from .models import Watch, due
+
+LEASE = timedelta(minutes=15)
+BATCH = 500
+
+
+def claim(now: datetime, host: str, count: int = BATCH) -> list[Watch]:
+    """Up to `count` of those that are due at `now`, the longest due first."""
+    with database.atomic():
+        ids = list(due(now, host).values_list("pk", flat=True)[:count])
+        return _take(ids, now, next_check_at__lte=now)
+
+
+def claim_these(ids: Collection[int], now: datetime) -> list[Watch]:
+    """Those of them that nobody is looking at, whenever they are due. Of what a claim has moved nothing tells
+    it from what is due soon: either is looked at twice at worst."""
+    with database.atomic():
+        return _take(list(ids), now)
+
+
+def release(claimed: Iterable[Watch]) -> None:
+    """Give back what was claimed and not looked at: it is due now."""
+    by_token: dict[datetime, list[int]] = defaultdict(list)
+    for watch in claimed:
+        by_token[watch.next_check_at].append(watch.pk)
+    for token, ids in by_token.items():
+        now = database.database_now()
+        Watch.objects.filter(pk__in=ids, next_check_at=token).update(next_check_at=now)
+
+
+def _take(ids: list[int], now: datetime, **guard: datetime) -> list[Watch]:
+    """The token is the claim's own: no two have the same microsecond by chance but once in a million."""
+    token = now + LEASE + timedelta(microseconds=randrange(1_000_000))  # noqa: S311  (nobody's secret)
+    mine = Watch.objects.filter(pk__in=ids, **guard)
+    if not ids or not mine.update(next_check_at=token):
+        return []
+    return list(Watch.objects.filter(pk__in=ids, next_check_at=token))

@@ -1,0 +1,292 @@
+"""Write down what was seen, and raise what follows from it, in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import F, Q
+from django.db.models.functions import Least
+
+from .. import database
+from ..database import carried, dump, kind_of, persistently, said
+from ..notifiers.wording import clean
+from ..text import cut, one_line
+from . import alerts
+from .facts import LONGEST_NAME, Facts
+from .models import LONGEST_PLACE, Certificate, Raised, Sighting, Watch
+from .readings import LONGEST_PROBLEM, Reading, Seen
+from .schedule import next_check
+
+logger = logging.getLogger(__name__)
+
+MOST_SEEN = 2000  # certificates at places in one transaction, or one target's
+REFUSED = "the database cannot hold what was read there"
+SOON = alerts.TO_RELOAD + timedelta(minutes=1)
+KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
+FORGOTTEN_AT_ONCE = 1000
+
+Place = tuple[int, str]  # a watch, and where within it
+Looked = tuple[Watch, Reading]
+
+
+class Recorded(NamedTuple):
+    """raised: the notifications' ids."""
+
+    watches: int
+    certificates: int
+    problems: int
+    raised: tuple[str, ...]
+
+
+def record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float] = random.random) -> Recorded:
+    """Write down what was seen at `now`. One target's fault is its own: what the database refuses of it is
+    said of it, and the others are written. Raises django.db's errors where the database is away."""
+    raised = [event for part in _parts(looked) for event in _persistently(part, now, chance)]
+    seen = {one.facts.fingerprint for _, reading in looked for one in reading.seen}
+    problems = sum(bool(reading.problem) for _, reading in looked)
+    return Recorded(len(looked), len(seen), problems, tuple(raised))
+
+
+def _parts(looked: Sequence[Looked]) -> Iterator[list[Looked]]:
+    part, size = list[Looked](), 0
+    for one in looked:
+        more = len(one[1].seen) + 1
+        if part and size + more > MOST_SEEN:
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += more
+    if part:
+        yield part
+
+
+def _persistently(part: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
+    try:
+        return persistently(lambda: _record(part, now, chance), "recording certificates")
+    except Exception as error:
+        if kind_of(error) != "refused":
+            raise
+        if len(part) > 1:
+            middle = len(part) // 2
+            return [*_persistently(part[:middle], now, chance), *_persistently(part[middle:], now, chance)]
+        [(watch, reading)] = part
+        if reading.problem == REFUSED:
+            raise
+        logger.error("what was read at %s is not recorded: %s", one_line(watch.target), said(error))
+        return _persistently([(watch, Reading(problem=REFUSED))], now, chance)
+
+
+def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
+    with database.atomic():
+        ours = _still_ours([watch for watch, _ in looked])
+        looked = [(watch, reading) for watch, reading in looked if watch.pk in ours]
+        before = _before(looked)
+        certificates = _certificates(looked, before, now)
+        seen = _sightings(looked, certificates, before, now)
+        _watches(looked, now, chance)
+        _look_soon_where_it_is_served(seen, before, now)
+        return alerts.raise_all(_findings(looked, seen, before, now), now)
+
+
+def _still_ours(watches: Sequence[Watch]) -> set[int]:
+    """Those whose claim stands, and stay so until the transaction ends: neither removed nor taken over."""
+    rows = Watch.objects.select_for_update(of=("self",)) if database.is_postgresql() else Watch.objects
+    found = rows.filter(pk__in=[watch.pk for watch in watches]).order_by("pk")
+    tokens = dict(found.values_list("pk", "next_check_at"))
+    return {watch.pk for watch in watches if tokens.get(watch.pk) == watch.next_check_at}
+
+
+# Certificates
+
+
+def _certificates(
+    looked: Sequence[Looked], before: dict[Place, list[Sighting]], now: datetime
+) -> dict[str, Certificate]:
+    """Those that were seen, by fingerprint, on record with when."""
+    facts = {one.facts.fingerprint: one.facts for _, reading in looked for one in reading.seen}
+    there = {row.certificate.fingerprint: row.certificate for rows in before.values() for row in rows}
+    found = {fingerprint: there[fingerprint] for fingerprint in facts.keys() & there.keys()}
+    found |= _known(facts.keys() - found.keys())
+    Certificate.objects.filter(pk__in=[one.pk for one in found.values()]).update(last_seen=now)
+    missing = [_row(facts[fingerprint], now) for fingerprint in sorted(facts.keys() - found.keys())]
+    if missing:
+        Certificate.objects.bulk_create(missing, ignore_conflicts=True)
+        found |= _known([row.fingerprint for row in missing])
+    return found
+
+
+def _known(fingerprints: Collection[str]) -> dict[str, Certificate]:
+    if not fingerprints:
+        return {}
+    rows = Certificate.objects.filter(fingerprint__in=list(fingerprints)).order_by()
+    return {row.fingerprint: row for row in rows}
+
+
+def _row(facts: Facts, now: datetime) -> Certificate:
+    return Certificate(
+        fingerprint=facts.fingerprint,
+        names=[_safe(name) for name in facts.names],
+        subject=_safe(facts.subject),
+        issuer=_safe(facts.issuer),
+        serial=facts.serial,
+        key=facts.key,
+        algorithm=_safe(facts.algorithm)[:100],
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        first_seen=now,
+        last_seen=now,
+    )
+
+
+def _safe(text: str) -> str:
+    """What any database holds, and nothing that leaves its line."""
+    return cut(one_line(clean(text)), LONGEST_NAME)
+
+
+# Sightings
+
+
+def _before(looked: Sequence[Looked]) -> dict[Place, list[Sighting]]:
+    """What each place held, the last to end first."""
+    rows = Sighting.objects.filter(watch__in=[watch.pk for watch, _ in looked])
+    found: dict[Place, list[Sighting]] = defaultdict(list)
+    for row in rows.select_related("certificate").order_by("-certificate__not_after", "-id"):
+        found[row.watch_id, row.place].append(row)
+    return found
+
+
+def _sightings(
+    looked: Sequence[Looked],
+    certificates: dict[str, Certificate],
+    before: dict[Place, list[Sighting]],
+    now: datetime,
+) -> list[tuple[Watch, Sighting]]:
+    """What was seen, as it is now on record."""
+    old = {(row.watch_id, row.certificate_id, row.place): row for rows in before.values() for row in rows}
+    seen, new, changed, same = list[tuple[Watch, Sighting]](), [], [], []
+    for watch, reading in looked:
+        for one in reading.seen:
+            certificate = certificates[one.facts.fingerprint]
+            row = old.get((watch.pk, certificate.pk, one.place))
+            if row is None:
+                row = Sighting(watch=watch, place=one.place[:LONGEST_PLACE], first_seen=now)
+                new.append(row)
+            elif row.current and row.verdicts == list(one.verdicts):
+                same.append(row.pk)
+            else:
+                changed.append(row)
+            row.certificate = certificate
+            _now_says(row, one, now)
+            seen.append((watch, row))
+    Sighting.objects.filter(pk__in=same).update(last_seen=now)
+    Sighting.objects.bulk_update(changed, ["verdicts", "wrong_since", "current", "last_seen"], batch_size=200)
+    Sighting.objects.bulk_create(new)
+    read = [watch.pk for watch, reading in looked if not reading.problem]
+    Sighting.objects.filter(watch__in=read, current=True, last_seen__lt=now).update(current=False)
+    return seen
+
+
+def _now_says(row: Sighting, one: Seen, now: datetime) -> None:
+    verdicts = [str(verdict) for verdict in one.verdicts]
+    if set(verdicts) != set(row.verdicts):
+        row.wrong_since = now if verdicts else None
+    row.verdicts, row.current, row.last_seen = verdicts, True, now
+
+
+# Watches
+
+
+TIMES = ("failing_since", "checked_at", "next_check_at")
+COLUMNS = (("id", "bigint"), ("problem", "text"), *((name, "timestamptz") for name in TIMES))
+
+
+def _watches(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> None:
+    if not looked:
+        return
+    for watch, reading in looked:
+        _now_stands(watch, reading, now, chance)
+    statement = f"""
+        UPDATE notification_watches SET problem = o.problem, failing_since = o.failing_since,
+               checked_at = o.checked_at, next_check_at = o.next_check_at
+          FROM {carried(*COLUMNS)} WHERE notification_watches.id = o.id
+    """  # noqa: S608  (constants and a placeholder only)
+    with database.connection().cursor() as cursor:
+        cursor.execute(statement, [dump(_columns(watch) for watch, _ in looked)])
+
+
+def _now_stands(watch: Watch, reading: Reading, now: datetime, chance: Callable[[], float]) -> None:
+    failing = bool(reading.problem)
+    lifetimes = [(one.facts.not_before, one.facts.not_after) for one in reading.seen]
+    watch.problem = cut(one_line(clean(reading.problem)), LONGEST_PROBLEM)
+    watch.failing_since = (watch.failing_since or now) if failing else None
+    watch.checked_at = now
+    watch.next_check_at = next_check(
+        now, watch.interval, chance(), lifetimes, watch.thresholds, failing=failing
+    )
+
+
+def _columns(watch: Watch) -> dict[str, Any]:
+    adapt = database.connection().ops.adapt_datetimefield_value
+    times = {name: getattr(watch, name) for name in TIMES}
+    written = {name: str(adapt(at)) if at else None for name, at in times.items()}
+    return {"id": watch.pk, "problem": watch.problem, **written}
+
+
+def _look_soon_where_it_is_served(
+    seen: Sequence[tuple[Watch, Sighting]], before: dict[Place, list[Sighting]], now: datetime
+) -> None:
+    """Where a file's new certificate has to be served before long."""
+    replaced = {
+        old.certificate_id
+        for watch, row in seen
+        if watch.target.startswith("/") and row.first_seen == now
+        for old in before.get((watch.pk, row.place), ())
+        if old.current
+    }
+    if replaced:
+        served = Watch.objects.filter(sightings__certificate__in=replaced, sightings__current=True)
+        ids = served.exclude(target__startswith="/").values_list("pk", flat=True)
+        rows = Watch.objects.filter(pk__in=list(ids))
+        rows.update(next_check_at=Least(F("next_check_at"), now + SOON))
+
+
+# What follows
+
+
+def _findings(
+    looked: Sequence[Looked],
+    seen: Sequence[tuple[Watch, Sighting]],
+    before: dict[Place, list[Sighting]],
+    now: datetime,
+) -> Iterator[alerts.Finding]:
+    told = [(watch, row) for watch, row in seen if watch.notify]
+    yield from alerts.ends(told, now)
+    yield from alerts.wrongs(told, now)
+    yield from alerts.unreadable((watch for watch, _ in looked), now)
+    yield from alerts.stale([(watch, row) for watch, row in told if not watch.target.startswith("/")], now)
+    for watch, row in told:
+        others = before.get((watch.pk, row.place), [])
+        if row.first_seen == now and others:
+            yield from alerts.followed(watch, row, others[0].certificate)
+
+
+# What is forgotten
+
+
+def forget(now: datetime) -> int:
+    """Delete what was not seen for so long that it comes no more, a bounded number: the certificates, with
+    their sightings and what was raised of them; and sightings of what is gone from a place."""
+    old = Certificate.objects.filter(last_seen__lt=now - KEPT, not_after__lt=now - KEPT)
+    gone = Sighting.objects.filter(current=False, last_seen__lt=now - KEPT)
+    settled = Raised.objects.filter(Q(certificate=None), at__lt=now - KEPT)
+    count = 0
+    for rows in (old, gone, settled):
+        ids: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+        count += len(ids)
+        rows.model._base_manager.filter(pk__in=ids).delete()
+    return count

@@ -1,0 +1,121 @@
+"""Look at many targets at once: bounded in how many, in time and in bytes, whatever one of them does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import TypeVar
+
+from ..notifiers.http.network import Dialler, Guard
+from . import files, tls, verdicts
+from .facts import Unreadable, facts_of
+from .models import Watch
+from .readings import Reading, Seen, reading_of
+from .targets import BadTarget, Endpoint, parse
+from .verdicts import TrustStore
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 100
+READERS = 8  # at once, for files
+FILE_SECONDS = 10.0
+MOST_STUCK = 64  # threads that wait for a disk that does not answer
+THREAD = "certificates-file"
+
+Value = TypeVar("Value")
+
+
+class Looker:
+    """Looks at targets, on an event loop: `async with Looker() as looker`.
+
+    at_once  how many at most are looked at together
+    seconds  that one may take
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, seconds: float = tls.SECONDS) -> None:
+        self._turn = asyncio.Semaphore(at_once)
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Looker:
+        self._dialler = Dialler(Guard())
+        self._reader = asyncio.Semaphore(READERS)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._dialler.close()
+
+    async def look_at_all(self, watches: Sequence[Watch], now: datetime) -> list[Reading]:
+        """A reading for each, in their order. Raises nothing of any of them."""
+        trusted = {file: await _trusted(file, now) for file in {watch.ca_file for watch in watches}}
+        return await asyncio.gather(*(self._look_at(one, trusted[one.ca_file], now) for one in watches))
+
+    async def _look_at(self, watch: Watch, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
+        try:
+            target = parse(watch.target)
+            if isinstance(target, Endpoint):
+                async with self._turn:
+                    return await self._endpoint(target, trusted, now)
+            async with self._reader:
+                return await _in_thread(lambda: files.read(target, now, watch.password_file))
+        except (Unreadable, BadTarget) as fault:
+            return Reading(problem=str(fault))
+        except TimeoutError:
+            return Reading(problem=f"nothing could be read within {FILE_SECONDS:g} s")
+        except Exception:
+            logger.exception("%r could not be looked at", watch.target)
+            return Reading(problem="it could not be looked at; the log says why")
+
+    async def _endpoint(self, target: Endpoint, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
+        if isinstance(trusted, Unreadable):
+            raise trusted
+        sent = await tls.chain_of(target, self._dialler, self._seconds)
+        try:
+            facts = facts_of(sent[0])
+        except Unreadable as fault:
+            raise Unreadable(f"what the server sends {fault}") from fault
+        found = verdicts.of_chain(sent, target.name, trusted, now)
+        return reading_of([Seen(str(target), facts, tuple(dict.fromkeys(found)))], [])
+
+
+async def _trusted(ca_file: str, now: datetime) -> TrustStore | Unreadable:
+    """Read anew every hour."""
+    hour = int(now.timestamp() // 3600)
+    try:
+        return await _in_thread(lambda: verdicts.trust_store(ca_file, hour))
+    except Unreadable as fault:
+        return fault
+    except TimeoutError:
+        return Unreadable("the CA file could not be read")
+
+
+async def _in_thread(work: Callable[[], Value]) -> Value:
+    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever."""
+    if sum(thread.name == THREAD for thread in threading.enumerate()) > MOST_STUCK:
+        raise Unreadable("the disks of this machine do not answer")
+    loop, answer = asyncio.get_running_loop(), Future[Value]()
+
+    def run() -> None:
+        answer.set_running_or_notify_cancel()
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
+    return await asyncio.wait_for(asyncio.wrap_future(answer, loop=loop), FILE_SECONDS)
+
+
+def look_at_all(
+    watches: Iterable[Watch], now: datetime, at_once: int = AT_ONCE, seconds: float = tls.SECONDS
+) -> list[Reading]:
+    """The same from where no event loop runs."""
+
+    async def look() -> list[Reading]:
+        async with Looker(at_once, seconds) as looker:
+            return await looker.look_at_all(list(watches), now)
+
+    return asyncio.run(look())

@@ -1,0 +1,114 @@
+"""What people and programs are shown of watches and certificates: the same on all surfaces."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, Min, Q, QuerySet
+
+from ..durations import duration
+from ..models import NotificationEvent
+from .messages import safe
+from .models import Certificate, Raised, Sighting, Watch
+from .thresholds import DEFAULT
+from .verdicts import TOLD_BY_THRESHOLDS, WORDS, Verdict
+
+MOST_SIGHTINGS = 200  # of one watch, in one place
+
+
+def soonest_first(watches: QuerySet[Watch]) -> QuerySet[Watch]:
+    """By what ends first there; what has none at the end."""
+    ends = Min("sightings__certificate__not_after", filter=Q(sightings__current=True))
+    return watches.annotate(ends=ends).order_by(F("ends").asc(nulls_last=True), "target")
+
+
+def current(watches: Iterable[Watch]) -> Mapping[int, list[Sighting]]:
+    """What was seen at each of them last, what ends first in front."""
+    rows = Sighting.objects.filter(watch__in=[watch.pk for watch in watches], current=True)
+    found: dict[int, list[Sighting]] = defaultdict(list)
+    for row in rows.select_related("certificate").order_by("certificate__not_after", "pk"):
+        found[row.watch_id].append(row)
+    return found
+
+
+def state(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> str:
+    """One phrase: what is wrong there now, or that nothing is."""
+    if watch.checked_at is None:
+        return "not looked at yet"
+    if watch.problem:
+        return safe(watch.problem, 300)
+    verdicts = {verdict for row in sightings for verdict in row.verdicts} - TOLD_BY_THRESHOLDS
+    expired = sum(row.certificate.not_after <= now for row in sightings)
+    said = ["has expired" if len(sightings) == 1 else f"{expired} have expired"] if expired else []
+    said += [WORDS[Verdict(one)] for one in sorted(verdicts) if one in set(Verdict)]
+    return " and ".join(said) or "fine"
+
+
+def left(certificate: Certificate, now: datetime) -> str:
+    """`12 days`, `expired 3 h ago`."""
+    seconds = (certificate.not_after - now).total_seconds()
+    return duration(int(seconds)) if seconds > 0 else f"expired {duration(int(-seconds))} ago"
+
+
+def thresholds_of(watch: Watch) -> Sequence[str]:
+    return watch.at or DEFAULT
+
+
+def watch_fields(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "target": watch.target,
+        "notify": watch.notify,
+        "at": list(thresholds_of(watch)),
+        "every_seconds": int(watch.interval.total_seconds()),
+        "host": watch.host,
+        "password_file": watch.password_file,
+        "ca_file": watch.ca_file,
+        "on_change": watch.on_change,
+        "on_renewal": watch.on_renewal,
+        "checked_at": watch.checked_at,
+        "next_check_at": watch.next_check_at,
+        "failing_since": watch.failing_since,
+        "problem": watch.problem,
+        "state": state(watch, sightings, now),
+        "certificates": [sighting_fields(row) for row in sightings[:MOST_SIGHTINGS]],
+    }
+
+
+def sighting_fields(row: Sighting) -> dict[str, Any]:
+    return {
+        "place": row.place,
+        "current": row.current,
+        "verdicts": row.verdicts,
+        "first_seen": row.first_seen,
+        "last_seen": row.last_seen,
+        **certificate_fields(row.certificate),
+    }
+
+
+def certificate_fields(certificate: Certificate) -> dict[str, Any]:
+    names = ("fingerprint", "names", "subject", "issuer", "serial", "algorithm", "not_before", "not_after")
+    return {name: getattr(certificate, name) for name in names}
+
+
+def raised_of(certificates: Iterable[int], watch: Watch | None = None) -> list[dict[str, Any]]:
+    """The alerts about these certificates, or the watch, each with what became of it, oldest first."""
+    about = Q(certificate__in=list(certificates)) | (Q(watch=watch) if watch else Q(pk=None))
+    rows = list(Raised.objects.filter(about).exclude(event="").order_by("-at", "-id")[:MOST_SIGHTINGS])[::-1]
+    status = dict(
+        NotificationEvent.objects.filter(pk__in={row.event for row in rows}).values_list("pk", "status")
+    )
+    return [
+        {
+            "what": row.what,
+            "channel": row.channel,
+            "recipient": row.recipient,
+            "at": row.at,
+            "notification": row.event,
+            "status": status.get(row.event, "pruned"),
+        }
+        for row in rows
+    ]

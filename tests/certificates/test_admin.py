@@ -1,0 +1,150 @@
+"""Watches and certificates in the admin: who may see and do what, and what outsiders' texts cannot do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from notifications.certificates.models import Certificate, Watch
+from tests.certificates.authority import Authority
+from tests.certificates.support import look, seen, watch
+
+pytestmark = pytest.mark.django_db
+WATCHES = "/admin/notifications_certificates/watch/"
+CERTIFICATES = "/admin/notifications_certificates/certificate/"
+CA = Authority()
+DAY = timedelta(days=1)
+
+
+def client(*permissions: str) -> Client:
+    """Of a staff user with these; of a superuser with "all"."""
+    number = User.objects.count()
+    if permissions == ("all",):
+        user = User.objects.create_superuser(f"all-{number}")
+    else:
+        user = User.objects.create_user(f"user-{number}", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    signed_in = Client()
+    signed_in.force_login(user)
+    return signed_in
+
+
+def made(name: str = "www.example.com", days: float = 10) -> Watch:
+    now, one = timezone.now(), watch(name)
+    issued = CA.issue(name, since=now.replace(microsecond=0) - (90 - days) * DAY)
+    look(now, (one, seen(now, issued, place=one.target)))
+    return one
+
+
+FORM = {
+    "target": "New.example.com",
+    "notify": "Slack:#pki\nEmail:ops@example.com",
+    "at": "30d, 7d",
+    "interval": "6:00:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("permissions", "lists", "adds", "changes", "deletes", "looks"),
+    [
+        ((), 403, 403, 403, 403, False),
+        (("view_notificationevent", "requeue_notificationevent"), 403, 403, 403, 403, False),
+        (("view_watch",), 200, 403, 403, 403, False),
+        (("view_watch", "check_watch"), 200, 403, 403, 403, True),
+        (("view_watch", "add_watch"), 200, 302, 403, 403, False),
+        (("view_watch", "change_watch"), 200, 403, 302, 403, False),
+        (("all",), 200, 302, 302, 302, True),
+    ],
+)
+def test_watching_has_permissions_of_its_own(
+    permissions: tuple[str, ...], lists: int, adds: int, changes: int, deletes: int, looks: bool
+) -> None:
+    one, http = made(), client(*permissions)
+    before = Watch.objects.get(pk=one.pk).next_check_at
+    assert http.get(WATCHES).status_code == lists
+    http.post(WATCHES, {"action": "look_now", "_selected_action": [one.pk]})
+    assert (Watch.objects.get(pk=one.pk).next_check_at < before) is looks
+    assert http.post(f"{WATCHES}add/", FORM).status_code == adds
+    changed = FORM | {"target": one.target}
+    assert http.post(f"{WATCHES}{one.pk}/change/", changed).status_code == changes
+    assert http.post(f"{WATCHES}{one.pk}/delete/", {"post": "yes"}).status_code == deletes
+
+
+def test_a_watch_is_added_as_on_the_command_line() -> None:
+    http = client("all")
+    assert http.post(f"{WATCHES}add/", FORM).status_code == 302
+    one = Watch.objects.get()
+    assert (one.target, one.notify, one.at) == (
+        "new.example.com:443",
+        ["Slack:#pki", "Email:ops@example.com"],
+        ["30d", "7d"],
+    )
+    page = http.get(f"{WATCHES}{one.pk}/change/").content.decode()
+    assert "Slack:#pki\nEmail:ops@example.com" in page
+    assert "not looked at yet" in page
+    for field, value, said in (
+        ("target", "new.EXAMPLE.com:443", "This is watched already."),
+        ("target", "*.example.com", "A wildcard is no host"),
+        ("notify", "#pki", "Write whom to tell as Channel:recipient"),
+        ("at", "soon", "A threshold is a share of the lifetime"),
+        ("interval", "1", "An interval is from a minute to 30 days."),
+    ):
+        answer = http.post(f"{WATCHES}add/", FORM | {"target": "two.example.com", field: value})
+        assert said in answer.content.decode()
+    assert Watch.objects.count() == 1
+
+
+def test_the_list_tells_how_things_stand() -> None:
+    made("www.example.com", 10.01)
+    page = client("view_watch").get(WATCHES).content.decode()
+    for text in ("www.example.com:443", "<bdi>www.example.com</bdi>", "10 days", "fine", "Slack:#pki"):
+        assert text in page
+
+
+def test_the_number_of_queries_does_not_grow_with_the_list(django_assert_max_num_queries: object) -> None:
+    http = client("view_watch")
+    for n in range(20):
+        made(f"host-{n}.example.com")
+    with django_assert_max_num_queries(60):  # type: ignore[operator]
+        assert http.get(WATCHES).status_code == 200
+
+
+def test_a_certificates_page_says_where_it_was_seen_and_what_was_raised() -> None:
+    made("www.example.com", 10.01)
+    certificate = Certificate.objects.get()
+    assert client("view_watch").get(CERTIFICATES).status_code == 403
+    http = client("view_certificate")
+    assert "<bdi>www.example.com</bdi>" in http.get(CERTIFICATES).content.decode()
+    assert "1 certificate" in http.get(CERTIFICATES, {"q": "WWW.example"}).content.decode()
+    assert "0 certificates" in http.get(CERTIFICATES, {"q": "other"}).content.decode()
+    page = http.get(f"{CERTIFICATES}{certificate.pk}/change/").content.decode()
+    for text in ("<bdi>www.example.com:443</bdi>, now", "ends:15% to #pki on Slack", ": pending"):
+        assert text in page
+    everything = client("all")
+    assert everything.get(f"{CERTIFICATES}add/").status_code == 403
+    assert everything.post(f"{CERTIFICATES}{certificate.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert everything.post(f"{CERTIFICATES}{certificate.pk}/change/", {}).status_code == 403
+
+
+def test_an_outsiders_name_stays_in_its_place() -> None:
+    one = made()
+    Certificate.objects.update(
+        names=["<script>alert(1)</script>\u202egnp.exe" + "x" * 1000], issuer="\u2067<b>"
+    )
+    certificate = Certificate.objects.get()
+    http = client("all")
+    for address in (
+        WATCHES,
+        f"{WATCHES}{one.pk}/change/",
+        CERTIFICATES,
+        f"{CERTIFICATES}{certificate.pk}/change/",
+    ):
+        page = http.get(address).content.decode()
+        assert "<script>alert" not in page
+        assert "\u202e" not in page
+        assert "\u2067" not in page
+        assert "x" * 200 not in page
