@@ -106,6 +106,6 @@ def enqueue_of(dispatch: str) -> Enqueue:
 
         # Bound here, in the thread that has the site's Celery app: in others Celery finds one of its own.
         return tasks.deliver_batch.delay  # type: ignore[no-any-return]
-    from . import task_api
+    from .engine import task_api
 
     return task_api.deliver_batch.enqueue  # type: ignore[no-any-return]

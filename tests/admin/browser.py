@@ -18,12 +18,14 @@ from pytest_django.live_server_helper import LiveServer
 
 from notifications.models import NotificationEvent
 from tests.admin.support import person
+from tests.factories import ago
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 Open = Callable[..., Page]
 REFRESH = 31_000
+NO_SUCH_HOOK = "HTTP 404: no_service: request {} was not taken"
 
 
 def chromium(playwright: Playwright) -> str:
@@ -123,3 +125,24 @@ def assert_fits(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
     overflows = "(e => e !== null && e.scrollWidth > e.clientWidth)(document.querySelector('.results'))"
     assert not page.evaluate(overflows), page.url
+
+
+def many_dead(count: int, **fields: object) -> None:
+    defaults = {
+        "type": "ExpirationWarning",
+        "channel": "Webhook",
+        "recipient": "#pki",
+        "message": "m",
+        "status": "dead",
+        "retry_count": 4,
+    }
+    NotificationEvent.objects.bulk_create(
+        NotificationEvent(
+            **{**defaults, "last_error": NO_SUCH_HOOK.format(n), "created_at": ago(seconds=n + 1), **fields}
+        )
+        for n in range(count)
+    )
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()

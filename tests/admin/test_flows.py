@@ -8,34 +8,11 @@ from playwright.sync_api import Page, expect
 
 from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Requeue
-from tests.admin.browser import Open, box, expect_rows, wait_for_refresh
+from tests.admin.browser import Open, box, expect_rows, many_dead, press, wait_for_refresh
 from tests.admin.support import LIST, url
 from tests.factories import ago, dead, failed, sent
 from tests.fixtures import Configure
 from tests.receiver import HttpReceiver
-
-NO_SUCH_HOOK = "HTTP 404: no_service: request {} was not taken"
-
-
-def many_dead(count: int, **fields: object) -> None:
-    defaults = {
-        "type": "ExpirationWarning",
-        "channel": "Webhook",
-        "recipient": "#pki",
-        "message": "m",
-        "status": "dead",
-        "retry_count": 4,
-    }
-    NotificationEvent.objects.bulk_create(
-        NotificationEvent(
-            **{**defaults, "last_error": NO_SUCH_HOOK.format(n), "created_at": ago(seconds=n + 1), **fields}
-        )
-        for n in range(count)
-    )
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def test_filter_by_an_error_and_requeue_that_group(visit: Open) -> None:

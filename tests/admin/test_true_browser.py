@@ -13,10 +13,17 @@ from notifications.admin import guard
 from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
 from notifications.operations.verbs import REQUEUE
-from tests.admin.browser import REFRESH, Open, assert_accessible, assert_fits, wait_for_refresh
+from tests.admin.browser import (
+    REFRESH,
+    Open,
+    assert_accessible,
+    assert_fits,
+    many_dead,
+    press,
+    wait_for_refresh,
+)
 from tests.admin.outages import hold
 from tests.admin.support import LIST, url
-from tests.admin.test_flows import many_dead, press
 from tests.factories import ago, attempt, dead, failed, pending, sent
 from tests.scripted import Script
 

@@ -41,7 +41,7 @@ def test_batches_are_claimed_and_delivered_by_the_engine(script: Script) -> None
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
-    from notifications.task_api import deliver_batch
+    from notifications.engine.task_api import deliver_batch
 
     events = [factories.pending() for _ in range(3)]
     now = ago(minutes=10)
@@ -55,7 +55,7 @@ def test_a_batch_whose_lease_has_ended_delivers_nothing(script: Script) -> None:
 @pytest.mark.usefixtures("engine")
 def test_a_batch_that_another_worker_has_begun_with_is_its_own(script: Script) -> None:
     """A task engine runs a task again when it believes that its worker died."""
-    from notifications.task_api import deliver_batch
+    from notifications.engine.task_api import deliver_batch
 
     factories.pending()
     [row] = claim(NotificationEvent.objects.pending(), 1, now=conf_now(), lease=conf.current().lease)
@@ -68,7 +68,7 @@ def test_a_batch_that_another_worker_has_begun_with_is_its_own(script: Script) -
 
 @pytest.mark.usefixtures("engine")
 def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -> None:
-    from notifications.task_api import deliver_batch
+    from notifications.engine.task_api import deliver_batch
 
     for _ in range(300):
         factories.pending()
@@ -82,7 +82,7 @@ def test_a_batch_that_is_larger_than_a_lane_is_delivered_whole(script: Script) -
 @pytest.mark.usefixtures("script")
 def test_what_the_engine_cannot_take_is_given_back(engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     factories.pending()
-    from notifications.task_api import deliver_batch
+    from notifications.engine.task_api import deliver_batch
 
     def broken(*args: Any, **options: Any) -> None:
         raise ConnectionError("the broker is away")

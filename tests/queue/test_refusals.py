@@ -355,7 +355,7 @@ def test_a_batch_that_is_locked_when_it_comes_back_was_never_begun_with(
     other: psycopg.Connection[Any], settings: Any, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hand_over(settings, configure)
-    from notifications.task_api import deliver_batch
+    from notifications.engine.task_api import deliver_batch
 
     def broken(*args: Any, **options: Any) -> None:
         hold(other, event.pk)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .engine import handover
+from . import handover
 
 try:  # Django 6; before, its backport
     from django.tasks import task
