@@ -31,6 +31,7 @@ OPERATIONS = {
     ("get", "/api/v1/notifications/{event_id}"),
     ("post", "/api/v1/notifications/{event_id}/read"),
     ("post", "/api/v1/notifications/{event_id}/requeue"),
+    ("post", "/api/v1/notifications/{event_id}/restore"),
     ("get", "/api/v1/stats/summary"),
 }
 

@@ -14,8 +14,9 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from notifications.api.listing import read_on
-from notifications.models import NotificationEvent, NotificationQuerySet, Outage
+from notifications.models import BulkOperation, NotificationEvent, NotificationQuerySet, Outage
 from notifications.operations import bulk, prune, redrive
+from notifications.operations.filters import changed_by
 from notifications.operations.verbs import REQUEUE
 from notifications.operations.walk import Walk
 from tests import factories
@@ -161,3 +162,33 @@ def test_an_outage_that_another_worker_redrives_is_not_waited_for() -> None:
             cursor.execute("SET LOCAL lock_timeout = '1s'")
         assert redrive.redrive(now=timezone.now()) == 0
     assert redrive.redrive(now=timezone.now()) == 1
+
+
+MANY_READ = """
+    INSERT INTO notification_events (id, type, channel, recipient, message, status, created_at)
+    SELECT n, 't', 'c', 'r', 'm', 'read', now() - n * interval '1 s' FROM generate_series(1, 200000) AS n;
+    INSERT INTO notification_readings (notification_id, by, via, at, status, reason, operation_id)
+    SELECT n, 'a', 'cli', now(), CASE n % 1000 WHEN 0 THEN 'dead' ELSE 'sent' END, '',
+           CASE n % 1000 WHEN 0 THEN %s END
+      FROM generate_series(1, 200000) AS n;
+    ANALYZE notification_events;
+    ANALYZE notification_readings;
+"""
+
+
+@pytest.mark.django_db
+def test_what_was_dismissed_and_what_an_operation_changed_is_found_by_an_index() -> None:
+    """However many were seen: neither their rows nor their records are read."""
+    operation = BulkOperation.objects.create(kind="dismiss", by="a", via="cli", requested=1, started_at=ago())
+    with connection.cursor() as cursor:
+        cursor.execute(MANY_READ.replace("%s", str(operation.pk)))
+    newest: Any = NotificationEvent.objects.order_by("-created_at", "-id")
+    dismissed, changed = newest.dismissed(), newest.filter(changed_by(operation))
+    for found, index in (
+        (dismissed, "idx_notification_readings_dismissed"),
+        (changed, "idx_notification_readings_operation"),
+    ):
+        plan = found[:50].explain()
+        assert index in plan
+        assert "Seq Scan on notification_" not in plan
+        assert found.count() == 200

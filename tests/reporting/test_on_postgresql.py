@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
@@ -136,3 +137,24 @@ def test_a_server_that_takes_no_change_is_not_ready_and_takes_no_alert(client: C
             "/api/v1/notifications", alert, content_type="application/json", headers=headers
         )
         assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", ["", "dashboard/", "endpoints/"])
+def test_a_page_of_the_console_waits_for_no_lock_for_ever(monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """The server is asked to end the statement, and the sentence comes in time; then all is as before."""
+    monkeypatch.setattr("notifications.admin.guard.LOOKING_SECONDS", 1.0)
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    address = f"/admin/notifications/notificationevent/{page}"
+    names = ("host", "port", "user", "password", "dbname")
+    known = {k: v for k, v in connection.get_connection_params().items() if k in names}
+    with psycopg.connect(**known) as other:
+        other.execute("LOCK TABLE notification_events, notification_holds IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        response = client.get(address)
+        assert time.monotonic() - began < 20
+        said = response.content.decode()
+        assert response.status_code == 503 or "How things stand is not known" in said
+        other.rollback()
+    assert client.get(address).status_code == 200
