@@ -14,6 +14,7 @@ from django.apps import apps
 from . import conf
 from .engine import worker
 from .engine.handover import Enqueue, HandOverSender
+from .engine.heartbeat import beat
 from .engine.loop import AnySender, Engine, delivering
 from .engine.source import DueRows, Schedule
 from .engine.sweep import Options, SweepResult, due
@@ -65,6 +66,7 @@ def sweep(
 def run_worker(*, stop: Callable[[], bool], grace: timedelta | None = None) -> None:
     """Deliver until `stop` says so; see engine.worker.run. Other apps do what they do beside it."""
     settings = conf.current()
+    beat(0)  # what is wrong with the database is the worker's to say, and others begin after it
     with ExitStack() as others:
         _begin_beside(others)
         worker.run(settings, sender_of(settings), stop=stop, grace=grace)

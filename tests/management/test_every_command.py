@@ -15,6 +15,7 @@ import pytest
 from django.core.management import get_commands
 from django.db import connection
 
+from notifications.certificates.management.commands import watch
 from notifications.management.commands.notifications import VERBS
 from tests.processes import ROOT, current_database_url
 from tests.settings import TEST_DATABASE
@@ -40,6 +41,12 @@ COMMANDS = [
     ["notifications", "pause", "Webhook"],
     ["notifications", "lift", "1"],
     ["notifications", "prune", "--older-than", "90d"],
+    ["watch", "add", "example.com"],
+    ["watch", "list"],
+    ["watch", "show", "example.com"],
+    ["watch", "check"],
+    ["watch", "remove", "example.com"],
+    ["watch", "apply", "tests/certificates/watches.toml"],
     ["clearsessions"],  # Django's own
 ]
 # The one asks the database nothing until a tool is called, the other goes on without it where it can.
@@ -82,7 +89,9 @@ def outcomes(url: str, commands: list[list[str]]) -> list[dict[str, Any]]:
 def test_no_command_is_forgotten() -> None:
     ours = {name for name, app in get_commands().items() if app.startswith("notifications")}
     assert ours <= {command[0] for command in COMMANDS} | ELSEWHERE.keys()
-    assert VERBS.keys() <= {command[1] for command in COMMANDS if command[1:]} | ELSEWHERE.keys()
+    verbs = {"notifications": VERBS, "watch": watch.VERBS}
+    for name, known in verbs.items():
+        assert known.keys() <= {command[1] for command in COMMANDS if command[0] == name} | ELSEWHERE.keys()
 
 
 def test_it_ends_in_one_line(broken: tuple[str, str]) -> None:
