@@ -31,7 +31,7 @@ from ..notifiers.endpoint import Endpoint
 from ..queue import digest, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
-from ..queue.release import release, renew
+from ..queue.release import renew, take_back
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
 from .recorder import FLUSH_SECONDS, Recorder, Returned
@@ -97,6 +97,9 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudged = False
         self._answered = 0  # nudges
+        # Leases that a claim or a renewal asked for, and no answer came: whether they stand is not known.
+        self._claiming_until: list[datetime] = []
+        self._renewing_until: list[datetime] = []
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
@@ -177,14 +180,23 @@ class Engine:
         does it take changes again? Nothing is sent that could not be recorded."""
         await _arrived(self._recording)  # under the leases that stood when it began
         await self.database.call(self.clock.ask)
+        await self.database.call(self._take_back)
         now, all_of_them = self.clock(), self.database.in_doubt
-        soon = now + self.conf.lease / 2
+        soon, until, unheard = now + self.conf.lease / 2, now + self.conf.lease, self._renewing_until[:]
         ending = [row for row in self._rows() if all_of_them or row.event.leased_until < soon]
-        kept = await self.database.call(renew, [row.event for row in ending], now + self.conf.lease)
+        self._renewing_until.append(until)
+        kept = await self.database.call(renew, [row.event for row in ending], until, unheard)
         for row in ending:
             if row.event.id in kept:
-                row.event = row.event._replace(leased_until=now + self.conf.lease)
+                row.event = row.event._replace(leased_until=until)
+        self._renewing_until.clear()
         self.database.in_doubt = False
+
+    def _take_back(self) -> None:
+        """What a claim took without our hearing of it was not attempted, and is due."""
+        while self._claiming_until:
+            take_back(self._claiming_until[-1], due_at=self.clock())
+            self._claiming_until.pop()
 
     def _rows(self) -> list[InHand | Returned]:
         return [*self.sender.rows(), *self.recorder.rows()]
@@ -359,6 +371,12 @@ class Engine:
     async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
         source, asked_at, answered = schedule.source, time.monotonic(), self._answered
         claimed = await self.database.call(self._claim_from, source, wanted, scope)
+        try:
+            await self.database.call(self._recall, claimed)
+        except BaseException:
+            for event in claimed:
+                self.recorder.give_back(event, 0.0)
+            raise
         sweep.took(len(claimed))
         held, full = await self.sender.take_in(claimed, sweep)
         # What is refused is due again, so it is not the end; nor is it where a call came meanwhile.
@@ -374,16 +392,17 @@ class Engine:
 
     def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
         self.clock.ask()
-        claimed = source.claim(wanted, scope, self.clock())
-        try:
-            recipients.recall(claimed)
-        except Exception:
-            with suppress(Exception):  # else their leases run out, as if they had been begun
-                release(claimed, due_at=self.clock())
-            raise
+        now = self.clock()
+        self._claiming_until.append(now + self.conf.lease)
+        claimed = source.claim(wanted, scope, now)
+        self._claiming_until.pop()
+        return claimed
+
+    def _recall(self, claimed: list[Claimed]) -> None:
+        """What else an attempt needs to know of them."""
+        recipients.recall(claimed)
         told(claimed, self.sender.resolving)
         traces.recall(claimed)
-        return claimed
 
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
@@ -422,6 +441,9 @@ class Engine:
         """Whether all is recorded and given back; on the last try what could not be is left to its lease."""
         self.database.away_until = 0.0
         try:
+            if self.database.in_doubt:
+                await self._catch_up()
+            await self.database.call(self._take_back)
             await self.recorder.write()
             await self.recorder.release()
         except Away:

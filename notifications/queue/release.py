@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -35,6 +35,17 @@ def release(events: Iterable[Claimed], *, due_at: datetime, pauses: Sequence[flo
     leases: dict[datetime, list[str]] = {}
     for event in events:
         leases.setdefault(event.leased_until, []).append(event.id)
+    return _release_all(leases, due_at, pauses)
+
+
+def take_back(lease: datetime, *, due_at: datetime) -> Released:
+    """Give back what a claim took whose answer never came, so that nobody knows which rows it was: its lease
+    is the only one of that time."""
+    rows = NotificationEvent.objects.filter(leased_until=lease, status__in=UNDELIVERED)
+    return _release_all({lease: list(rows.values_list("pk", flat=True))}, due_at, PAUSES)
+
+
+def _release_all(leases: Mapping[datetime, list[str]], due_at: datetime, pauses: Sequence[float]) -> Released:
     parts = [
         part
         for lease, ids in leases.items()
@@ -60,21 +71,25 @@ def _left(pk: str, error: Exception) -> Released:
     return Released()
 
 
-def renew(events: Iterable[Claimed], until: datetime) -> set[str]:
-    """Extend the leases of rows that one still holds; answers the ids of those whose lease stood."""
+def renew(events: Iterable[Claimed], until: datetime, unheard: Collection[datetime] = ()) -> set[str]:
+    """Extend the leases of rows that one still holds; answers the ids of those whose lease stood.
+
+    unheard  to what they may stand already: earlier renewals, whose answers never came
+    """
     by_lease: dict[datetime, list[str]] = {}
     for event in events:
         by_lease.setdefault(event.leased_until, []).append(event.id)
     kept: set[str] = set()
     for lease, ids in by_lease.items():
-        parts = in_parts(ids, partial(_renew, lease=lease, until=until), _not_renewed, "renewing")
+        these = partial(_renew, leases=[lease, *unheard], until=until)
+        parts = in_parts(ids, these, _not_renewed, "renewing")
         kept.update(*parts)
     return kept
 
 
-def _renew(ids: Sequence[str], *, lease: datetime, until: datetime) -> list[str]:
+def _renew(ids: Sequence[str], *, leases: Sequence[datetime], until: datetime) -> list[str]:
     with database.atomic(durable=True):
-        rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
+        rows = NotificationEvent.objects.filter(pk__in=ids, leased_until__in=leases, status__in=UNDELIVERED)
         mine = list(skip_locked(rows).values_list("pk", flat=True))
         NotificationEvent.objects.filter(pk__in=mine).update(leased_until=until)
         NotificationEvent.objects.filter(pk__in=mine, status=Status.FAILED).update(next_retry_at=until)
