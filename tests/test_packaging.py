@@ -165,6 +165,7 @@ def required(wheel: Path) -> list[Requirement]:
 
 # In nobody's site unless asked for; and the module that each is imported by.
 PROJECT_ONLY = {
+    "cryptography": "cryptography",
     "dj-database-url": "dj_database_url",
     "django-prometheus": "django_prometheus",
     "djangorestframework": "rest_framework",

@@ -204,6 +204,7 @@ def test_without_receivers_no_statement_more(script: Script, django_assert_num_q
         finally:
             signals.died.disconnect(signal_of)
 
+    recorded([])  # what is asked only once
     recorded(without)
     recorded(with_receivers, Told())
     assert len(with_receivers) == len(without) + 1

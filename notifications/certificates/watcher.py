@@ -170,11 +170,10 @@ def _watch(stop: threading.Event) -> None:
         except Exception as error:
             pause = PAUSE
             logger.warning("certificates are not watched, next try in %g s: %s", pause, said(error))
-            _disconnect()
-    _disconnect()
+        _disconnect()
 
 
 def _disconnect() -> None:
-    """A connection that broke is not usable again; the next query opens another."""
+    """One that broke is not usable again; and none is held between two looks."""
     with suppress(Exception):
         database.connection().close()

@@ -45,7 +45,7 @@ def deliver(configure: Configure, script: Script, source: type[DueRows] = DueRow
 
     def stop() -> bool:
         delivered = bool(script.messages) and not engine.recorder.ended
-        return delivered and not engine.database.away or time.monotonic() > since + SECONDS
+        return (delivered and not engine.database.away) or time.monotonic() > since + SECONDS
 
     options = Options(limit=100, stop=stop, grace=5.0, patient=True)
     engine = Engine(settings, options, [Schedule(source(SweepKind.PENDING, settings, options), 1.0)])
