@@ -132,7 +132,7 @@ def test_every_line_of_the_crontab_is_a_command_that_exists() -> None:
     commands = [re.split(r"certctl --env-file \S+", line)[1].removesuffix("> /dev/null") for line in lines]
     taken = [accepts(f"certctl {command}") for command in commands]
     assert [options.get("verb") for options in taken] == [None, None, "check", "prune"]
-    assert [options.get("fail_on_dead") for options in taken] == [True, True, None]
+    assert [options.get("fail_on_dead") for options in taken] == [True, True, None, None]
 
 
 def test_the_environment_file_means_the_same_to_a_shell_and_sets_only_what_is_read() -> None:
