@@ -38,7 +38,14 @@ ON_POSTGRESQL = [
     "reporting/test_on_postgresql.py",
 ]
 # Long, and the same on every database.
-LONG = ["api/test_docs.py", "api/test_document.py", "management/test_docs.py", "test_types.py"]
+LONG = [
+    "api/test_docs.py",
+    "api/test_document.py",
+    "management/test_docs.py",
+    "test_docs_run.py",
+    "test_release.py",
+    "test_types.py",
+]
 collect_ignore = [] if TEST_DATABASE == "postgresql" else [*ON_POSTGRESQL, *LONG]
 SERVER = pytest.StashKey[postgres.Server]()
 

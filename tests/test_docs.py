@@ -7,6 +7,7 @@ import pydoc
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import get_commands, load_command_class
 from django.test import RequestFactory
 
-from notifications import conf
+from notifications import conf, signals
 from notifications.endpoints import breaker
 from notifications.endpoints.breaker import State
 from notifications.engine import loop
@@ -143,6 +144,16 @@ def test_the_public_names_are_found() -> None:
     assert shipped < set(public_names())
 
 
+@pytest.fixture
+def _no_receivers_left() -> Iterator[None]:
+    """What the guide connects would speak in every later test."""
+    yield
+    for signal in (signals.delivered, signals.died, signals.held):
+        signal.receivers.clear()
+        signal.sender_receivers_cache.clear()
+
+
+@pytest.mark.usefixtures("_no_receivers_left")
 @pytest.mark.django_db(transaction=True)
 def test_what_python_is_shown_runs(
     script: Script, configure: Configure, capsys: pytest.CaptureFixture[str]
