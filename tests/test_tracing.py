@@ -173,7 +173,7 @@ def test_without_the_package_or_a_provider_nothing_is_asked_or_kept(missing: boo
     if missing:
         code = (
             "import sys; sys.modules['opentelemetry'] = None\n"
-            "from notifications import tracing\n"
+            "from notifications.notifiers import tracing\n"
             "assert (tracing.trace, tracing.here(), tracing.wanted()) == (None, '', False)\n"
             "with tracing.attempt('Webhook', []): pass"
         )

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from .. import conf, tracing
+from .. import conf
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
 from ..models import COMBINED, AttemptOutcome, Status
+from ..notifiers import tracing
 from ..notifiers.base import Delivered, Notifier, load
 from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines

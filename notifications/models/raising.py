@@ -11,9 +11,10 @@ from typing import Any, TypedDict
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError
 
-from .. import database, tracing
+from .. import database
 from ..database import carried, dump, said
 from ..deaths.follow import RESERVED
+from ..notifiers import tracing
 from ..notifiers.usable import Doubts
 from .history import Trace
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from .. import tracing
 from ..database import said
 from ..models import Trace
+from ..notifiers import tracing
 from .claim import Claimed
 
 logger = logging.getLogger(__name__)

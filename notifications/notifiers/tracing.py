@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-from .exceptions import DeliveryError
+from ..exceptions import DeliveryError
 
 try:
     from opentelemetry import trace
