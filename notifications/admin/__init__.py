@@ -193,9 +193,16 @@ class NotificationAdmin(Console):
     def restore_selected(self, request: HttpRequest, queryset: NotificationQuerySet) -> HttpResponse | None:
         return confirm.run(self, request, queryset, RESTORE)
 
-    def get_action_choices(self, request: HttpRequest, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+    def get_action_choices(
+        self, request: HttpRequest, default_choices: Any = None, action_location: Any = None
+    ) -> list[tuple[str, str]]:
         """Those that some row of the tab can take; what is posted all the same is answered."""
-        found = super().get_action_choices(request, *args, **kwargs)
+        options = {
+            "default_choices": default_choices,
+            "action_location": action_location,
+        }  # Django 6.1 has both
+        given = {name: value for name, value in options.items() if value is not None}
+        found = super().get_action_choices(request, **given)
         status = request.GET.get("status", "")
         wanted = STORED.get(status, status)
         apt = {verb.action for verb in VERBS if not wanted or wanted in verb.stored}
