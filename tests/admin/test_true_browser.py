@@ -202,8 +202,8 @@ def test_a_slow_database_is_asked_once_at_a_time(visit: Open) -> None:
     page.route("**/*status=dead", lambda route: waiting.append(route))
     with page.expect_request(lambda request: "x-notifications-refresh" in request.headers):
         page.clock.fast_forward(REFRESH)
-    page.clock.fast_forward(REFRESH)
-    page.clock.fast_forward(REFRESH)
+    for _ in range(3):  # whoever comes back to the page asks for it, too
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert len(waiting) == 1
     waiting[0].continue_()
     page.unroute("**/*status=dead")
