@@ -327,7 +327,8 @@ async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
     if row.notifier is None:
         return None
     message = combined([row.message, *(each.message for each in others)]) if others else row.message
-    with tracing.attempt(row.notifier.name, [each.event for each in (row, *others)]):
+    traced = [each.event for each in (row, *others)] if tracing.wanted() else ()
+    with tracing.attempt(row.notifier.name, traced):
         answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):
         raise TypeError(f"{type(row.notifier).__name__}.send answered {answer!r}, not Delivered")

@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from argparse import SUPPRESS
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from notifications import conf
 
@@ -93,3 +94,18 @@ class Progress:
 def terminal() -> TextIO:
     """Where progress goes: standard error, so that standard output stays for results."""
     return sys.stderr
+
+
+def add_verbs(parser: CommandParser, verbs: Mapping[str, str], command: object) -> None:
+    """A command's verbs, each with what it does, and with the arguments that `add_VERB_arguments` of the
+    command gives it. Django's own options may also follow the verb."""
+    parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, does in verbs.items():
+        verb: CommandParser = parsers.add_parser(name, help=does, description=f"{does.capitalize()}.")
+        getattr(command, f"add_{name}_arguments")(verb)
+        verb.add_argument("--json", action="store_true", help="JSON on one line, for programs")
+        for flag in ("--traceback", "--no-color", "--force-color"):
+            verb.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
+        for option in ("--settings", "--pythonpath"):
+            verb.add_argument(option, default=SUPPRESS, help=SUPPRESS)
+        verb.add_argument("-v", "--verbosity", type=int, default=SUPPRESS, help=SUPPRESS)

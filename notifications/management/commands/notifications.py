@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from argparse import SUPPRESS
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -18,6 +17,7 @@ from notifications.engine import trial
 from notifications.management import arguments, changing, creating, display, holding
 from notifications.management.cli import (
     Progress,
+    add_verbs,
     configured,
     count,
     stop_on_signals,
@@ -60,20 +60,7 @@ class Command(BaseCommand):
     # Arguments
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-        for name, does in VERBS.items():
-            verb: CommandParser = verbs.add_parser(name, help=does, description=f"{does.capitalize()}.")
-            getattr(self, f"add_{name}_arguments")(verb)
-            verb.add_argument("--json", action="store_true", help="JSON on one line, for programs")
-            self._accept_djangos(verb)
-
-    def _accept_djangos(self, verb: CommandParser) -> None:
-        """Django's own options may also follow the verb."""
-        for flag in ("--traceback", "--no-color", "--force-color"):
-            verb.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
-        for option in ("--settings", "--pythonpath"):
-            verb.add_argument(option, default=SUPPRESS, help=SUPPRESS)
-        verb.add_argument("-v", "--verbosity", type=int, default=SUPPRESS, help=SUPPRESS)
+        add_verbs(parser, VERBS, self)
 
     def add_create_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("--type", type=arguments.text, help="such as ExpirationWarning")

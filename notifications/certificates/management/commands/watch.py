@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from argparse import SUPPRESS
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from notifications.certificates.models import Sighting, Watch
 from notifications.database import database_now
 from notifications.durations import minute, timestamp
 from notifications.management import arguments
-from notifications.management.cli import Progress, count, stop_on_signals, terminal
+from notifications.management.cli import Progress, add_verbs, count, stop_on_signals, terminal
 from notifications.management.display import Screen, as_json, printable
 from notifications.notifiers.usable import Doubts
 from notifications.reporting.command_line import one_line_errors
@@ -58,16 +57,7 @@ class Command(BaseCommand):
     # Arguments
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-        for name, does in VERBS.items():
-            verb: CommandParser = verbs.add_parser(name, help=does, description=f"{does.capitalize()}.")
-            getattr(self, f"add_{name}_arguments")(verb)
-            verb.add_argument("--json", action="store_true", help="JSON on one line, for programs")
-            for flag in ("--traceback", "--no-color", "--force-color"):
-                verb.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)
-            for option in ("--settings", "--pythonpath"):
-                verb.add_argument(option, default=SUPPRESS, help=SUPPRESS)
-            verb.add_argument("-v", "--verbosity", type=int, default=SUPPRESS, help=SUPPRESS)
+        add_verbs(parser, VERBS, self)
 
     def add_add_arguments(self, verb: CommandParser) -> None:
         self._take_targets(verb, "+")
