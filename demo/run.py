@@ -7,6 +7,7 @@ PORT is the console's, 8000 unless that is taken.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
@@ -75,6 +76,7 @@ def configure(receiver: Receiver, folder: Path) -> None:
     import django
 
     django.setup()
+    logging.getLogger("notifications.deaths").disabled = True  # the story itself tells of them
 
 
 def story(receiver: Receiver, folder: Path) -> int:

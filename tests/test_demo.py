@@ -29,6 +29,7 @@ def test_the_demo_plays_its_story_to_the_end_and_the_receiver_agrees() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "12 dead" in ran.stdout
     assert "They agree: every alert arrived exactly once." in ran.stdout
+    assert ran.stderr == "", "a newcomer reads the story, and no log"
 
 
 def test_a_server_that_cannot_start_says_why_and_ends() -> None:
