@@ -561,7 +561,8 @@ class Life(RuleBasedStateMachine):
         tallied = Tally.objects.filter(hour=EPOCH).values_list("channel", "outcome", "attempts")
         for *kind, number in tallied:
             counted[tuple(kind)] += number
-        assert by_configured_name(history) == counted
+        # A worker with other settings may have a notifier where we have none, and counts by its name.
+        assert by_configured_name(history) == by_configured_name(counted)
         self.books.check()
         self.books.check_metrics(self.now, self.rows, history, stored)
 
