@@ -13,6 +13,8 @@ from . import held, words
 
 NEWEST = 100  # of each kind, and far more than anybody reads: a page must not grow with the years
 
+WIPED = "Wiped error: "  # what a requeue's detail begins with
+
 Fact = str | int | NotificationEvent
 
 
@@ -111,7 +113,7 @@ def _requeue(requeue: Requeue) -> Entry:
             ("Reason", requeue.reason),
             ("Operation", requeue.operation_id),
         ),
-        f"Wiped error: {requeue.last_error}" if requeue.last_error else "",
+        f"{WIPED}{requeue.last_error}" if requeue.last_error else "",
     )
 
 

@@ -15,9 +15,10 @@ from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
+from ..notifiers.wording import LINE_LIMIT, Reading, label_of
 from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
 from ..queue.beside import Terms
-from ..text import isolated
+from ..text import isolated, revealed
 
 REFUSED = "the database takes no change of them, and the log has the reasons"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
@@ -64,6 +65,28 @@ def decided(by: str, via: str) -> str:
 # A notification
 
 
+class _Said(NamedTuple):
+    """What its headline is made of."""
+
+    id: str
+    type: str
+    message: str
+    certificate_id: str | None
+    created_at: datetime
+    url: str = ""
+
+
+def headline(event: NotificationEvent, now: datetime) -> str:
+    """Its message's first sentence, as those read it whom it is sent to; else what kind of alert it is.
+
+    Of a row that was read with the beginning of its message only, `message_start`, no more is asked for.
+    """
+    text = vars(event).get("message_start")
+    text = revealed((event.message if text is None else text)[:LINE_LIMIT])
+    said = _Said(event.pk, event.type, text, event.certificate_id, event.created_at)
+    return Reading(said).headline(now) or label_of(event.type)
+
+
 def kind(event: NotificationEvent) -> str:
     """The row's status, but for a sent one that was not delivered, a failed one that probably was, and what
     is read: a delivery that somebody saw, or a dead letter that somebody dismissed."""
@@ -85,6 +108,11 @@ def retries(event: NotificationEvent, budget: int) -> str:
         return ""
     number = event.attempt_number if event.status == Status.DEAD else event.retry_count
     return f"{number}/{budget}"
+
+
+def died(event: NotificationEvent) -> str:
+    """`died on attempt 1`; "" of what is not dead."""
+    return f"died on attempt {event.attempt_number}" if event.status == Status.DEAD else ""
 
 
 def error(event: NotificationEvent) -> str:

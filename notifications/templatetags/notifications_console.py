@@ -36,3 +36,7 @@ def ago(at: datetime) -> SafeString:
 def since(at: datetime) -> str:
     """The same, where the exact time is shown too."""
     return words.ago(at, timezone.now())
+
+
+register.filter("channel", cells.channel)
+register.filter("shortened", cells.shortened)
