@@ -172,7 +172,7 @@ class NotificationAdmin(Console):
     def age(self, event: NotificationEvent) -> SafeString:
         return cells.age(event.created_at)
 
-    @admin.display(description="")
+    @admin.display(description="what to do")
     def requeue_button(self, event: NotificationEvent) -> SafeString:
         """Submits a form outside the list, because the list is inside a form of its own."""
         if event.status != Status.DEAD and not event.not_delivered:

@@ -33,6 +33,14 @@ TONES: dict[str, str] = {
     AttemptOutcome.NO_NOTIFIER: "dead",
     Kind.NEXT: "next",
 }
+# The outcomes in plain words, beside their names.
+MEANS: dict[str, str] = {
+    AttemptOutcome.TRANSIENT: "it failed, and may succeed later",
+    AttemptOutcome.PERMANENT: "it failed, and would fail again",
+    AttemptOutcome.UNKNOWN: "it was not answered, and may have arrived",
+    AttemptOutcome.INTERRUPTED: "its worker died meanwhile",
+    AttemptOutcome.NO_NOTIFIER: "nothing was delivered",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,10 @@ class Shown:
     facts: list[tuple[str, object]]
     detail: Clamped | None = None
     again: str = ""
+
+    @property
+    def means(self) -> str:
+        return MEANS.get(self.entry.outcome, "")
 
 
 def clamped(text: str) -> Clamped:

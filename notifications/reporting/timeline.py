@@ -13,7 +13,7 @@ from . import held, words
 
 NEWEST = 100  # of each kind, and far more than anybody reads: a page must not grow with the years
 
-WIPED = "Wiped error: "  # what a requeue's detail begins with
+WIPED = "Error before: "  # what a requeue's detail begins with
 
 Fact = str | int | NotificationEvent
 
@@ -108,8 +108,8 @@ def _requeue(requeue: Requeue) -> Entry:
         "Requeued",
         words.decided(requeue.by, requeue.via),
         _given(
-            ("Wiped status", requeue.status),
-            ("Wiped retry count", requeue.retry_count),
+            ("Status before", requeue.status),
+            ("Retry count before", requeue.retry_count),
             ("Reason", requeue.reason),
             ("Operation", requeue.operation_id),
         ),

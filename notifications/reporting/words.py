@@ -16,11 +16,24 @@ from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 from ..notifiers.wording import LINE_LIMIT, Reading, label_of
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
+from ..operations.filters import (
+    DISMISSED,
+    NOT_DELIVERED,
+    PROBABLY_DELIVERED,
+    RETRYING,
+    SEEN,
+    STRANDED,
+    Filters,
+    Meaningless,
+    of_query,
+)
+from ..operations.filters import (
+    REFUSED as REFUSED_STATUS,
+)
 from ..queue.beside import Terms
 from ..text import isolated, revealed
 
-REFUSED = "the database takes no change of them, and the log has the reasons"
+REFUSED = "the database refuses every change of them; the log says why"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 
@@ -171,6 +184,63 @@ def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[st
         ("Deduplication key", event.dedup_key),
     )
     return [(label, text) for label, text in found if text]
+
+
+# Many notifications
+
+NOUNS: dict[str, str] = {
+    "": "notifications",
+    Status.PENDING: "pending notifications",
+    Status.SENT: "sent notifications",
+    Status.FAILED: "failed notifications",
+    Status.DEAD: "dead letters",
+    Status.READ: "read notifications",
+    RETRYING: "failed notifications that will be retried",
+    STRANDED: "stranded notifications",
+    PROBABLY_DELIVERED: "probably delivered e-mails",
+    NOT_DELIVERED: "notifications that were not delivered",
+    DISMISSED: "dismissed dead letters",
+    SEEN: "seen notifications",
+    REFUSED_STATUS: "notifications that the database refuses to change",
+}
+
+
+def matching(query: str, now: datetime) -> str:
+    """Which notifications a query string means: `all dead letters on Slack, with the error “HTTP 503: …”`.
+
+    now: when that was asked, for "in the last hour". What cannot be read is shown as it is.
+    """
+    try:
+        filters = of_query(query, now)
+    except Meaningless:
+        return f"all that match “{isolated(query)}”"
+    if query and filters == Filters():
+        return f"all that match “{isolated(query)}”"
+    said = [text.format(_value(value)) for text, value in _conditions(filters) if value]
+    on_channel = f" {said.pop(0)}" if filters.channel else ""
+    return ", ".join([f"all {NOUNS[filters.status]}{on_channel}", *said])
+
+
+def _conditions(filters: Filters) -> tuple[tuple[str, object], ...]:
+    return (
+        ("on {}", filters.channel),
+        ("of the type {}", filters.type),
+        ("to {}", filters.recipient),
+        ("about the certificate {}", filters.certificate_id),
+        ("found by “{}”", filters.search),
+        ("with “{}” in the error", filters.error),
+        ("with the error “{}”", filters.alike),
+        ("raised since {}", filters.since),
+        ("raised until {}", filters.until),
+        ("dead since {}", filters.dead_since),
+        ("dead because of outage {}", filters.outage),
+        ("changed by operation {}", filters.operation),
+        ("never requeued by themselves", filters.redriven),
+    )
+
+
+def _value(value: object) -> str:
+    return timestamp(value) if isinstance(value, datetime) else isolated(str(value))
 
 
 # Who delivers

@@ -17,6 +17,7 @@ from ..reporting.verdict import verdict
 register = template.Library()
 register.filter("timestamp", words.timestamp)
 register.filter("minute", words.minute)
+register.filter("number", words.count)
 
 
 @register.inclusion_tag("admin/notifications/notificationevent/verdict.html")
