@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-from django.conf import settings
 from django.db import connection
 
 from notifications.database import database_now
@@ -47,7 +46,7 @@ def _record(events: list[Claimed]) -> None:
             event=event,
             channel="Webhook",
             status="sent",
-            outcome="sent",
+            kind="sent",
             started_at=now,
             duration=5,
             status_code=200,
@@ -158,7 +157,6 @@ def _replay(database: psycopg.Connection[Any], statements: list[Statement]) -> N
 
 
 def dsn() -> str:
-    configured = settings.DATABASES["default"]
-    return psycopg.conninfo.make_conninfo(
-        dbname=configured["NAME"], user=configured["USER"], host=configured["OPTIONS"]["host"]
-    )
+    keys = ("dbname", "user", "host", "port")
+    given = connection.get_connection_params()
+    return psycopg.conninfo.make_conninfo(**{key: given[key] for key in keys if given.get(key)})

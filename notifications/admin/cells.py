@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from .. import conf
 from ..models import NotificationEvent, Status
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..reporting import words
 from ..text import one_line
 
@@ -26,6 +26,7 @@ MARKS: dict[str, str] = {
     Status.READ: "·",
     SEEN: "✓",
     DISMISSED: "⊘",
+    WITHDRAWN: "↩",
 }
 LABELS: dict[str, str] = {
     **{str(s): str(s.label) for s in Status},
@@ -33,6 +34,7 @@ LABELS: dict[str, str] = {
     NOT_DELIVERED: "Not delivered",
     SEEN: "Seen",
     DISMISSED: "Dismissed",
+    WITHDRAWN: "Withdrawn",
 }
 
 

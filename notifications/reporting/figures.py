@@ -90,6 +90,7 @@ class Snapshot:
     oldest_due: float | None = None
     last_sweeps: Mapping[str, SweepRun | None] | None = None
     attempts: Mapping[str, AttemptTotals] | None = None
+    withdrawn: Mapping[str, int] | None = None
     traffic: Mapping[str, Traffic] | None = None
     holds: tuple[Hold, ...] | None = None
     latest: Mapping[str, Latest] | None = None

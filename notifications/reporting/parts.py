@@ -25,7 +25,7 @@ from ..models import (
 )
 from ..models.fields import UNDELIVERED
 from ..models.queryset import DUE, PROBABLY_DELIVERED
-from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK
+from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK, WITHDRAWN
 from ..queue.beside import terms
 from . import held
 from .channels import Channels, settings
@@ -137,9 +137,15 @@ def last_sweeps(as_of: AsOf) -> dict[str, Any]:
 
 def attempts(as_of: AsOf) -> dict[str, Any]:
     by_channel: dict[str, list[Tally]] = {name: [] for name in as_of.channels.configured}
+    withdrawn = dict.fromkeys(as_of.channels.configured, 0)
     for tally in Tally.objects.filter(hour=EPOCH).order_by("channel"):
-        by_channel.setdefault(as_of.channels.folded(tally.channel), []).append(tally)
-    return {"attempts": {name: _total(tallies) for name, tallies in by_channel.items()}}
+        name = as_of.channels.folded(tally.channel)
+        if tally.outcome == WITHDRAWN:
+            withdrawn[name] = withdrawn.get(name, 0) + tally.attempts
+        else:
+            by_channel.setdefault(name, []).append(tally)
+    attempts = {name: _total(tallies) for name, tallies in by_channel.items()}
+    return {"attempts": attempts, "withdrawn": withdrawn}
 
 
 def _total(tallies: Sequence[Tally]) -> AttemptTotals:
@@ -155,7 +161,8 @@ def _total(tallies: Sequence[Tally]) -> AttemptTotals:
 def traffic(as_of: AsOf) -> dict[str, Any]:
     this_hour = as_of.now.replace(minute=0, second=0, microsecond=0)
     sent = Q(outcome=AttemptOutcome.SENT)
-    recent = Tally.objects.filter(hour__gt=this_hour - max(WINDOWS.values()) * HOUR)
+    made = Tally.objects.exclude(outcome=WITHDRAWN)
+    recent = made.filter(hour__gt=this_hour - max(WINDOWS.values()) * HOUR)
     rows: list[Any] = list(
         recent.order_by()
         .values("hour", "channel")
