@@ -24,7 +24,7 @@ from asgiref.sync import async_to_sync
 from .. import conf, signals
 from ..database import said
 from ..endpoints.breaker import Records, Rules
-from ..endpoints.holds import read_endpoints
+from ..endpoints.holds import hurry, read_endpoints
 from ..endpoints.lanes import Lanes, Limits
 from ..models import SweepKind, SweepRun, certctl
 from ..notifiers.endpoint import Endpoint
@@ -261,6 +261,7 @@ class Engine:
         self._beside_certctl = certctl.is_here()
         ends.keep_up(now, beside_certctl=self._beside_certctl)
         source.revive(now)
+        hurry(now)
         records = read_endpoints(self.conf, now, self.sender.probes)
         return records, source.prepare(now, [pk for pk, leased_until in ours if leased_until <= now])
 

@@ -135,8 +135,9 @@ class DueRows:
         if scope.never:
             found = found.exclude(going_to(scope.never))
         claimed = claim(found, rows, now=now, lease=self.conf.lease)
+        if len(claimed) < rows and not claimed.full:
+            self._urgent_from = time.monotonic() + URGENT_SECONDS
         claimed.full = bool(claimed)  # the others are still to be claimed
-        self._urgent_from = time.monotonic() + URGENT_SECONDS
         return claimed
 
     def _ours(self, now: datetime) -> Q:
