@@ -57,7 +57,7 @@ class DeadLetter(Protocol):
     dedup_key: str | None
 
     @property
-    def ends(self) -> datetime | None: ...
+    def not_after(self) -> datetime | None: ...
 
 
 def escalate(rows: Rows, dead: Collection[DeadLetter], settings: Conf, *, now: datetime) -> list[str]:
@@ -157,7 +157,7 @@ def cause(event: DeadLetter, settings: Conf) -> str:
 
 def time_left(event: DeadLetter, now: datetime) -> str:
     """`; its certificate expires in 3 h`; "" where that is not known."""
-    return f"; its certificate {expires(event.ends, now)}" if event.ends else ""
+    return f"; its certificate {expires(event.not_after, now)}" if event.not_after else ""
 
 
 def bare(text: str) -> str:

@@ -135,8 +135,8 @@ def _count(
         error = fingerprint(cause(event, settings))[:LONGEST_ERROR]
         kind = (settings.channel(event.channel) or event.channel, error)
         counted[kind] += 1
-        if event.ends:
-            tell_by[kind] = min(tell_by.get(kind, LATEST), _told_by(event.ends, interval, now))
+        if event.not_after:
+            tell_by[kind] = min(tell_by.get(kind, LATEST), _told_by(event.not_after, interval, now))
     connection = database.connection()
     adapt = connection.ops.adapt_datetimefield_value
     since, statement = adapt(interval_start(now, interval)), STATEMENT.format(slot=free_slot())

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from .. import database, signals
 from ..deaths.follow import follow
@@ -192,12 +193,9 @@ class NotificationEvent(Table):
             return bool(self.__dict__["was_withdrawn"]) and not self.dismissed
         return bool(self._rows().filter(pk=self.pk).withdrawn().exists())
 
-    @property
-    def ends(self) -> datetime | None:
+    @cached_property
+    def not_after(self) -> datetime | None:
         """When the certificate ends that it is about, where that is known. Asks as `not_delivered`."""
-        if "not_after" in self.__dict__:
-            found: datetime | None = self.__dict__["not_after"]
-            return found
         deadline = Deadline.objects.filter(notification=self.pk).first()
         return deadline.not_after if deadline else None
 

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from .. import database
 from ..models import (
     AttemptOutcome,
+    Deadline,
     DeliveryAttempt,
     NotificationEvent,
     NotificationQuerySet,
@@ -43,7 +44,8 @@ from .figures import (
 )
 
 ALL_SECONDS = 3.0  # no part begins after this, so that a scrape is answered before Prometheus gives up
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MOST_ENDING = 1_000
 # Nothing was sent to anybody, so these say nothing about how long sending takes.
 UNTIMED = (AttemptOutcome.INTERRUPTED, AttemptOutcome.NO_NOTIFIER)
 
@@ -221,8 +223,18 @@ def latest(as_of: AsOf) -> dict[str, Any]:
     return {"latest": found}
 
 
+def next_end(as_of: AsOf) -> dict[str, Any]:
+    """Of the first MOST_ENDING that end from a day ago on."""
+    soon = Deadline.objects.filter(settled=False, not_after__gt=as_of.now - DAY).order_by("not_after")
+    found: dict[str, datetime] = dict(soon.values_list("notification", "not_after")[:MOST_ENDING])
+    dead = as_of.rows.dead().filter(pk__in=list(found)).values_list("pk", "certificate_id") if found else ()
+    first = min(((found[pk], name or "") for pk, name in dead), default=None)
+    return {"next_end": first and (first[1], first[0])}
+
+
 PARTS = (
     counts,
+    next_end,
     stranded,
     not_delivered,
     refused,

@@ -131,7 +131,7 @@ def sent_at(event: NotificationEvent) -> datetime | None:
 
 def ends(event: NotificationEvent, now: datetime) -> str:
     """`expires in 3 h`; "" where it is not known when its certificate ends."""
-    return expires(event.ends, now) if event.ends else ""
+    return expires(event.not_after, now) if event.not_after else ""
 
 
 def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[str, str]]:
@@ -141,7 +141,7 @@ def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[st
         ("Channel", event.channel),
         ("Recipient", event.recipient),
         ("Certificate", event.certificate_id),
-        ("Ends", f"{timestamp(event.ends)} ({ends(event, now)})" if event.ends else ""),
+        ("Ends", f"{timestamp(event.not_after)} ({ends(event, now)})" if event.not_after else ""),
         ("Raised", f"{timestamp(event.created_at)} ({ago(event.created_at, now)})"),
         ("Sent", f"{timestamp(sent)} ({ago(sent, now)})" if sent else ""),
         ("Retry", retries(event, budget)),

@@ -182,7 +182,7 @@ def test_a_death_says_how_much_time_is_left_and_what_is_raised_has_it_too(
         event.mark_as_dead("no such channel")
     raised = EVENTS.get(pk=Escalation.objects.get(notification=event).raised_id)
     assert raised.message.partition("\n")[0].endswith("; its certificate expires in 3 h")
-    assert raised.ends == event.ends
+    assert raised.not_after == event.not_after
     assert "no such channel; its certificate expires in 3 h" in caplog.text
 
 
@@ -216,7 +216,7 @@ def test_the_end_is_kept_with_the_alert_and_with_many() -> None:
     assert (again.pk, created, Deadline.objects.count()) == (event.pk, False, 1)
     assert Deadline.objects.get().fingerprints == ["a", "b"]
     raised = EVENTS.notify_many([an_alert(), an_alert(not_after=ahead(days=2))])
-    assert [one.ends is not None for one, _ in raised] == [False, True]
+    assert [one.not_after is not None for one, _ in raised] == [False, True]
 
 
 @pytest.mark.parametrize("odd", [datetime(2026, 1, 1), "soon", datetime.max, 7])  # noqa: DTZ001, DTZ901
