@@ -21,11 +21,17 @@ def chosen(given: Mapping[str, Any]) -> filters.Filters:
         raise ValidationError({error.name: [str(error)]}) from error
 
 
-def numbered(rows: NotificationQuerySet, page: int, per_page: int) -> tuple[list[NotificationEvent], int]:
-    """(the page's notifications, how many there are in all); past the end a page is empty."""
+def numbered(
+    rows: NotificationQuerySet, page: int, per_page: int, order: str = "newest"
+) -> tuple[list[NotificationEvent], int]:
+    """(the page's notifications, how many there are in all); past the end a page is empty.
+
+    order  newest, or ends: what ends first in front
+    """
     total = rows.count()
     start = (page - 1) * per_page
-    return rows.order_by(*NEWEST).in_page(per_page, start) if start < total else [], total
+    rows = (rows.soonest_first() if order == "ends" else rows.order_by(*NEWEST)).with_kind()
+    return rows.in_page(per_page, start) if start < total else [], total
 
 
 def read_on(
@@ -41,7 +47,7 @@ def read_on(
     except ValueError as error:
         said = "Not a cursor: use a next_cursor as it came, or an empty one."
         raise ValidationError({"cursor": [said]}) from error
-    found = beyond(rows, place).in_page(per_page + 1)
+    found = beyond(rows, place).with_kind().in_page(per_page + 1)
     if len(found) <= per_page:
         return found, None
     last = found[per_page - 1]

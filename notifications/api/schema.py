@@ -23,9 +23,9 @@ from .shapes import (
     ERROR_HERE,
     EVENT,
     EVERYWHERE,
-    NUMBER,
     PAGE,
     RAISED_MANY,
+    REQUEUED_MANY,
     STATS,
     STRETCH,
     SUMMARY_SHAPE,
@@ -95,7 +95,7 @@ def constant(status: str) -> OpenApiResponse:
 
 LIST = call(
     "list_notifications",
-    "Notifications, newest first",
+    "Notifications, newest first unless another order is asked for",
     {
         200: said(
             {"oneOf": [PAGE, STRETCH]},
@@ -212,21 +212,23 @@ REQUEUE = call(
     request=None,
     description=(
         "Allowed for dead and failed notifications that no attempt is running for, and for sent ones that "
-        "were not delivered because their channel had no notifier."
+        "were not delivered because their channel had no notifier. One whose certificate was renewed since "
+        "is refused; requeueing many with `renewed` takes it too."
     ),
 )
 REQUEUE_MANY = call(
     "requeue_notifications",
     "Requeue all that a filter matches",
-    {200: said(object_of({"requeued": NUMBER, "skipped": NUMBER}), "Done", {"requeued": 12, "skipped": 3})},
+    {200: said(REQUEUED_MANY, "Done", {"requeued": 12, "skipped": 3, "renewed": 2})},
     400,
     411,
     413,
     415,
     request=serializers.BulkRequeue,
     description=(
-        "Skipped are the matches that the rules refuse. Without any filter, `all` must say that everything "
-        "is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
+        "Skipped are the matches that the rules refuse; `renewed` of them, where it is there, because their "
+        "certificates were renewed since, unless `renewed` asks for them too. Without any filter, `all` must "
+        "say that everything is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
     ),
     examples=[
         OpenApiExample(

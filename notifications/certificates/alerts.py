@@ -272,9 +272,21 @@ def _raise_new(new: _New, now: datetime) -> str | None:
         message=cut(_message(new, now), LONGEST_MESSAGE),
         certificate_id=_name(alone) if alone else None,
         dedup_key=f"certificates:{hashlib.sha256(keys.encode()).hexdigest()}",
+        **_ends(new),
     )
     Raised.objects.filter(batch=new.batch).update(event=event.pk)
     return str(event.pk)
+
+
+def _ends(new: Sequence[Finding]) -> dict[str, Any]:
+    """When the first of the certificates ends, where something is to be done before that."""
+    certificates = [one.certificate for one in new if one.certificate]
+    if not certificates or new[0].type == EventType.RENEWAL_SUCCESS:
+        return {}
+    return {
+        "not_after": min(one.not_after for one in certificates),
+        "fingerprints": sorted({one.fingerprint for one in certificates}),
+    }
 
 
 def _notify(**fields: Any) -> NotificationEvent:

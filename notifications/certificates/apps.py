@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from ..models.relevance import About, Renewal
 
 
 class CertificatesConfig(AppConfig):
@@ -13,6 +18,12 @@ class CertificatesConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (registers it)
+
+    def renewed(self, about: Sequence[About]) -> Mapping[str, Renewal]:
+        """Which alerts are about certificates that were renewed since: see models.relevance."""
+        from .renewals import renewed
+
+        return renewed(about)
 
     def beside_worker(self) -> AbstractContextManager[None]:
         """What `run_notifications` does beside delivering: see delivery.run_worker."""

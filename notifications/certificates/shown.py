@@ -11,6 +11,7 @@ from django.db.models import F, Min, Q, QuerySet
 
 from ..durations import duration
 from ..models import NotificationEvent
+from ..reporting import words
 from .messages import safe
 from .models import Certificate, Raised, Sighting, Watch
 from .thresholds import DEFAULT
@@ -98,9 +99,8 @@ def raised_of(certificates: Iterable[int], watch: Watch | None = None) -> list[d
     """The alerts about these certificates, or the watch, each with what became of it, oldest first."""
     about = Q(certificate__in=list(certificates)) | (Q(watch=watch) if watch else Q(pk=None))
     rows = list(Raised.objects.filter(about).exclude(event="").order_by("-at", "-id")[:MOST_SIGHTINGS])[::-1]
-    status = dict(
-        NotificationEvent.objects.filter(pk__in={row.event for row in rows}).values_list("pk", "status")
-    )
+    events = NotificationEvent.objects.filter(pk__in={row.event for row in rows}).defer("message").with_kind()
+    status = {event.pk: words.status(event) for event in events}
     return [
         {
             "what": row.what,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import conf
+from ..deadlines import bounded, is_urgent, within
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
@@ -97,8 +98,8 @@ class Sender:
     def has_plenty(self) -> bool:
         return self.size.plenty(self.lanes.ready)
 
-    def closed(self) -> frozenset[Endpoint]:
-        return self.lanes.closed()
+    def closed(self, *, urgent: bool = False) -> frozenset[Endpoint]:
+        return self.lanes.closed(urgent=urgent)
 
     def scopes(self) -> Iterator[Scope]:
         """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
@@ -128,7 +129,8 @@ class Sender:
         held, full, silent = list[Claimed](), list[Claimed](), 0
         self._traces = tracing.wanted()
         room = self._room_for_interrupted(claimed)
-        for event in claimed:
+        now = self.clock()
+        for event in last_to_first(claimed, now):
             row = self._in_hand(event, sweep)
             if event.interrupted:
                 room[event.interrupted] -= 1
@@ -138,7 +140,8 @@ class Sender:
                     continue
             lane = self._lane_of(row)
             silent += not lane.answers
-            if not self.lanes.put(row, lane):
+            patience = within(event.not_after, now) if is_urgent(event.not_after, now) else None
+            if not self.lanes.put(row, lane, within=patience, now=time.monotonic()):
                 (held if lane.held else full).append(event)
         if claimed:
             self._mostly_silent = 2 * silent > len(claimed)
@@ -187,7 +190,12 @@ class Sender:
     def give_back(self, everything: bool = False) -> None:
         """Take out of the lanes what waits for an endpoint that is held, or all that waits."""
         for row, seconds in self.lanes.drain(everything=everything):
-            self.recorder.give_back(row.event, seconds, row.sweep)
+            self._give_back(row, seconds)
+
+    def _give_back(self, row: InHand, seconds: float) -> None:
+        """For as long as its endpoint is held, and its certificate lets it wait."""
+        wait = bounded(timedelta(seconds=seconds), row.event.not_after, self.clock())
+        self.recorder.give_back(row.event, wait.total_seconds(), row.sweep)
 
     def rows(self) -> Iterator[InHand]:
         """What waits and what is in flight."""
@@ -226,7 +234,7 @@ class Sender:
         notifier = turn.row.notifier
         apart = notifier and self.lanes.doors and self.lanes.doors.get((notifier.name, event.recipient))
         if apart and apart is not turn.lane and (apart.held or apart.breaker.state == State.PROBING):
-            self.recorder.give_back(event, apart.breaker.seconds, sweep)
+            self._give_back(turn.row, apart.breaker.seconds)
             return False
         sweep.begun += 1
         return True
@@ -289,7 +297,12 @@ class Sender:
         matters = failure or self.lanes.doors  # most endpoints never fail, and have none
         door = (row.notifier.name, row.event.recipient) if matters and row.notifier else None
         blamed = self.lanes.ended(
-            lane, failure, seconds, started_at, door if door and lane.serves_many else None
+            lane,
+            failure,
+            seconds,
+            started_at,
+            door if door and lane.serves_many else None,
+            within(row.event.not_after, started_at) if failure else None,
         )
         for each in (row, *others):
             outcome = decide(each.event, answer, self.conf, started_at, round(seconds * 1000))
@@ -323,6 +336,15 @@ class Sender:
                 task.cancel()
         await asyncio.gather(*self.in_flight)
         self.give_back(everything=True)
+
+
+def last_to_first(claimed: list[Claimed], now: datetime) -> Iterable[Claimed]:
+    """As they are put into their lanes: each that is urgent in front of those that were put before."""
+    urgent = [event for event in claimed if is_urgent(event.not_after, now)]
+    if not urgent:
+        return claimed
+    urgent.sort(key=lambda event: event.not_after or now, reverse=True)
+    return [*(event for event in claimed if not is_urgent(event.not_after, now)), *urgent]
 
 
 async def _send(row: InHand, others: Sequence[InHand], traces: bool) -> Delivered | None:

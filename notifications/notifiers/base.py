@@ -35,10 +35,11 @@ from .message import Message as Message
 from .message import key_of as key_of
 from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
 from .templates import BODY, SUBJECT, OwnWords
-from .wording import LABELS, Severity, Words, kind_of, severities_in, together, words_of
+from .wording import LABELS, SOLVED, Severity, Words, kind_of, severities_in, together, words_of
 
 logger = logging.getLogger(__name__)
 
+NOT_KNOWN = "?"  # in the place of an id
 # Characters that are read of what is short in a sound row.
 NAME_LIMIT = 1_000
 LINK_LIMIT = 2_000
@@ -294,9 +295,31 @@ class ResolvingNotifier(JsonNotifier):
         """The URL and the JSON that end the alert of the notification with this id."""
         raise NotImplementedError(f"{type(self).__name__} must define resolution")
 
+    def ends(self, message: Message) -> str:
+        """The id of the alert that it ends, and says nothing else; "" for what is an alert itself."""
+        return message.opened[0] if message.opened and kind_of(message.type) == SOLVED else ""
+
+    def preview(self, message: Message) -> str:
+        if not (opened := self.ends(message)):
+            return super().preview(message)
+        _, body = self.resolution(opened)
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+
+    async def _resolve(self, message: Message, opened: str) -> Delivered:
+        if opened == NOT_KNOWN:
+            raise TransientError("which alert it ends could not be read")
+        url, body = self.resolution(opened)
+        answer = await self.http.post(url, body, self.headers(message), guarded=self.guarded)
+        delivered = self.judge(answer)
+        delivered.detail = f"{delivered.detail}; the open alert is resolved".lstrip("; ")
+        return delivered
+
     async def send(self, message: Message) -> Delivered:
         """The alert, and then the ends of those in `opened`, all one attempt: a failure repeats all, and the
-        provider folds what it had. One that the provider refuses as such is passed over: the alert is out."""
+        provider folds what it had. One that the provider refuses as such is passed over: the alert is out.
+        What only says that an alert is solved opens none."""
+        if opened := self.ends(message):
+            return await self._resolve(message, opened)
         delivered = await super().send(message)
         refused = 0
         for opened in message.opened:

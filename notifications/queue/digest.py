@@ -22,19 +22,25 @@ UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def raise_due(settings: conf.Conf, *, now: datetime) -> None:
-    """Tell of the deaths of the intervals that are over, at most once an interval. Raises nothing."""
+    """Tell of the deaths of the intervals that are over, at most once an interval; at once, of those of the
+    present one too, where a certificate ends soon. Raises nothing."""
     if settings.digest is None:
         return
     start = interval_start(now, settings.digest.interval)
     try:
-        if Death.objects.filter(since__lt=start).exists():
+        if Death.objects.filter(tell_by__lte=now).exists():
+            _raise(settings, settings.digest, now)
+        elif Death.objects.filter(since__lt=start).exists():
             _raise(settings, settings.digest, start)
     except Exception as error:
         logger.error("no digest of dead letters; the next sweep tries again: %s", error)
 
 
 def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
-    """Of several workers one raises it and takes the counts away; what comes late is for the next one."""
+    """Of several workers one raises it and takes the counts away; what comes late is for the next one.
+
+    start  of the present interval; or now, where a certificate that ends soon does not let the digest wait
+    """
     over = skip_locked(Death.objects.filter(since__lt=start).order_by("pk"))
     with database.atomic():
         deaths = list(over)

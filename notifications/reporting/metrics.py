@@ -124,6 +124,8 @@ def families(shown: Snapshot) -> Iterator[Metric]:
     if shown.attempts is not None:
         yield attempts(shown.attempts.items())
         yield durations(shown.attempts.items())
+    if shown.withdrawn is not None:
+        yield withdrawn(shown.withdrawn.items())
     if shown.last_sweeps is not None:
         ended = {kind: run.ended_at.timestamp() if run else 0 for kind, run in shown.last_sweeps.items()}
         yield last_sweep(ended.items())
@@ -172,6 +174,16 @@ def attempts(by_channel: Iterable[tuple[str, AttemptTotals]] = ()) -> Metric:
     for channel, made in by_channel:
         for outcome, count in made.outcomes.items():
             family.add_metric([channel, outcome], count)
+    return family
+
+
+def withdrawn(by_channel: Iterable[tuple[str, int]] = ()) -> Metric:
+    text = (
+        "Notifications that were withdrawn, because their certificates were renewed before they had arrived."
+    )
+    family = CounterMetricFamily("certctl_notifications_withdrawn", text, labels=["channel"])
+    for channel, count in by_channel:
+        family.add_metric([channel], count)
     return family
 
 
