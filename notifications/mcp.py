@@ -76,6 +76,7 @@ class Event(Shape):
     next_retry_at: datetime | None
     last_error: str | None
     created_at: datetime
+    dismissed: bool = Field(description="Whether a `read` one was dead before, and a person closed it.")
 
 
 class Attempt(Shape):

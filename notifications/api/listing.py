@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
-from ..models import NotificationEvent, NotificationQuerySet
+from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..operations import filters
 from ..operations.walk import NEWEST, Place, beyond
 
@@ -25,7 +25,7 @@ def numbered(rows: NotificationQuerySet, page: int, per_page: int) -> tuple[list
     """(the page's notifications, how many there are in all); past the end a page is empty."""
     total = rows.count()
     start = (page - 1) * per_page
-    return rows.order_by(*NEWEST).in_page(per_page, start) if start < total else [], total
+    return told_apart(rows.order_by(*NEWEST).in_page(per_page, start)) if start < total else [], total
 
 
 def read_on(
@@ -41,8 +41,19 @@ def read_on(
     except ValueError as error:
         said = "Not a cursor: use a next_cursor as it came, or an empty one."
         raise ValidationError({"cursor": [said]}) from error
-    found = beyond(rows, place).in_page(per_page + 1)
+    found = told_apart(beyond(rows, place).in_page(per_page + 1))
     if len(found) <= per_page:
         return found, None
     last = found[per_page - 1]
     return found[:per_page], Place(last.created_at, last.pk).text
+
+
+def told_apart(events: list[NotificationEvent]) -> list[NotificationEvent]:
+    """The same, where each knows whether it was dismissed: asked once for all that are read, and of no
+    notification that the page skipped."""
+    read = [event.pk for event in events if event.status == Status.READ]
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=read)
+    closed = set(rows.dismissed().values_list("pk", flat=True)) if read else set()
+    for event in events:
+        vars(event)["was_dismissed"] = event.pk in closed
+    return events

@@ -176,6 +176,11 @@ class Attempt(Model):
 
 
 class Event(Model):
+    dismissed = serializers.BooleanField(
+        read_only=True,
+        help_text="Whether a `read` one was dead before, and a person closed it; else it was seen.",
+    )
+
     class Meta:
         model = NotificationEvent
         fields: tuple[str, ...] = EVENT

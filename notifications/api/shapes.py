@@ -24,6 +24,7 @@ EVENT = {
     "next_retry_at": None,
     "last_error": "HTTP 503: upstream is down",
     "created_at": "2026-11-23T08:15:00Z",
+    "dismissed": False,
 }
 ATTEMPT = {
     "number": 5,
