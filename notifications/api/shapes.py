@@ -135,7 +135,7 @@ HOLD = object_of(
         "times": NUMBER,
     }
 )
-KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused")
+KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused", "died_last_hour")
 SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
@@ -167,6 +167,7 @@ STATS = {
     "beside": "off",
     "notifications_not_delivered": 0,
     "notifications_refused": 0,
+    "notifications_died_last_hour": 1,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},
     "oldest_due_seconds": 1.5,
