@@ -1,5 +1,5 @@
-"""What stands around one notification: the next ones of the list that one came from, and all that was sent about
-its certificate, to whom and when."""
+"""What stands around one notification: the next ones of the list that one came from, and all that was sent
+about its certificate, to whom and when."""
 
 from __future__ import annotations
 
@@ -134,6 +134,5 @@ def _told(event: NotificationEvent, now: datetime) -> Told:
     if event.status in (Status.PENDING, Status.FAILED):
         return Told(event, badge, None, f"not yet: {words.next_attempt(event, now)[0]}")
     at = None if event.not_delivered or event.dismissed else words.sent_at(event)
-    return Told(
-        event, badge, at, "not known" if event.status == Status.READ and not event.dismissed else "never"
-    )
+    seen = event.status == Status.READ and not event.dismissed
+    return Told(event, badge, at, "not known" if seen else "never")

@@ -92,7 +92,8 @@ class Filters(Strict):
         max_length=200,
         required=False,
         allow_blank=True,
-        help_text="A whole id, certificate or recipient; else words in the recipient, certificate, message or errors.",
+        help_text="A whole id, certificate or recipient;"
+        " else words in the recipient, certificate, message or errors.",
     )
     error = Text(
         max_length=200, required=False, allow_blank=True, help_text="Part of the last error, in any case."

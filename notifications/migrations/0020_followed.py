@@ -1,5 +1,5 @@
-"""Who was sent what, and what failed lately, found by an index: the notifications of one recipient in order of
-time, and the attempts that failed."""
+"""Who was sent what, and what failed lately, found by an index: the notifications of one recipient in order
+of time, and the attempts that failed."""
 
 from __future__ import annotations
 

@@ -18,10 +18,15 @@ logger = logging.getLogger(__name__)
 
 MOST_CHANNELS = 20
 MOST_COUNTED = 100_000
-# What is wrong now, in a sentence, as of a time: for reporting to say, which knows of us, so the app
-# (apps.py) puts it here.
-how_things_stand: Callable[[datetime], str] = lambda now: ""
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def unsaid(now: datetime) -> str:
+    return ""
+
+
+# What is wrong now, in a sentence: that is for reporting to say, which stands above us; apps.py puts it here.
+how_things_stand: Callable[[datetime], str] = unsaid
 
 
 def raise_due(settings: conf.Conf, *, now: datetime) -> None:
