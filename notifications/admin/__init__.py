@@ -33,7 +33,7 @@ from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
-from . import around, cells, confirm, dashboard, endpoints, operation
+from . import around, cells, confirm, dashboard, endpoints, operation, triage
 from .console import TEMPLATES, Console
 from .guard import guarded
 from .list import READ, NotificationChangeList
@@ -214,6 +214,7 @@ class NotificationAdmin(Console):
             "endpoints": ("endpoints/", self.endpoints_view),
             "operations": ("operations/", self.operations_view),
             "certificate": ("certificate/", self.certificate_view),
+            "group": ("group/", self.group_view),
             "operation": ("operations/<int:operation_id>/", self.operation_view),
             "requeue": ("<path:object_id>/requeue/", self.requeue_view),
             "send": ("<path:object_id>/send/", self.send_view),
@@ -249,6 +250,10 @@ class NotificationAdmin(Console):
     def certificate_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
         return around.certificate(self, request)
+
+    def group_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return triage.page(self, request)
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):

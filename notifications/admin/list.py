@@ -34,7 +34,7 @@ from ..operations.filters import (
     parse,
     raised_within,
 )
-from ..operations.survey import COUNTED, Group, capped, grouped, many
+from ..operations.survey import COUNTED, Group, capped, grouped, many, with_standing
 from ..operations.walk import NEWEST, OLDEST
 from ..reporting import activity, held
 
@@ -285,15 +285,29 @@ class NotificationChangeList(ChangeList):
     # Dead letters by error
 
     @cached_property
-    def groups(self) -> list[tuple[Group, str]]:
+    def all_groups(self) -> list[tuple[Group, str]]:
         """The most frequent errors of the newest dead letters, and the query string of each."""
         if self.status != Status.DEAD or (self.reads_texts and self.query):
             return []
-        found = grouped(self._within(Status.DEAD, DETAILED))
+        found = with_standing(grouped(self._within(Status.DEAD, DETAILED))[:GROUPS_SHOWN], self.now)
         return [
             (group, self.get_query_string({"channel": group.channel, "alike": group.error}))
-            for group in found[:GROUPS_SHOWN]
+            for group in found
         ]
+
+    @property
+    def groups(self) -> list[tuple[Group, str]]:
+        return [found for found in self.all_groups if not found[0].snoozed]
+
+    @property
+    def snoozed_groups(self) -> list[tuple[Group, str]]:
+        return [found for found in self.all_groups if found[0].snoozed]
+
+    @property
+    def snoozed_text(self) -> str:
+        """How many dead letters those are."""
+        number = sum(group.count for group, _ in self.snoozed_groups)
+        return f"{number:,}{self.groups_more} dead {'letter' if number == 1 else 'letters'}"
 
     @property
     def top_groups(self) -> list[tuple[Group, str]]:

@@ -24,6 +24,7 @@ from .history import (
 )
 from .raising import Alert
 from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
+from .triage import GroupNote
 
 __all__ = [
     "AGES",
@@ -41,6 +42,7 @@ __all__ = [
     "DeliveryAttempt",
     "Escalation",
     "EventType",
+    "GroupNote",
     "HandOver",
     "Hold",
     "Index",
