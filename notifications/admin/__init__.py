@@ -33,7 +33,7 @@ from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
-from . import around, cells, confirm, dashboard, endpoints, operation, triage
+from . import around, cells, channel, confirm, dashboard, endpoints, operation, triage
 from .console import TEMPLATES, Console
 from .guard import guarded
 from .list import READ, NotificationChangeList
@@ -215,6 +215,7 @@ class NotificationAdmin(Console):
             "operations": ("operations/", self.operations_view),
             "certificate": ("certificate/", self.certificate_view),
             "group": ("group/", self.group_view),
+            "channel": ("channel/", self.channel_view),
             "operation": ("operations/<int:operation_id>/", self.operation_view),
             "requeue": ("<path:object_id>/requeue/", self.requeue_view),
             "send": ("<path:object_id>/send/", self.send_view),
@@ -254,6 +255,10 @@ class NotificationAdmin(Console):
     def group_view(self, request: HttpRequest) -> HttpResponse:
         self._require_view(request)
         return triage.page(self, request)
+
+    def channel_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return channel.page(self, request)
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):

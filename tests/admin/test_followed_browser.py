@@ -10,6 +10,7 @@ from tests.admin.browser import Open, many_dead, press
 from tests.admin.support import LIST
 from tests.admin.test_true_browser import LOOKS, looked_at
 from tests.factories import ago, attempt, dead, failed, sent
+from tests.receiver import HttpReceiver
 from tests.scripted import Script
 
 
@@ -76,3 +77,29 @@ def test_a_group_is_snoozed_assigned_and_noted(visit: Open, script: Script, widt
     page.reload()
     expect(page.get_by_text("snoozed, 3")).to_have_count(0)
     assert NotificationEvent.objects.dead().count() == 6
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_a_channel_is_tried_paused_and_its_log_read(
+    visit: Open, webhook: HttpReceiver, width: int, theme: str
+) -> None:
+    event = sent(recipient=webhook.url("/hook"))
+    attempt(event, "transient", number=1, status_code=503)
+    attempt(event, "sent", number=2)
+    page = visit(LIST + "dashboard/", "requeuer", width=width, theme=theme, policy=False)
+    looked_at(page, "tools", width, theme)
+    page.get_by_role("link", name="Send test alert: Webhook").click()
+    expect(page.get_by_label("To whom")).to_have_value(event.recipient)
+    press(page, "Send test alert")
+    expect(page.get_by_text("Delivered in")).to_be_visible()
+    assert len(webhook.requests) == 1
+    log = page.get_by_role("table", name="Last attempts, the newest first").locator("tbody tr")
+    expect(log).to_have_count(2)
+    looked_at(page, "channel", width, theme)
+    page.get_by_role("link", name="Only those that failed").click()
+    expect(log).to_have_count(1)
+    press(page, "Pause")
+    expect(page.get_by_text("It covers Webhook: 0 wait now.")).to_be_visible()
+    looked_at(page, "endpoints-tools", width, theme)
+    press(page, "Pause")
+    expect(page.locator(".messagelist")).to_contain_text("Webhook paused until")
