@@ -22,6 +22,7 @@ from ..text import fold
 from .filters import with_problem
 from .triage import Standing, standings
 
+SAMPLES = 3
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
 UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
 
@@ -128,6 +129,20 @@ class Survey:
     @property
     def oldest(self) -> datetime | None:
         return min((row.created_at for row in self.found), default=None)
+
+    def raised_before(self, when: datetime) -> int:
+        """How many were raised before that."""
+        return sum(row.created_at < when for row in self.found)
+
+    @cached_property
+    def samples(self) -> list[str]:
+        """The ids of some to look at: the newest of each of the greatest groups, and the oldest."""
+        newest: dict[tuple[str, str], str] = {}
+        for row in self.found:
+            newest.setdefault((fold(row.channel), fingerprint(row.problem)), row.pk)
+        greatest = [newest[fold(group.channel), group.error] for group in self.groups[: SAMPLES - 1]]
+        oldest = [row.pk for row in self.found if row.created_at == self.oldest][-1:]
+        return list(dict.fromkeys([*greatest, *oldest]))
 
     @cached_property
     def arrived(self) -> int:
