@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -164,7 +165,7 @@ def pages(rounds: int, only: str = "") -> dict[str, list[float]]:
     client = Client()
     client.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
     found = {
-        name: measure(lambda address=address: client.get(address), rounds)
+        name: measure(partial(client.get, address), rounds)
         for name, address in PAGES.items()
         if any(text in name for text in only.split(","))
     }
