@@ -114,8 +114,9 @@ class Paces:
         pace = self._pace(channel, slowly)
         if pace is None:
             return None, "at a pace that nothing tells of: nothing was delivered in the last 24 hours"
-        behind = f", behind what waits for {words.duration(wait)}" if wait else ""
-        return wait + count / pace.per_second, f"at {_number(pace.per_second)} a second ({pace.why}){behind}"
+        what = "pause" if hold and hold.reason == holds.PAUSED else "hold"
+        after = f", once its {what} ends in {words.duration(wait)}" if wait else ""
+        return wait + count / pace.per_second, f"at {_number(pace.per_second)} a second ({pace.why}){after}"
 
     def _pace(self, channel: str, slowly: bool) -> Pace | None:
         name = self._settings.channel(channel)

@@ -58,11 +58,11 @@ def test_hosts_are_side_by_side_and_the_channels_too() -> None:
     [
         (
             {"until": NOW + timedelta(minutes=10)},
-            "at 20 a second (RECOVERY_RATE), behind what waits for 10 min.",
+            "at 20 a second (RECOVERY_RATE), once its hold ends in 10 min.",
         ),
         (
             {"reason": "paused", "by": "ada", "until": NOW + timedelta(minutes=10)},
-            f"at 5,000 a second ({MEASURED}), behind what waits for 10 min.",
+            f"at 5,000 a second ({MEASURED}), once its pause ends in 10 min.",
         ),
         ({"reopened_at": NOW, "until": NOW + timedelta(minutes=10)}, "at 20 a second (RECOVERY_RATE)."),
     ],
