@@ -187,9 +187,11 @@ def test_a_file_with_a_fault_changes_nothing(text: str, said: str, run: Run, tmp
 def test_a_file_that_cannot_be_read_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"\xff\xfe")
     (tmp_path / "long").write_bytes(b"#" * (16 * 1024 * 1024 + 1))
-    assert run("apply", str(tmp_path)).err == "there is no such file\n"
-    assert run("apply", str(tmp_path / "latin")).err == "the file is not UTF-8\n"
-    assert run("apply", str(tmp_path / "long")).err == "the file is longer than 16 MiB\n"
+    assert run("apply", str(tmp_path)).err == f"{tmp_path}: there is no such file\n"
+    assert run("apply", "watches.tmol").err == "watches.tmol: there is no such file\n"
+    assert run("apply", "a\x1b" + "x" * 500).err.count("\n") == 1
+    assert run("apply", str(tmp_path / "latin")).err == f"{tmp_path}/latin: the file is not UTF-8\n"
+    assert run("apply", str(tmp_path / "long")).err == f"{tmp_path}/long: the file is longer than 16 MiB\n"
 
 
 # check

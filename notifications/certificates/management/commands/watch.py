@@ -25,6 +25,7 @@ from notifications.management.cli import Progress, add_verbs, count, stop_on_sig
 from notifications.management.display import Screen, as_json, printable
 from notifications.notifiers.usable import Doubts
 from notifications.reporting.command_line import one_line_errors
+from notifications.text import cut
 
 VERBS = {
     "add": "watch targets, or change how they are watched",
@@ -322,17 +323,18 @@ def _as_options(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    """Raises BadState for what is no text, or cannot be read."""
+    """Raises BadState, which names the file, for what is no text, or cannot be read."""
+    shown = "standard input" if name == STDIN else cut(printable(name), 200)
     try:
         if name == STDIN:
             return sys.stdin.read(state.MOST_BYTES)
         path = Path(name)
         if not path.is_file():
-            raise state.BadState("there is no such file")
+            raise state.BadState(f"{shown}: there is no such file")
         if path.stat().st_size > state.MOST_BYTES:
-            raise state.BadState("the file is longer than 16 MiB")
+            raise state.BadState(f"{shown}: the file is longer than 16 MiB")
         return path.read_text()
     except UnicodeError as error:
-        raise state.BadState("the file is not UTF-8") from error
+        raise state.BadState(f"{shown}: the file is not UTF-8") from error
     except OSError as error:
-        raise state.BadState(f"the file cannot be read: {error.strerror}") from error
+        raise state.BadState(f"{shown}: the file cannot be read: {error.strerror}") from error
