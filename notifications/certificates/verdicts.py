@@ -66,6 +66,7 @@ WORDS = {
     Verdict.WEAK_SIGNATURE: "is signed with a broken hash (MD5, SHA-1)",
     Verdict.MALFORMED: "has names that cannot be read",
 }
+VERDICTS = {str(one): said for one, said in WORDS.items()}
 TOLD_BY_THRESHOLDS = frozenset({Verdict.EXPIRED})
 REVOCATIONS = frozenset({Verdict.REVOKED, Verdict.CHAIN_REVOKED})
 
@@ -212,8 +213,8 @@ def _used(chain: tuple[bytes, ...], store: TrustStore) -> tuple[tuple[bytes, ...
 
 
 def _revoked(path: Sequence[bytes], store: TrustStore) -> Iterator[Verdict]:
-    """What their issuers' lists say of those on the way to a root. What a list names stays revoked, however old
-    the list is."""
+    """What their issuers' lists say of those on the way to a root. What a list names stays revoked, however
+    old the list is."""
     if not store.lists:
         return
     certificates = [load(der) for der in path]

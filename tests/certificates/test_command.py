@@ -289,7 +289,8 @@ def test_showing_one_tells_what_was_seen_and_what_became_of_it(run: Run) -> None
     assert f"serial {new.certificate.serial_number:x}" in said
     assert "www.example.com: 10 days, gone since " in said
     [event] = alerts()
-    assert f"ends:15% to #pki on Slack: pending ({event.pk})" in said
+    assert f"  15 % left, to #pki on Slack: pending ({event.pk})" in said
+    assert said.count("#pki on Slack") == 1  # the thresholds that it covers are none of their own
     told = run("show", "www.example.com", "--json").json
     assert [row["fingerprint"] for row in told["certificates"]] == [new.fingerprint]
     assert [row["fingerprint"] for row in told["former"]] == [old.fingerprint]

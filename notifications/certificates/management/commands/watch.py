@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from notifications import durations
-from notifications.certificates import schedule, shown, state, targets, watcher
+from notifications.certificates import schedule, shown, state, targets, told, watcher
 from notifications.certificates.claims import claim_these
 from notifications.certificates.models import Sighting, Watch
 from notifications.database import database_now
@@ -184,16 +184,16 @@ class Command(BaseCommand):
         [watch] = found
         now = database_now()
         rows = list(watch.sightings.select_related("certificate")[: shown.MOST_SIGHTINGS])
-        raised = shown.raised_of({row.certificate_id for row in rows}, watch)
+        raised = told.of({row.certificate_id for row in rows}, watch)
         there = [row for row in rows if row.current]
         if options["json"]:
             fields = shown.watch_fields(watch, there, now)
             former = [shown.sighting_fields(row) for row in rows if not row.current]
-            self._say_json({**fields, "former": former, "raised": raised})
+            self._say_json({**fields, "former": former, "raised": [one.fields() for one in raised]})
         else:
             self._show(self._screen(options), watch, rows, raised)
 
-    def _show(self, screen: Screen, watch: Watch, rows: list[Sighting], raised: list[dict[str, Any]]) -> None:
+    def _show(self, screen: Screen, watch: Watch, rows: list[Sighting], raised: list[told.Told]) -> None:
         now = database_now()
         screen.line(watch.target, "bold")
         screen.line(f"  {shown.state(watch, [row for row in rows if row.current], now)}")
@@ -209,9 +209,10 @@ class Command(BaseCommand):
             screen.line(f"  issuer {row.certificate.issuer}, {row.certificate.algorithm}")
             screen.line(f"  seen at {row.place} since {minute(row.first_seen)}")
         for one in raised:
+            alert, came = one.row, one.delivered_at
             screen.line(
-                f"{minute(one['at'])}  {one['what']} to {one['recipient']} on {one['channel']}:"
-                f" {one['status']} ({one['notification']})"
+                f"{minute(alert.at)}  {one.what}, to {alert.recipient} on {alert.channel}: {one.status}"
+                f"{f' {minute(came)}' if came else ''} ({alert.event})"
             )
 
     def do_check(self, options: dict[str, Any]) -> None:
@@ -276,9 +277,9 @@ class Command(BaseCommand):
         if not options["dry_run"]:
             state.carry_out(plan)
         if options["json"]:
-            told = {kind: [watch.target for watch in plan.of(kind)] for kind in plan.counts()}
+            done = {kind: [watch.target for watch in plan.of(kind)] for kind in plan.counts()}
             refused = list(refused)
-            self._say_json({**told, "refused": refused, "dry_run": options["dry_run"]})
+            self._say_json({**done, "refused": refused, "dry_run": options["dry_run"]})
             return
         for change in plan.changes:
             if change.kind != "same":
@@ -289,9 +290,9 @@ class Command(BaseCommand):
     def _warn(self, watches: Iterable[Watch]) -> None:
         """What would keep an alert from being delivered, each once."""
         watches = list(watches)
-        told = {to: None for watch in watches for to in watch.addressees}
+        addressees = {to: None for watch in watches for to in watch.addressees}
         doubts = Doubts()
-        found = [doubt for to in told for doubt in doubts.about(*to)]
+        found = [doubt for to in addressees for doubt in doubts.about(*to)]
         if any(not watch.notify for watch in watches):
             found.append("nobody is told of what is seen: see --notify")
         for doubt in dict.fromkeys(found):
