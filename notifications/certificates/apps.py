@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from django.apps import AppConfig
 
@@ -12,10 +14,20 @@ class CertificatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from ..reporting import metrics
         from . import checks  # noqa: F401  (registers it)
+        from .metrics import families
+
+        metrics.also(families)
 
     def beside_worker(self) -> AbstractContextManager[None]:
         """What `run_notifications` does beside delivering: see delivery.run_worker."""
         from .watcher import watching
 
         return watching()
+
+    def mcp_tools(self) -> Sequence[Callable[..., Any]]:
+        """What an assistant may ask: see notifications.mcp."""
+        from .tools import READING
+
+        return READING

@@ -33,6 +33,9 @@ OPERATIONS = {
     ("post", "/api/v1/notifications/{event_id}/requeue"),
     ("post", "/api/v1/notifications/{event_id}/restore"),
     ("get", "/api/v1/stats/summary"),
+    ("get", "/api/v1/certificates"),
+    ("get", "/api/v1/certificates/{fingerprint}"),
+    ("get", "/api/v1/watches"),
 }
 
 

@@ -166,14 +166,19 @@ def page(client: Any, path: str, *, status: int = 200, **data: Any) -> str:
 
 
 def says_each_zone_once(html: str) -> None:
-    """Whatever a person reads as a time is followed by the site's zone, and by nothing else."""
+    """Whatever a person reads as a time is followed by the site's zone, in summer or winter, and by nothing
+    else."""
+    from datetime import timedelta
+
     from django.utils import timezone
 
     for_programs = r' (?:datetime|value|href|action)="[^"]*"|<pre.*?</pre>'
     read = re.sub(for_programs, "", html, flags=re.DOTALL)
-    zone = f"{timezone.localtime():%Z}"
+    now = timezone.now()
+    seasons = {f"{timezone.localtime(now + timedelta(days=days)):%Z}" for days in range(0, 365, 30)}
     times = re.findall(r"(?<![\d.:-])\d{1,2}:\d\d\b(?::\d\d)?.{9}", read)
-    assert all(re.match(rf"[\d:]+ {zone}\b(?! [A-Z]{{3}})", time) for time in times), times
+    zone = "|".join(seasons)
+    assert all(re.match(rf"[\d:]+ (?:{zone})\b(?! [A-Z]{{3}})", time) for time in times), times
 
 
 def look() -> None:
@@ -291,6 +296,11 @@ def watch_certificates(receiver: HttpReceiver) -> None:
     assert "www.example.com" in page(client, f"{CERTIFICATES}certificate/")
     for certificate in Certificate.objects.all():
         page(client, f"{CERTIFICATES}certificate/{certificate.pk}/change/")
+    page(client, f"{CERTIFICATES}certificate/calendar/")
+    calls = API.removesuffix("notifications")
+    for path, text in (("watches", target), (f"certificates/{old.fingerprint}", "1 arrived")):
+        step(f"GET {calls}{path}")
+        assert text in client.get(f"{calls}{path}").content.decode()
     command("watch", "list")
     command("watch", "show", target)
     command("watch", "remove", target)
@@ -305,6 +315,7 @@ def probe_and_scrape() -> None:
     scraped = page(client, "/metrics")
     assert "certctl_notification_attempts_total" in scraped
     assert 'certctl_notifications{status="sent"}' in scraped
+    assert 'certctl_certificates{state="seen"}' in scraped
 
 
 def prune() -> None:
