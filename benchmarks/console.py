@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -152,9 +153,7 @@ def pages(rounds: int, only: str = "") -> dict[str, list[float]]:
     client = Client()
     client.force_login(User.objects.create_superuser(f"bench-{time.time_ns()}"))
     found = {
-        name: measure(lambda address=address: client.get(address), rounds)
-        for name, address in PAGES.items()
-        if only in name
+        name: measure(partial(client.get, address), rounds) for name, address in PAGES.items() if only in name
     }
     if only:
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-from django.conf import settings
 from django.db import connection
 
 from notifications.database import database_now
@@ -47,7 +47,7 @@ def _record(events: list[Claimed]) -> None:
             event=event,
             channel="Webhook",
             status="sent",
-            outcome="sent",
+            kind="sent",
             started_at=now,
             duration=5,
             status_code=200,
@@ -140,7 +140,9 @@ def issued(count: int, url: str) -> list[list[Statement]]:
 
 def replay(count: int, url: str, transactions: list[list[Statement]]) -> float:
     world.refill(count, url)
-    database = psycopg.connect(dsn(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+    database = psycopg.connect(
+        os.environ["DATABASE_URL"], autocommit=True, cursor_factory=psycopg.ClientCursor
+    )
     with database, world.stopwatch() as seconds:
         for statements in transactions:
             _replay(database, statements)
@@ -155,10 +157,3 @@ def _replay(database: psycopg.Connection[Any], statements: list[Statement]) -> N
             cursor.execute(sql, params)
             if cursor.description:
                 cursor.fetchall()
-
-
-def dsn() -> str:
-    configured = settings.DATABASES["default"]
-    return psycopg.conninfo.make_conninfo(
-        dbname=configured["NAME"], user=configured["USER"], host=configured["OPTIONS"]["host"]
-    )

@@ -81,6 +81,12 @@ def call(name: str, summary: str, answers: dict[int, Any], *codes: int, **option
     return decorate
 
 
+def not_described(method: Any) -> Any:
+    """A decorator for a method that no caller needs to know of."""
+    method.schema = Described
+    return extend_schema(exclude=True)(method)
+
+
 def constant(status: str) -> OpenApiResponse:
     schema = object_of({"status": {"type": "string", "const": status}})
     return said(schema, "Done", {"status": status})

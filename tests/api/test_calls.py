@@ -178,6 +178,14 @@ def test_an_unknown_id_is_404(api: APIClient, path: str) -> None:
         assert response.json()["error"]["code"] == "not_found"
 
 
+@pytest.mark.parametrize("word", ["read", "requeue", "restore"])
+def test_an_id_may_end_in_a_verb(api: APIClient, word: str) -> None:
+    event = factories.dead(id=f"odd/{word}")
+    assert api.get(f"{LIST}/{event.pk}").json()["id"] == event.pk
+    assert post(api, f"{LIST}/{event.pk}/requeue").json() == {"status": "requeued"}
+    assert faults(api.get(f"{LIST}/{event.pk}/requeue"), 405) == {}
+
+
 def test_mark_read(api: APIClient) -> None:
     events = factories.one_of_each()
     for status in ("sent", "dead"):
