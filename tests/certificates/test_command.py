@@ -205,7 +205,7 @@ def test_looking_at_what_is_due_raises_and_tells(run: Run, servers: Servers, tmp
     Watch.objects.filter(pk=later.pk).update(next_check_at=timezone.now() + DAY)
     ran = run("check")
     assert ran.code == 0
-    assert ran.out.startswith("2 looked at, 1 certificates, 1 alerts raised, 1 could not be read in ")
+    assert ran.out.startswith("2 looked at, 1 certificate, 1 alert raised, 1 could not be read in ")
     assert ran.err == f"{bad.target}: has a private key and no certificate\n"
     [event] = alerts()
     assert event.message.startswith("www.example.com expires on ")
@@ -226,7 +226,7 @@ def test_looking_at_what_is_named_or_at_all(run: Run, servers: Servers, tmp_path
     port = servers.tls(issued().context(tmp_path))
     targets = [f"host-{n}.example.com@127.0.0.1:{port}" for n in range(3)]
     run("add", *targets, "--notify", "Slack:#pki")
-    assert run("check").out.startswith("3 looked at, 1 certificates")
+    assert run("check").out.startswith("3 looked at, 1 certificate")
     assert run("check", targets[0]).out.startswith("1 looked at")
     assert run("check", "--all", "--concurrency", "2", "--timeout", "5s").out.startswith("3 looked at")
     ran = run("check", targets[1], "other.example.com")

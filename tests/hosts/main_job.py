@@ -279,10 +279,10 @@ def watch_certificates(receiver: HttpReceiver) -> None:
         shown = [old.context(folder)]
         target = f"www.example.com@127.0.0.1:{servers.reloading(shown)}"
         command("watch", "add", target, "--notify", "Webhook:#pki", "--on-renewal")
-        assert "1 alerts raised" in command("watch", "check")
+        assert "1 alert raised" in command("watch", "check")
         assert "0 alerts raised" in command("watch", "check", "--all")
         shown[0] = new.context(folder)
-        assert "1 alerts raised" in command("watch", "check", target)
+        assert "1 alert raised" in command("watch", "check", target)
     command("send_notifications")
     told = NotificationEvent.objects.filter(certificate_id="www.example.com").order_by("created_at")
     assert [(one.type, one.status) for one in told] == [
