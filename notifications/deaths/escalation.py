@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from .. import database
 from ..conf import Addressee, Conf
 from ..database import carried, dump
-from ..notifiers.base import secrets_of
+from ..notifiers.loading import secrets_of
 from ..text import cut, fold, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
