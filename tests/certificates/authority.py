@@ -106,10 +106,11 @@ class Authority:
     ) -> None:
         self.key = key or ec.generate_private_key(ec.SECP256R1())
         self.parents: tuple[x509.Certificate, ...] = ()
+        self.is_root: bool = above is None
         if above and not above.is_root:
             self.parents = (above.certificate, *above.parents)
         signer = above or self
-        self.certificate = (
+        self.certificate: x509.Certificate = (
             x509.CertificateBuilder()
             .subject_name(named(name))
             .issuer_name(above.certificate.subject if above else named(name))
@@ -120,7 +121,6 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer.key, hashes.SHA256())
         )
-        self.is_root = above is None
 
     @property
     def pem(self) -> bytes:
@@ -136,7 +136,7 @@ class Authority:
         since: datetime = NOW - 30 * DAY,
         until: datetime | None = None,
         key: Any = None,
-        hashed: hashes.HashAlgorithm | None = None,
+        hashed: Any = None,
         extensions: Sequence[x509.ExtensionType] = (),
         common_name: str | None = None,
     ) -> Issued:
