@@ -6,12 +6,14 @@ from datetime import datetime
 
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from .. import conf
+from ..deadlines import is_urgent
 from ..models import NotificationEvent, Status
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
+from ..models.fields import UNDELIVERED
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..reporting import words
 from ..text import fold, one_line, revealed
 
@@ -30,6 +32,7 @@ MARKS: dict[str, str] = {
     Status.READ: "·",
     SEEN: "✓",
     DISMISSED: "⊘",
+    WITHDRAWN: "↩",
 }
 LABELS: dict[str, str] = {
     **{str(s): str(s.label) for s in Status},
@@ -37,6 +40,7 @@ LABELS: dict[str, str] = {
     NOT_DELIVERED: "Not delivered",
     SEEN: "Seen",
     DISMISSED: "Dismissed",
+    WITHDRAWN: "Withdrawn",
 }
 
 
@@ -110,7 +114,20 @@ def subject(event: NotificationEvent, now: datetime) -> SafeString:
     said = words.headline(event, now)
     shown = format_html('<span class="nf-said" title="{}: {}">{}</span>', event.type, said, bdi(said))
     error = words.error(event)
-    return format_html("{} {}", shown, problem(error)) if error else shown
+    more = (deadline(event, now), problem(error) if error else "")
+    return format_html_join(" ", "{}", [(part,) for part in (shown, *more) if part])
+
+
+def deadline(event: NotificationEvent, now: datetime) -> SafeString:
+    """When its certificate ends, while somebody waits to hear of it."""
+    if not event.not_after or event.status not in (*UNDELIVERED, Status.DEAD):
+        return SafeString("")
+    return format_html(
+        '<span class="nf-ends{}" title="{}">{}</span>',
+        " nf-urgent" if is_urgent(event.not_after, now) else "",
+        words.timestamp(event.not_after),
+        words.ends(event, now),
+    )
 
 
 def problem(error: str) -> SafeString:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from ..engine.heartbeat import heartbeats
 from ..models import Hold, Status
 from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED, REFUSED, STRANDED
+from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
@@ -90,6 +91,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "no_worker": words.NO_WORKER,
         "window": window(snapshot, chosen),
         "windows": [(name, label, name == chosen) for name, label in WINDOWS.items()],
+        "may": REQUEUE.allowed_to(request.user),
         "width": WIDTH,
         "height": HEIGHT,
     }

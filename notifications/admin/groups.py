@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from ..database.values import UnknownTime
 from ..deaths.fingerprints import NOTHING, Part, fingerprint, parts
-from ..models import NotificationQuerySet
+from ..models import GroupNote, NotificationQuerySet
 from ..operations.filters import with_problem
 from ..operations.survey import spelled
+from ..operations.triage import Standing, standings
 from ..operations.walk import NEWEST
 from ..text import fold, one_line, revealed
 from .charts import spark
@@ -31,6 +32,7 @@ class ErrorGroup:
     first   when the oldest was raised; last: the newest
     places  how many went to which host, or recipient
     hours   how many were raised in each of the last hours, the oldest first
+    standing  what people said of it
     """
 
     channel: str
@@ -41,6 +43,11 @@ class ErrorGroup:
     count: int = 0
     places: Counter[str] = field(default_factory=Counter)
     hours: list[int] = field(default_factory=lambda: [0] * HOURS)
+    standing: Standing | None = None
+
+    @property
+    def snoozed(self) -> bool:
+        return self.standing is not None and self.standing.snoozed
 
     def add(self, at: datetime, place: str, now: datetime) -> None:
         self.count += 1
@@ -92,6 +99,14 @@ def error_groups(rows: NotificationQuerySet, now: datetime, order: str = SEEN) -
     if order == COUNT:
         return sorted(found.values(), key=lambda group: -group.count)
     return list(found.values())  # as they were met, the newest first
+
+
+def with_standing(groups: Sequence[ErrorGroup], now: datetime) -> Sequence[ErrorGroup]:
+    """The same groups, where each knows what people said of it."""
+    known = standings([(group.channel, group.error) for group in groups], now)
+    for group in groups:
+        group.standing = known.get(GroupNote.key_of(group.channel, group.error))
+    return groups
 
 
 def _facts(rows: NotificationQuerySet) -> Iterable[tuple[datetime, str, str | None, str]]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import Text
+from ..models.queryset import ends
 from ..operations.filters import (
     DISMISSED,
     NOT_DELIVERED,
@@ -39,7 +40,7 @@ from ..operations.filters import (
 from ..operations.survey import COUNTED, capped, many
 from ..operations.walk import NEWEST, OLDEST
 from ..reporting import activity, held
-from .groups import COUNT, HOURS, ErrorGroup, error_groups
+from .groups import COUNT, HOURS, ErrorGroup, error_groups, with_standing
 from .groups import SEEN as LAST_SEEN
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ SPECIAL_TABS = {
     "Not delivered": NOT_DELIVERED,
     "Dismissed": DISMISSED,
 }
+ENDS = "ends"  # an order: what ends first
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, TOP_GROUPS_NARROWED, GROUPS_SHOWN = 5, 3, 100
 GROUPS = "groups"  # in the address: what the groups are sorted by
@@ -163,8 +165,14 @@ class NotificationChangeList(ChangeList):
             raise IncorrectLookupParameters from error
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Only what an index has in order: by age, the newest or the oldest first."""
+        """Only what an index has in order, by age, or of a bounded number what ends first."""
+        if self.ends_first:
+            return [ends().asc(nulls_last=True), *NEWEST]
         return [*(OLDEST if self._oldest_first else NEWEST)]
+
+    @property
+    def ends_first(self) -> bool:
+        return self.params.get(ORDER_VAR) == ENDS
 
     @property
     def _oldest_first(self) -> bool:
@@ -193,7 +201,8 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def looked_at(self) -> int | None:
-        return bound(self.filters)
+        most = bound(self.filters)
+        return min(most or WALKED, WALKED) if self.ends_first else most
 
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
@@ -204,8 +213,8 @@ class NotificationChangeList(ChangeList):
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
         """How far back the list looks; None: to the beginning."""
         most = most or self.looked_at
-        if most is None and status == SEEN:
-            most = bound(replace(self.filters, status=SEEN))
+        if most is None and status:
+            most = bound(replace(self.filters, status=status))
         if most is None:
             return None
         if (status, most) not in self._horizons:
@@ -234,10 +243,14 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def orders(self) -> list[dict[str, Any]]:
-        """The two orders, as a filter shows its choices: a telephone has no column heads to press."""
+        """The orders, as a filter shows its choices: a telephone has no column heads to press."""
         oldest_first = self._oldest_first
         age = str(self.list_display.index("age"))
-        choices = (("Newest first", None, not oldest_first), ("Oldest first", age, oldest_first))
+        choices = (
+            ("Newest first", None, not (oldest_first or self.ends_first)),
+            ("Oldest first", age, oldest_first),
+            ("What ends first", ENDS, self.ends_first),
+        )
         return [
             {"display": label, "query_string": self.get_query_string({ORDER_VAR: order}), "selected": chosen}
             for label, order, chosen in choices
@@ -251,17 +264,18 @@ class NotificationChangeList(ChangeList):
     def reach(self) -> Reach | None:
         """What to say when the list did not look at everything."""
         since = self.horizon(self.status)
-        if since is None or self.looked_at is None:
+        looked_at = bound(replace(self.filters, status=self.status))
+        if since is None or looked_at is None:
             return None
         what = f"{self.status.replace('_', ' ')} notifications" if self.status in RARE else "notifications"
         further = self.get_query_string({"until": since.isoformat()}, remove=["age"])
-        return Reach(self.looked_at, what, since, further)
+        return Reach(looked_at, what, since, further)
 
     @cached_property
     def beyond(self) -> str:
         """The address of what comes after the last page that is counted; "" when that is all there is."""
         last_page = self.page_num >= self.paginator.num_pages
-        if self.paginator.found <= COUNTED or not last_page:
+        if self.paginator.found <= COUNTED or not last_page or self.ends_first:
             return ""
         *_, last = self.result_list
         name = "since" if self._oldest_first else "until"
@@ -292,15 +306,29 @@ class NotificationChangeList(ChangeList):
     # Dead letters by error
 
     @cached_property
-    def groups(self) -> list[tuple[ErrorGroup, str]]:
+    def all_groups(self) -> list[tuple[ErrorGroup, str]]:
         """The errors of the newest dead letters, and the query string of each."""
         if self.status != Status.DEAD or (self.reads_texts and self.query):
             return []
         found = error_groups(self._within(Status.DEAD, DETAILED), self.now, self.group_order)
         return [
             (group, self.get_query_string({"channel": group.channel, "alike": group.error}, remove=[GROUPS]))
-            for group in found[:GROUPS_SHOWN]
+            for group in with_standing(found[:GROUPS_SHOWN], self.now)
         ]
+
+    @property
+    def groups(self) -> list[tuple[ErrorGroup, str]]:
+        return [found for found in self.all_groups if not found[0].snoozed]
+
+    @property
+    def snoozed_groups(self) -> list[tuple[ErrorGroup, str]]:
+        return [found for found in self.all_groups if found[0].snoozed]
+
+    @property
+    def snoozed_text(self) -> str:
+        """How many dead letters those are."""
+        number = sum(group.count for group, _ in self.snoozed_groups)
+        return f"{number:,}{self.groups_more} dead {'letter' if number == 1 else 'letters'}"
 
     @property
     def group_order(self) -> str:
@@ -356,18 +384,23 @@ def bound(filters: Filters) -> int | None:
     reads_texts = filters.error or filters.alike or (filters.search and filters.exact is None)
     if reads_texts or filters.outage or filters.dead_since:
         return READ
-    if filters.search or filters.certificate_id or filters.operation:
+    if (filters.search and not filters.addressee) or filters.certificate_id or filters.operation:
         return None
-    walks = filters.channel or filters.type or filters.recipient or filters.redriven
+    walks = filters.channel or filters.type or filters.redriven or (filters.addressee and filters.status)
     return WALKED if walks or filters.status == SEEN else None
 
 
 def horizon(filters: Filters, most: int) -> datetime | None:
     """When the last of the `most` newest was raised, of one status if it is a rare one.
 
-    None when there are fewer.
+    None when there are fewer. Of one recipient an index has all in order: where those are fewer, all of them
+    are looked at.
     """
     rows: NotificationQuerySet = raised_within(filters, NotificationEvent.objects.all())
+    if filters.addressee:
+        mine = rows.filter(recipient=filters.addressee).order_by("-created_at")
+        if not mine.values("created_at")[most - 1 : most].exists():
+            return None
     if filters.status in RARE:
         rows = of_status(rows, filters.status)
     edge = rows.order_by(*NEWEST).values_list("created_at", flat=True)[most - 1 : most]

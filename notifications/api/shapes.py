@@ -24,6 +24,9 @@ EVENT = {
     "next_retry_at": None,
     "last_error": "HTTP 503: upstream is down",
     "created_at": "2026-11-23T08:15:00Z",
+    "not_after": "2026-11-30T08:15:00Z",
+    "withdrawn": False,
+    "dismissed": False,
 }
 ATTEMPT = {
     "number": 5,
@@ -111,6 +114,8 @@ PAGE = object_of({"data": EVENTS, "total": NUMBER, "page": NUMBER, "per_page": N
 RAISED = object_of({"id": {"type": "string"}, "created": {"type": "boolean"}})
 RAISED["properties"]["warnings"] = {"type": "array", "items": {"type": "string"}}
 RAISED_MANY = object_of({"data": {"type": "array", "items": RAISED}})
+REQUEUED_MANY = object_of({"requeued": NUMBER, "skipped": NUMBER})
+REQUEUED_MANY["properties"]["renewed"] = NUMBER
 STRETCH = object_of({"data": EVENTS, "next_cursor": {"type": ["string", "null"]}, "per_page": NUMBER})
 
 SWEEP = object_of(
@@ -134,7 +139,7 @@ HOLD = object_of(
         "times": NUMBER,
     }
 )
-KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused")
+KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused", "died_last_hour")
 SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
@@ -166,6 +171,7 @@ STATS = {
     "beside": "off",
     "notifications_not_delivered": 0,
     "notifications_refused": 0,
+    "notifications_died_last_hour": 1,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},
     "oldest_due_seconds": 1.5,

@@ -16,12 +16,21 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from ..deaths.fingerprints import fingerprint
-from ..models import AttemptOutcome, DeliveryAttempt, NotificationQuerySet
+from ..models import (
+    AttemptOutcome,
+    DeliveryAttempt,
+    NotificationEvent,
+    NotificationQuerySet,
+    relevance,
+)
 from ..models.fields import Folded
 from ..text import fold
 from .filters import with_problem
 
+SAMPLES = 3
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
+PART = 1_000
+ABOUT_RENEWED = "are about certificates renewed since"  # behind `17 of 142`
 UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
 
 
@@ -33,6 +42,17 @@ def capped(rows: QuerySet[Any], most: int = COUNTED) -> int:
 def many(count: int, most: int = COUNTED) -> str:
     """A capped count in words: 10,000+."""
     return f"{most:,}+" if count > most else f"{count:,}"
+
+
+def renewed_among(rows: NotificationQuerySet, most: int = COUNTED) -> int:
+    """How many of the first so many are about certificates that were renewed since: a requeue leaves them,
+    unless it is told."""
+    if not relevance.wanted():
+        return 0
+    warnings = rows.filter(type__in=relevance.EXPIRY).order_by().only("type", "certificate_id", "created_at")
+    found: list[NotificationEvent] = list(warnings[:most])
+    parts = (found[start : start + PART] for start in range(0, len(found), PART))
+    return sum(len(relevance.renewed(part)) for part in parts)
 
 
 class Found(NamedTuple):
@@ -114,6 +134,20 @@ class Survey:
     @property
     def oldest(self) -> datetime | None:
         return min((row.created_at for row in self.found), default=None)
+
+    def raised_before(self, when: datetime) -> int:
+        """How many were raised before that."""
+        return sum(row.created_at < when for row in self.found)
+
+    @cached_property
+    def samples(self) -> list[str]:
+        """The ids of some to look at: the newest of each of the greatest groups, and the oldest."""
+        newest: dict[tuple[str, str], str] = {}
+        for row in self.found:
+            newest.setdefault((fold(row.channel), fingerprint(row.problem)), row.pk)
+        greatest = [newest[fold(group.channel), group.error] for group in self.groups[: SAMPLES - 1]]
+        oldest = [row.pk for row in self.found if row.created_at == self.oldest][-1:]
+        return list(dict.fromkeys([*greatest, *oldest]))
 
     @cached_property
     def arrived(self) -> int:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from ..deadlines import expires
 from ..endpoints import holds
 from ..models import Status
+from ..text import isolated
 from . import activity, held, words
 from .channels import settings
 from .figures import Snapshot
+from .snapshot import snapshot
 
 MOST_NAMED = 3  # endpoints; the others are counted
 UNKNOWN = "How things stand is not known: the database did not answer in time."
@@ -35,12 +38,23 @@ def verdict(shown: Snapshot, now: datetime, *, recipients: bool = False) -> Verd
     return Verdict(" ".join([*wrong, pace] if pace else wrong), bool(wrong))
 
 
+def sentence(now: datetime) -> str:
+    """How things stand at that time, for whoever may not know of recipients. Raises nothing."""
+    return verdict(snapshot(now=now), now).text
+
+
 def _sentences(shown: Snapshot, now: datetime, recipients: bool) -> Iterator[str]:
     yield from _held(shown, now, recipients)
     counts = shown.counts or {}
+    if shown.died_last_hour:
+        yield f"{'At least ' if shown.died_more else ''}{shown.died_last_hour:,} died in the last hour."
     if dead := counts.get(Status.DEAD, 0):
         number = words.count(dead, estimated=Status.DEAD in shown.estimated)
         yield f"{number} dead {'letter waits' if dead == 1 else 'letters wait'} for a decision."
+        if shown.next_end:
+            name, at = shown.next_end
+            what = isolated(name) if recipients and name else "The first of their certificates"
+            yield f"{what} {expires(at, now)}."
     if shown.stranded:
         lost = shown.stranded - (shown.probably_delivered or 0)
         if lost > 0:

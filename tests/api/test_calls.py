@@ -20,7 +20,7 @@ LIST = "/api/v1/notifications"
 BULK = "/api/v1/notifications/requeue"
 SHAPE = [
     "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
-    "retry_count", "next_retry_at", "last_error", "created_at",
+    "retry_count", "next_retry_at", "last_error", "created_at", "dismissed",
 ]  # fmt: skip
 
 

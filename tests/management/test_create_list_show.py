@@ -31,6 +31,7 @@ EVENT = [
     "next_retry_at",
     "last_error",
     "created_at",
+    "dismissed",
 ]
 ESCAPES = "\x1b[2J\x07\u202eevil\r\x9b31m"
 
@@ -264,7 +265,7 @@ def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent)
 
 def test_show_for_programs(run: Run, storied: NotificationEvent) -> None:
     shown = run("show", storied.pk, "--json").json
-    assert list(shown)[:13] == EVENT
+    assert list(shown)[:14] == EVENT
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["permanent", "sent"]
     assert [requeue["by"] for requeue in shown["requeues"]] == ["alice"]
     assert shown["readings"] == []
