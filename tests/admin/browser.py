@@ -117,7 +117,11 @@ def assert_accessible(page: Page) -> None:
     page.evaluate(AXE)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     grave = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-    said = [f"{fault['id']}: {node['html'][:300]}" for fault in grave for node in fault["nodes"]]
+    said = [
+        f"{fault['id']}: {node['html'][:300]} {node['failureSummary']}"
+        for fault in grave
+        for node in fault["nodes"]
+    ]
     assert not said, f"{page.url}: " + "\n".join(said)
 
 

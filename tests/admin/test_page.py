@@ -53,8 +53,8 @@ def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> No
     assert ("Duration", "1.2 s") in second.facts
     assert second.entry.detail == "gone: " + "x" * 1900
     assert requeue.entry.sentence == "Requeued by bob via cli"
-    assert requeue.facts == [("Wiped status", "dead"), ("Wiped retry count", 4)]
-    assert requeue.entry.detail == "Wiped error: HTTP 503: upstream is down"
+    assert requeue.facts == [("Status before", "dead"), ("Retry count before", 4)]
+    assert requeue.entry.detail == "Error before: HTTP 503: upstream is down"
     assert (third.entry.what, third.tone) == ("Attempt 1: sent", "sent")
     assert ("Channel", "Slack") in third.facts, "another channel than the notification's is worth telling"
 

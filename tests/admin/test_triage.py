@@ -48,7 +48,7 @@ def decide(client: Client, **data: str) -> Any:
 
 def shown(client: Client) -> tuple[list[str], list[str]]:
     """The errors of the groups, and of those that are folded away."""
-    cl = client.get(LIST + "?status=dead").context["cl"]
+    cl = client.get(LIST + "?status=dead&groups=count").context["cl"]
     return [group.error for group, _ in cl.groups], [group.error for group, _ in cl.snoozed_groups]
 
 

@@ -226,7 +226,7 @@ def test_an_address_that_asks_for_nothing_that_there_is_shows_nothing(visit: Ope
 def test_a_text_does_not_turn_our_words_round(visit: Open) -> None:
     event = dead(recipient="\u202egro.elpmaxe", last_error="\u05d0\u05d1 HTTP 503 \u2067")
     page = visit(LIST + "?status=dead")
-    expect(page.locator("td.field-recipient")).to_have_text("[U+202E]gro.elpmaxe")
+    expect(page.locator("td.field-to")).to_have_text("[U+202E]gro.elpmaxe")
     page.get_by_role("button", name="Requeue ExpirationWarning").click()
     expect(page.locator(".messagelist")).to_have_text(
         "Requeued: ExpirationWarning to [U+202E]gro.elpmaxe on Webhook."
