@@ -191,8 +191,8 @@ def certctl_list_notifications(
         Literal["newest", "ends"], Field(description="ends: those whose certificates end first in front.")
     ] = "newest",
 ) -> Page:
-    """List notifications, newest first unless another order is asked for, a page at a time. `total` counts all
-    that match. Changes nothing."""
+    """List notifications, newest first unless another order is asked for, a page at a time. `total` counts
+    all that match. Changes nothing."""
     caller().must_have(access.VIEW)
     rows = filters.matching(filters.parse({"status": status}, timezone.now()))
     events, total = listing.numbered(rows, page, per_page, order)

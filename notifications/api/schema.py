@@ -221,8 +221,8 @@ REQUEUE_MANY = call(
     request=serializers.BulkRequeue,
     description=(
         "Skipped are the matches that the rules refuse; `renewed` of them, where it is there, because their "
-        "certificates were renewed since, unless `renewed` asks for them too. Without any filter, `all` must say that everything "
-        "is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
+        "certificates were renewed since, unless `renewed` asks for them too. Without any filter, `all` must "
+        "say that everything is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
     ),
     examples=[
         OpenApiExample(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef
 
-from ..database import said
+from ..database import kind_of, said
 from ..deadlines import URGENT
 from ..models import Deadline, NotificationEvent, certctl, relevance
 from ..models.fields import UNDELIVERED
@@ -88,12 +88,14 @@ def withdraw(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> 
 
 def keep_up(now: datetime, *, beside_certctl: bool) -> None:
     """At the beginning of a sweep: what ends soon is known, also of certctl's, and what has ended its way is
-    looked through no more. Raises nothing."""
+    looked through no more. Raises django.db's errors where the database is away, or not as it should be."""
     try:
         if beside_certctl:
             _adopt(now)
         _put_right(now)
     except Exception as error:
+        if kind_of(error) not in ("contended", "refused"):
+            raise
         logger.warning("which alerts are urgent is not known anew: %s", said(error))
 
 
