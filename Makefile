@@ -7,7 +7,7 @@ ARGS ?=
 DATABASES ?= sqlite postgresql
 
 BIN = $(VENV)/bin
-SOURCES = certctl notifications
+SOURCES = certctl notifications benchmarks
 STAMP = $(VENV)/.installed
 # The demo needs a fifth of what development does; where that is installed, it is used.
 DEMO_VENV = $(if $(wildcard $(STAMP)),$(VENV),.venv-demo)

@@ -93,9 +93,9 @@ def stalls(shape: str, rows: int) -> tuple[float, float]:
     world.execute(f"CREATE DATABASE {NAME}")
     url = os.environ["DATABASE_URL"].replace("/postgres?", f"/{NAME}?")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(certctl.REFERENCING)  # type: ignore[arg-type]
-        connection.execute(FILL.format(rows=rows))  # type: ignore[arg-type]
-        connection.execute(SHAPES[shape])  # type: ignore[arg-type]
+        connection.execute(certctl.REFERENCING)
+        connection.execute(FILL.format(rows=rows))
+        connection.execute(SHAPES[shape])
         connection.execute("VACUUM ANALYZE notification_events")
         connection.execute("CHECKPOINT")
     with others(url) as (writer, reader):

@@ -64,7 +64,7 @@ async def serve(folder: Path) -> None:
     for number in range(CERTIFICATES):
         context(number)
     first = below.issue(name(0)).context(folder)
-    first.sni_callback = choose  # type: ignore[assignment]
+    first.sni_callback = choose
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Shown, "0.0.0.0", 0, ssl=first, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -27,10 +27,11 @@ def connection() -> psycopg.Connection[Any]:
     if not hasattr(local, "connection"):
         local.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
         local.http = urllib3.PoolManager(maxsize=4)
-    return local.connection
+    made: psycopg.Connection[Any] = local.connection
+    return made
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def deliver(event: str) -> None:
     database = connection()
     row = database.execute(READ, [event]).fetchone()

@@ -21,7 +21,7 @@ http: aiohttp.ClientSession
 pool: psycopg_pool.AsyncConnectionPool
 
 
-@app.task(name="deliver")
+@app.task(name="deliver")  # type: ignore[untyped-decorator]
 async def deliver(event: str) -> None:
     async with pool.connection() as database:
         row = await (await database.execute(READ, [event])).fetchone()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("sink.c")
@@ -83,7 +84,7 @@ async def serve(delays: Sequence[int]) -> None:
     loop, servers = asyncio.get_running_loop(), []
     for delay in delays:
         seconds = delay / 1000 if delay >= 0 else NEVER
-        servers.append(await loop.create_server(lambda s=seconds: Receiver(s), "127.0.0.1", 0, backlog=4096))
+        servers.append(await loop.create_server(partial(Receiver, seconds), "127.0.0.1", 0, backlog=4096))
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

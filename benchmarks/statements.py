@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -139,7 +140,9 @@ def issued(count: int, url: str) -> list[list[Statement]]:
 
 def replay(count: int, url: str, transactions: list[list[Statement]]) -> float:
     world.refill(count, url)
-    database = psycopg.connect(dsn(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+    database = psycopg.connect(
+        os.environ["DATABASE_URL"], autocommit=True, cursor_factory=psycopg.ClientCursor
+    )
     with database, world.stopwatch() as seconds:
         for statements in transactions:
             _replay(database, statements)
@@ -154,9 +157,3 @@ def _replay(database: psycopg.Connection[Any], statements: list[Statement]) -> N
             cursor.execute(sql, params)
             if cursor.description:
                 cursor.fetchall()
-
-
-def dsn() -> str:
-    keys = ("dbname", "user", "host", "port")
-    given = connection.get_connection_params()
-    return psycopg.conninfo.make_conninfo(**{key: given[key] for key in keys if given.get(key)})

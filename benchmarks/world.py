@@ -64,12 +64,12 @@ def configure(**changes: Any) -> None:
     settings.NOTIFICATIONS = {**settings.NOTIFICATIONS, **changes}
 
 
-def execute(statement: str, params: object = None) -> None:
+def execute(statement: str, params: Any = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
 
 
-def ask(statement: str, params: object = None) -> Any:
+def ask(statement: str, params: Any = None) -> Any:
     """The first value of the answer."""
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
@@ -93,7 +93,7 @@ def add_due(
                now() - %(age)s::interval + n * INTERVAL '10 milliseconds', now() - INTERVAL '1 day'
           FROM generate_series(1, %(count)s) AS n
     """
-    values = {"name": name, "url": url, "message": MESSAGE, "age": age, "count": count}
+    values: dict[str, Any] = {"name": name, "url": url, "message": MESSAGE, "age": age, "count": count}
     with connections[using].cursor() as cursor:
         cursor.execute(statement, values)
 

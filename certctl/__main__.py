@@ -54,7 +54,7 @@ def answer(argv: list[str]) -> None:
     """Run the command, or say what there is: that needs no settings at all."""
     command = argv[1] if len(argv) > 1 else "help"
     settings_are_ours = os.environ["DJANGO_SETTINGS_MODULE"] == OURS
-    if settings_are_ours and command in ("--version", "version"):
+    if settings_are_ours and (command == "version" or "--version" in argv):
         print(front_page.version())
         return
     if settings_are_ours and ({"-h", "--help"} & set(argv) or command == "help"):

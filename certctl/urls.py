@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
+from notifications.admin.guard import guarded_site
 from notifications.api.views import Nowhere
 from notifications.reporting import health, metrics
 
@@ -16,7 +17,7 @@ admin.site.site_header = admin.site.site_title = "certctl notifications"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
-    path("admin/", admin.site.urls),
+    path("admin/", guarded_site(admin.site)),
     path("api/v1/", include("notifications.api.urls")),
     re_path("^api/", Nowhere.as_view()),
     path("metrics", metrics.page, name="metrics"),

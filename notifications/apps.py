@@ -12,7 +12,9 @@ class NotificationsConfig(AppConfig):
             checks,  # noqa: F401  (registers them)
             database,
         )
-        from .reporting import metrics
+        from .queue import digest
+        from .reporting import metrics, verdict
 
+        digest.how_things_stand = verdict.sentence
         connection_created.connect(database.opened, dispatch_uid="notifications.database.opened")
         metrics.register()

@@ -79,6 +79,7 @@ class Event(Shape):
     created_at: datetime
     not_after: datetime | None = Field(description="When the certificate ends that it is about, if known.")
     withdrawn: bool
+    dismissed: bool = Field(description="Whether a `read` one was dead before, and a person closed it.")
 
 
 class Attempt(Shape):

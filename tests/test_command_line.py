@@ -82,8 +82,8 @@ def test_every_command_s_help_needs_no_settings(certctl: Certctl, command: str) 
 
 
 def test_the_version_is_ours(certctl: Certctl) -> None:
-    for asked in ("--version", "version"):
-        ran = certctl(asked)
+    for asked in (["--version"], ["version"], ["migrate", "--version"]):
+        ran = certctl(*asked)
         assert ran.stdout.startswith(f"certctl-notifications {version('certctl-notifications')} (Django ")
         assert (ran.returncode, ran.stderr) == (0, "")
 
@@ -247,8 +247,13 @@ def test_init_makes_everything_up_to_a_test_alert(certctl: Certctl, tmp_path: Pa
 
 
 def test_init_overwrites_nothing_and_may_be_run_again(certctl: Certctl, tmp_path: Path) -> None:
-    assert certctl("init", "--yes", "--file", "my.env", "--operator", "ada").returncode == 0
+    kept = tmp_path / "database.url"
+    kept.write_text(f"sqlite:///{tmp_path / 'kept.sqlite3'}\n")
+    made = certctl("init", "--yes", "--file", "my.env", "--operator", "ada", DATABASE_URL_FILE=str(kept))
+    assert made.returncode == 0, made.stderr
     before = (tmp_path / "my.env").read_text()
+    assert environment_file.read(tmp_path / "my.env")["DATABASE_URL_FILE"] == str(kept)
+    assert "DATABASE_URL=" not in before
     again = certctl("init", "--yes", "--file", "my.env", "--operator", "ada")
     assert again.returncode == 0, again.stderr
     assert "used as it is" in again.stdout

@@ -33,7 +33,7 @@ from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting.preview import previews
-from . import cells, confirm, dashboard, endpoints, operation
+from . import around, cells, channel, confirm, dashboard, endpoints, operation, triage
 from .console import TEMPLATES, Console
 from .guard import guarded
 from .list import READ, NotificationChangeList
@@ -57,7 +57,7 @@ class NotificationAdmin(Console):
     sortable_by = ("age",)
     search_fields = ("id",)  # what is searched is for operations/filters.py to say
     search_help_text = (
-        "A whole id or certificate is found wherever it is."
+        "A whole id, certificate or recipient is found wherever it is."
         f" Words are looked for in the recipient, certificate, message and errors of the newest {READ:,}."
     )
     show_full_result_count = False
@@ -67,8 +67,8 @@ class NotificationAdmin(Console):
     @property
     def media(self) -> Media:
         """Ours only: stock's row selection cannot follow a list that is replaced in place."""
-        script = Script("notifications/admin.js", defer=True)
-        return Media(css={"all": ["notifications/admin.css"]}, js=[script])  # type: ignore[list-item]
+        scripts = [Script(f"notifications/{name}.js", defer=True) for name in ("admin", "copy")]
+        return Media(css={"all": ["notifications/admin.css"]}, js=scripts)  # type: ignore[arg-type]
 
     # Who may do what
 
@@ -213,6 +213,9 @@ class NotificationAdmin(Console):
             "dashboard": ("dashboard/", self.dashboard_view),
             "endpoints": ("endpoints/", self.endpoints_view),
             "operations": ("operations/", self.operations_view),
+            "certificate": ("certificate/", self.certificate_view),
+            "group": ("group/", self.group_view),
+            "channel": ("channel/", self.channel_view),
             "operation": ("operations/<int:operation_id>/", self.operation_view),
             "requeue": ("<path:object_id>/requeue/", self.requeue_view),
             "send": ("<path:object_id>/send/", self.send_view),
@@ -244,6 +247,18 @@ class NotificationAdmin(Console):
         self._require_view(request)
         name = "operation_live" if REFRESH_HEADER in request.headers else "operation"
         return operation.page(self, request, operation_id, f"{name}.html")
+
+    def certificate_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return around.certificate(self, request)
+
+    def group_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return triage.page(self, request)
+
+    def channel_view(self, request: HttpRequest) -> HttpResponse:
+        self._require_view(request)
+        return channel.page(self, request)
 
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -335,6 +350,7 @@ class NotificationAdmin(Console):
             "send_url": self.url("send", quote(event.pk)),
             "previews": previews(event),
             "refresh_seconds": WATCHED if event.status in UNDELIVERED else SELDOM,
+            "around": around.neighbours(self, request, event),
             "related": [(other, cells.badge_of(other)) for other in related(event)],
         }
         response = super().render_change_form(request, context, *args, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -19,6 +19,7 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
 
 from ..database import database_now
 from ..endpoints import holds
@@ -30,17 +31,20 @@ from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem
 from ..operations.follow import done_since
-from ..operations.survey import Found, Survey, capped, many
+from ..operations.survey import SAMPLES, Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
 from ..reporting.held import Blocked
+from ..reporting.pace import how_long
 from ..text import revealed
+from . import cells
 from .console import Console
 from .list import DETAILED, looks_at_a_part
 from .operation import A_MOMENT, because, begin, rule, told
 
 GROUPS_SHOWN = 20
+A_WEEK = timedelta(days=7)
 MOST_COUNTED = 100_000  # of all that match; the details are those of the newest DETAILED
 
 
@@ -142,6 +146,20 @@ class Choice:
         return {status: capped(rest.filter(status=status)) for status in others}
 
 
+def samples(choice: Choice) -> list[tuple[NotificationEvent, SafeString]]:
+    """Some of them, to look at before: each with its badge."""
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=choice.survey.samples)
+    found = {event.pk: event for event in rows.with_kind().in_page(SAMPLES)}
+    return [(found[pk], cells.badge_of(found[pk])) for pk in choice.survey.samples if pk in found]
+
+
+def pace_of(choice: Choice) -> str:
+    """How long it takes until they are delivered, by the channels of the surveyed."""
+    found = choice.survey.found
+    factor = choice.total / len(found) if found else 1.0
+    return how_long(((row.channel, row.recipient) for row in found), database_now(), factor=factor)
+
+
 def waits(choice: Choice) -> list[tuple[int, str, str]]:
     """Of the surveyed: how many wait for what once they are requeued, which endpoint that is, until when."""
     blocked = Blocked(database_now())
@@ -172,6 +190,7 @@ def counting(choice: Choice) -> HttpResponse:
             ],
             "oldest": f"{words.timestamp(oldest)} ({words.ago(oldest, timezone.now())})" if oldest else None,
             "arrived": survey.arrived,
+            "old": survey.raised_before(at - A_WEEK),
             "after": signing.dumps([at.isoformat(), after]) if after else None,
         }
     )
@@ -213,6 +232,9 @@ def confirmation(
         "before": told(before),
         "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
         "waits": waits(choice) if verb is REQUEUE else [],
+        "pace": pace_of(choice) if verb is REQUEUE else "",
+        "old": survey.raised_before(timezone.now() - A_WEEK),
+        "samples": samples(choice),
         "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),

@@ -44,6 +44,7 @@ class Console(NotificationModelAdmin):
             "opts": self.opts,
             "media": self.media,
             "endpoints_url": self.url("endpoints"),
+            "channel_url": self.url("channel"),
             "operations_url": self.url("operations"),
         }
         return TemplateResponse(request, f"{TEMPLATES}/{template}", {**common, **context})

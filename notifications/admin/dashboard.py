@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from ..engine.heartbeat import heartbeats
 from ..models import Hold
 from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.channels import Channels, settings
 from ..reporting.figures import Latest, Snapshot, Traffic
@@ -85,6 +86,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
         "workers": [(beat.name, words.worker(beat, now)) for beat in heartbeats(snapshot.at)],
         "no_worker": words.NO_WORKER,
         "windows": windows(snapshot),
+        "may": REQUEUE.allowed_to(request.user),
         "width": WIDTH,
         "height": HEIGHT,
     }

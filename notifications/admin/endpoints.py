@@ -21,6 +21,7 @@ from ..database import database_now
 from ..endpoints import holds
 from ..models import Hold, Outage
 from ..operations import pausing, redrive
+from ..operations.survey import spelled
 from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.held import HoldWords
@@ -43,6 +44,14 @@ class Row:
     badge: SafeString
     waiting: int | str
     lift: str
+
+    @property
+    def channel(self) -> str:
+        return spelled(self.hold.channel)
+
+    @property
+    def paused(self) -> bool:
+        return self.words.state == "paused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,16 @@ answer, and that no text turns our words round."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
+from django.contrib.admin import AdminSite
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import SimpleTemplateResponse
+from django.urls import URLPattern, URLResolver
 
 from .. import database
 from ..database import kind_of, said
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 View = Callable[..., HttpResponseBase]
 LOOKING_SECONDS = 10.0  # that a page takes which only looks
 DECIDING_SECONDS = 120.0  # one that does something, an attempt by hand included
+GUARDED = "has_a_limit_of_time"  # the mark on a view
 SAFE = ("GET", "HEAD", "OPTIONS")
 AWAY = "admin/notifications/notificationevent/away.html"
 
@@ -43,7 +46,24 @@ def guarded(view: View) -> View:
             return unanswered(limit, looks)
         return legible(response)
 
+    vars(page)[GUARDED] = True
     return page
+
+
+def guarded_site(site: AdminSite) -> tuple[list[URLPattern | URLResolver], str, str]:
+    """The urls of an admin site, for `path`, every page of it guarded: its first page, its login and those of
+    other apps, too."""
+    patterns, app, name = site.urls
+    _guard(patterns)
+    return patterns, app, name
+
+
+def _guard(patterns: Iterable[URLPattern | URLResolver]) -> None:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            _guard(pattern.url_patterns)
+        elif GUARDED not in vars(pattern.callback):
+            pattern.callback = guarded(pattern.callback)
 
 
 def legible(response: HttpResponseBase) -> HttpResponseBase:

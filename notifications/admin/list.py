@@ -35,7 +35,7 @@ from ..operations.filters import (
     parse,
     raised_within,
 )
-from ..operations.survey import COUNTED, Group, capped, grouped, many
+from ..operations.survey import COUNTED, Group, capped, grouped, many, with_standing
 from ..operations.walk import NEWEST, OLDEST
 from ..reporting import activity, held
 
@@ -205,8 +205,8 @@ class NotificationChangeList(ChangeList):
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
         """How far back the list looks; None: to the beginning."""
         most = most or self.looked_at
-        if most is None and status == SEEN:
-            most = bound(replace(self.filters, status=SEEN))
+        if most is None and status:
+            most = bound(replace(self.filters, status=status))
         if most is None:
             return None
         if (status, most) not in self._horizons:
@@ -256,11 +256,12 @@ class NotificationChangeList(ChangeList):
     def reach(self) -> Reach | None:
         """What to say when the list did not look at everything."""
         since = self.horizon(self.status)
-        if since is None or self.looked_at is None:
+        looked_at = bound(replace(self.filters, status=self.status))
+        if since is None or looked_at is None:
             return None
         what = f"{self.status.replace('_', ' ')} notifications" if self.status in RARE else "notifications"
         further = self.get_query_string({"until": since.isoformat()}, remove=["age"])
-        return Reach(self.looked_at, what, since, further)
+        return Reach(looked_at, what, since, further)
 
     @cached_property
     def beyond(self) -> str:
@@ -297,15 +298,29 @@ class NotificationChangeList(ChangeList):
     # Dead letters by error
 
     @cached_property
-    def groups(self) -> list[tuple[Group, str]]:
+    def all_groups(self) -> list[tuple[Group, str]]:
         """The most frequent errors of the newest dead letters, and the query string of each."""
         if self.status != Status.DEAD or (self.reads_texts and self.query):
             return []
-        found = grouped(self._within(Status.DEAD, DETAILED))
+        found = with_standing(grouped(self._within(Status.DEAD, DETAILED))[:GROUPS_SHOWN], self.now)
         return [
             (group, self.get_query_string({"channel": group.channel, "alike": group.error}))
-            for group in found[:GROUPS_SHOWN]
+            for group in found
         ]
+
+    @property
+    def groups(self) -> list[tuple[Group, str]]:
+        return [found for found in self.all_groups if not found[0].snoozed]
+
+    @property
+    def snoozed_groups(self) -> list[tuple[Group, str]]:
+        return [found for found in self.all_groups if found[0].snoozed]
+
+    @property
+    def snoozed_text(self) -> str:
+        """How many dead letters those are."""
+        number = sum(group.count for group, _ in self.snoozed_groups)
+        return f"{number:,}{self.groups_more} dead {'letter' if number == 1 else 'letters'}"
 
     @property
     def top_groups(self) -> list[tuple[Group, str]]:
@@ -338,18 +353,23 @@ def bound(filters: Filters) -> int | None:
     reads_texts = filters.error or filters.alike or (filters.search and filters.exact is None)
     if reads_texts or filters.outage or filters.dead_since:
         return READ
-    if filters.search or filters.certificate_id or filters.operation:
+    if (filters.search and not filters.addressee) or filters.certificate_id or filters.operation:
         return None
-    walks = filters.channel or filters.type or filters.recipient or filters.redriven
+    walks = filters.channel or filters.type or filters.redriven or (filters.addressee and filters.status)
     return WALKED if walks or filters.status == SEEN else None
 
 
 def horizon(filters: Filters, most: int) -> datetime | None:
     """When the last of the `most` newest was raised, of one status if it is a rare one.
 
-    None when there are fewer.
+    None when there are fewer. Of one recipient an index has all in order: where those are fewer, all of them
+    are looked at.
     """
     rows: NotificationQuerySet = raised_within(filters, NotificationEvent.objects.all())
+    if filters.addressee:
+        mine = rows.filter(recipient=filters.addressee).order_by("-created_at")
+        if not mine.values("created_at")[most - 1 : most].exists():
+            return None
     if filters.status in RARE:
         rows = of_status(rows, filters.status)
     edge = rows.order_by(*NEWEST).values_list("created_at", flat=True)[most - 1 : most]

@@ -30,8 +30,8 @@ def numbered(
     """
     total = rows.count()
     start = (page - 1) * per_page
-    rows = (rows.soonest_first() if order == "ends" else rows.order_by(*NEWEST)).with_kind()
-    return rows.in_page(per_page, start) if start < total else [], total
+    rows = rows.soonest_first() if order == "ends" else rows.order_by(*NEWEST)
+    return told_apart(rows.in_page(per_page, start)) if start < total else [], total
 
 
 def read_on(
@@ -47,8 +47,19 @@ def read_on(
     except ValueError as error:
         said = "Not a cursor: use a next_cursor as it came, or an empty one."
         raise ValidationError({"cursor": [said]}) from error
-    found = beyond(rows, place).with_kind().in_page(per_page + 1)
+    found = told_apart(beyond(rows, place).in_page(per_page + 1))
     if len(found) <= per_page:
         return found, None
     last = found[per_page - 1]
     return found[:per_page], Place(last.created_at, last.pk).text
+
+
+def told_apart(events: list[NotificationEvent]) -> list[NotificationEvent]:
+    """The same, where each knows how it came to be read, and when its certificate ends: asked once for all
+    that are read, and of no notification that the page skipped."""
+    known = ("was_dismissed", "was_withdrawn", "not_after")
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=[event.pk for event in events])
+    found = {row["pk"]: row for row in rows.with_kind().values("pk", *known)} if events else {}
+    for event in events:
+        vars(event).update({name: found[event.pk][name] for name in known if event.pk in found})
+    return events

@@ -82,6 +82,12 @@ def call(name: str, summary: str, answers: dict[int, Any], *codes: int, **option
     return decorate
 
 
+def not_described(method: Any) -> Any:
+    """A decorator for a method that no caller needs to know of."""
+    method.schema = Described
+    return extend_schema(exclude=True)(method)
+
+
 def constant(status: str) -> OpenApiResponse:
     schema = object_of({"status": {"type": "string", "const": status}})
     return said(schema, "Done", {"status": status})
@@ -206,8 +212,8 @@ REQUEUE = call(
     request=None,
     description=(
         "Allowed for dead and failed notifications that no attempt is running for, and for sent ones that "
-        "were not delivered because their channel had no notifier. One whose certificate was renewed since is "
-        "refused; requeueing many with `renewed` takes it too."
+        "were not delivered because their channel had no notifier. One whose certificate was renewed since "
+        "is refused; requeueing many with `renewed` takes it too."
     ),
 )
 REQUEUE_MANY = call(

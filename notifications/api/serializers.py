@@ -92,7 +92,8 @@ class Filters(Strict):
         max_length=200,
         required=False,
         allow_blank=True,
-        help_text="A whole id or certificate; else words in the recipient, certificate, message or errors.",
+        help_text="A whole id, certificate or recipient;"
+        " else words in the recipient, certificate, message or errors.",
     )
     error = Text(
         max_length=200, required=False, allow_blank=True, help_text="Part of the last error, in any case."
@@ -203,6 +204,10 @@ class Event(Model):
     withdrawn = serializers.BooleanField(
         read_only=True,
         help_text="Whether a `read` one was taken back: its certificate was renewed before it had arrived.",
+    )
+    dismissed = serializers.BooleanField(
+        read_only=True,
+        help_text="Whether a `read` one was dead before, and a person closed it; else it was seen.",
     )
 
     class Meta:

@@ -26,6 +26,7 @@ EVENT = {
     "created_at": "2026-11-23T08:15:00Z",
     "not_after": "2026-11-30T08:15:00Z",
     "withdrawn": False,
+    "dismissed": False,
 }
 ATTEMPT = {
     "number": 5,
@@ -138,7 +139,7 @@ HOLD = object_of(
         "times": NUMBER,
     }
 )
-KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused")
+KINDS = ("stranded", "probably_delivered", "in_grace", "not_delivered", "refused", "died_last_hour")
 SUMMARY_SHAPE = {
     "type": "object",
     "properties": {
@@ -170,6 +171,7 @@ STATS = {
     "beside": "off",
     "notifications_not_delivered": 0,
     "notifications_refused": 0,
+    "notifications_died_last_hour": 1,
     "notifications_estimated": [],
     "notifications_dead_by_channel": {"Slack": 2},
     "oldest_due_seconds": 1.5,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError
-from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import MethodNotAllowed, NotFound, PermissionDenied, ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -150,8 +150,24 @@ class Notification(View):
         return Response(serializers.EventWithAttempts(event_or_404(event_id, rows)).data)
 
 
-class Read(View):
-    permissions = {"POST": access.CHANGE}
+class Verb(Notification):
+    """A change of one notification. A GET reads the one whose id ends in the verb, if there is one."""
+
+    word: ClassVar[str]
+    allowed_methods = ["POST"]  # what the answers say
+
+    @schema.not_described
+    def get(self, request: Request, event_id: str) -> Response:
+        try:
+            answer: Response = super().get(request, f"{event_id}/{self.word}")
+            return answer
+        except NotFound:
+            raise MethodNotAllowed(str(request.method)) from None
+
+
+class Read(Verb):
+    permissions = {"GET": access.VIEW, "POST": access.CHANGE}
+    word = "read"
 
     @schema.READ
     def post(self, request: Request, event_id: str) -> Response:
@@ -159,8 +175,9 @@ class Read(View):
         return Response({"status": "marked_as_read"})
 
 
-class Restore(View):
-    permissions = {"POST": access.CHANGE}
+class Restore(Verb):
+    permissions = {"GET": access.VIEW, "POST": access.CHANGE}
+    word = "restore"
 
     @schema.RESTORE
     def post(self, request: Request, event_id: str) -> Response:
@@ -168,8 +185,9 @@ class Restore(View):
         return Response({"status": "restored"})
 
 
-class Requeue(View):
-    permissions = {"POST": access.REQUEUE}
+class Requeue(Verb):
+    permissions = {"GET": access.VIEW, "POST": access.REQUEUE}
+    word = "requeue"
 
     @schema.REQUEUE
     def post(self, request: Request, event_id: str) -> Response:

@@ -12,7 +12,7 @@ from .. import database
 from ..conf import Addressee, Conf
 from ..database import carried, dump
 from ..deadlines import expires
-from ..notifiers.base import secrets_of
+from ..notifiers.loading import secrets_of
 from ..text import cut, fold, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died

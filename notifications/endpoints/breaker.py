@@ -45,6 +45,10 @@ class State(StrEnum):
     PAST_LIMIT = "past its limit"
 
 
+# Asked of a lane several times for each row; a member is looked up slowly in Python 3.11.
+HELD, PROBING, RECOVERING = State.HELD, State.PROBING, State.RECOVERING
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When an endpoint is held, and for how long.

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from ..exceptions import DeliveryError, EndpointEffect, Reason
 from ..notifiers.endpoint import Endpoint
-from .breaker import Breaker, Change, OnRecord, Records, Rules, State
+from .breaker import HELD, PROBING, RECOVERING, Breaker, Change, OnRecord, Records, Rules, State
 
 Row = TypeVar("Row")
 
@@ -75,7 +75,7 @@ class Lane(Generic[Row]):
 
     @property
     def held(self) -> bool:
-        return self.breaker.state is State.HELD
+        return self.breaker.state is HELD
 
     @property
     def serves_many(self) -> bool:
@@ -83,12 +83,12 @@ class Lane(Generic[Row]):
 
     @property
     def slots(self) -> int:
-        return 1 if self.breaker.state is State.PROBING else self.limit
+        return 1 if self.breaker.state is PROBING else self.limit
 
     @property
     def pace(self) -> float | None:
         """Attempts a second; None: no limit."""
-        if self.breaker.state is not State.RECOVERING:
+        if self.breaker.state is not RECOVERING:
             return self.per_second
         return min(self.recovery, self.per_second or self.recovery)
 
@@ -312,7 +312,7 @@ class Lanes(Generic[Row]):
         door: tuple[str, str] | None,
         within: float | None,
     ) -> Breaker:
-        if door is None or error.reason == Reason.NETWORK or lane.breaker.state == State.PROBING:
+        if door is None or error.reason == Reason.NETWORK or lane.breaker.state == PROBING:
             self._hear(lane, False)
             lane.limit = max(1, lane.limit // 2)
             lane.breaker.failed(error, started_at, within=within)
@@ -382,7 +382,7 @@ class Lanes(Generic[Row]):
         self.paused = [record.endpoint for record in records.held if record.paused]
         # Of several holds of one endpoint, one that lets nothing through counts.
         by_key: dict[str, OnRecord] = {}
-        for record in sorted(records.held, key=lambda record: record.state == State.HELD):
+        for record in sorted(records.held, key=lambda record: record.state == HELD):
             by_key[record.endpoint.key] = record
             self._known(record.endpoint)
         known = self._read_failing(records.failing)

@@ -31,9 +31,9 @@ from ..notifiers.endpoint import Endpoint
 from ..queue import digest, ends, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
-from ..queue.release import renew, take_back
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
+from .leases import Leases
 from .recorder import FLUSH_SECONDS, Recorder, Returned
 from .sender import INTERRUPTED_WAIT, STALE, Sender
 from .source import GivenRows, Prepared, Schedule, Scope, Source
@@ -98,14 +98,12 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudged = False
         self._answered = 0  # nudges
-        # Leases that a claim or a renewal asked for, and no answer came: whether they stand is not known.
-        self._claiming_until: list[datetime] = []
-        self._renewing_until: list[datetime] = []
         self._beside_certctl = False
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = Clock(self.options.clock)
+        self.leases = Leases(self.conf.lease, self.clock)
         with signals.aside(), self.database.two_connections():
             try:
                 async_to_sync(self._run)()
@@ -182,23 +180,13 @@ class Engine:
         does it take changes again? Nothing is sent that could not be recorded."""
         await _arrived(self._recording)  # under the leases that stood when it began
         await self.database.call(self.clock.ask)
-        await self.database.call(self._take_back)
-        now, all_of_them = self.clock(), self.database.in_doubt
-        soon, until, unheard = now + self.conf.lease / 2, now + self.conf.lease, self._renewing_until[:]
-        ending = [row for row in self._rows() if all_of_them or row.event.leased_until < soon]
-        self._renewing_until.append(until)
-        kept = await self.database.call(renew, [row.event for row in ending], until, unheard)
+        await self.database.call(self.leases.take_back)
+        ending = self._rows() if self.database.in_doubt else self.leases.ending(self._rows())
+        until, kept = await self.database.call(self.leases.renew, [row.event for row in ending])
         for row in ending:
             if row.event.id in kept:
                 row.event = row.event._replace(leased_until=until)
-        self._renewing_until.clear()
         self.database.in_doubt = False
-
-    def _take_back(self) -> None:
-        """What a claim took without our hearing of it was not attempted, and is due."""
-        while self._claiming_until:
-            take_back(self._claiming_until[-1], due_at=self.clock())
-            self._claiming_until.pop()
 
     def _rows(self) -> list[InHand | Returned]:
         return [*self.sender.rows(), *self.recorder.rows()]
@@ -377,7 +365,7 @@ class Engine:
 
     async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
         source, asked_at, answered = schedule.source, time.monotonic(), self._answered
-        claimed = await self.database.call(self._claim_from, source, wanted, scope)
+        claimed = await self.database.call(self.leases.claim, source, wanted, scope)
         try:
             withdrawn = await self.database.call(self._recall, claimed)
         except BaseException:
@@ -401,14 +389,6 @@ class Engine:
         if scope.narrow and (scope.first or len(claimed) + withdrawn < wanted):
             now = time.monotonic()
             schedule.look_again = now + max(LOOK_AGAIN, SHARE * (now - asked_at))
-
-    def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
-        self.clock.ask()
-        now = self.clock()
-        self._claiming_until.append(now + self.conf.lease)
-        claimed = source.claim(wanted, scope, now)
-        self._claiming_until.pop()
-        return claimed
 
     def _recall(self, claimed: list[Claimed]) -> int:
         """What else an attempt needs to know of them, and whether they still matter: how many do not."""
@@ -459,7 +439,7 @@ class Engine:
         try:
             if self.database.in_doubt:
                 await self._catch_up()
-            await self.database.call(self._take_back)
+            await self.database.call(self.leases.take_back)
             await self.recorder.write()
             await self.recorder.release()
         except Away:

@@ -20,9 +20,10 @@ from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
 from ..models import COMBINED, AttemptOutcome, Status
 from ..notifiers import tracing
-from ..notifiers.base import Delivered, Notifier, load
+from ..notifiers.base import Delivered, Notifier
 from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines
+from ..notifiers.loading import load
 from ..queue.claim import Claimed
 from ..queue.messages import MOST_COMBINED, Linker, combined, linker, message_of
 from ..text import fold
@@ -73,6 +74,7 @@ class Sender:
         self.may_start = True
         self.hungry = False
         self._mostly_silent = False  # of what the last claim brought
+        self._traces = False  # whether spans were wanted then
         self._crowd = min(MOST_SILENT * settings.concurrency, settings.sweep_limit // 4)
         # Raises ImproperlyConfigured before anything is claimed.
         self._notifiers = load_all(settings)
@@ -125,6 +127,7 @@ class Sender:
         if not (self.in_flight or self.recorder.ended):
             self.size.begin(time.monotonic())
         held, full, silent = list[Claimed](), list[Claimed](), 0
+        self._traces = tracing.wanted()
         room = self._room_for_interrupted(claimed)
         now = self.clock()
         for event in last_to_first(claimed, now):
@@ -276,7 +279,7 @@ class Sender:
         self.attempted[task] = turn
         self._deadlines.begin(task)
         try:
-            answer = await _send(turn.row, turn.others)
+            answer = await _send(turn.row, turn.others, self._traces)
         except asyncio.CancelledError:
             answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
@@ -344,12 +347,12 @@ def last_to_first(claimed: list[Claimed], now: datetime) -> Iterable[Claimed]:
     return [*(event for event in claimed if not is_urgent(event.not_after, now)), *urgent]
 
 
-async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
+async def _send(row: InHand, others: Sequence[InHand], traces: bool) -> Delivered | None:
     """The provider's acceptance, or None where the channel has no notifier."""
     if row.notifier is None:
         return None
     message = combined([row.message, *(each.message for each in others)]) if others else row.message
-    traced = [each.event for each in (row, *others)] if tracing.wanted() else ()
+    traced = [each.event for each in (row, *others)] if traces else ()
     with tracing.attempt(row.notifier.name, traced):
         answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):

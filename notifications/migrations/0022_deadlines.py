@@ -12,7 +12,7 @@ from ._adopt import AddColumn, CreateTable, cascade
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("notifications", "0019_taken_back")]
+    dependencies = [("notifications", "0021_groups")]
 
     operations = [
         CreateTable(

@@ -26,6 +26,7 @@ from .history import (
 )
 from .raising import Alert
 from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
+from .triage import GroupNote
 
 __all__ = [
     "AGES",
@@ -44,6 +45,7 @@ __all__ = [
     "DeliveryAttempt",
     "Escalation",
     "EventType",
+    "GroupNote",
     "HandOver",
     "Hold",
     "Index",

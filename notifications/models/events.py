@@ -112,6 +112,8 @@ class NotificationEvent(Table):
             # No id in an index of ours: one that just fits its primary key would be too long there, and the
             # row could not be written.
             Index(fields=["-created_at"], name="idx_notification_events_latest"),
+            # All that one recipient was owed, in the list's order.
+            Index(fields=["recipient", "-created_at"], name="idx_notification_events_recipient"),
             # The dead-letter page in its order, and the dead by channel without reading the rows.
             Index(
                 fields=["-created_at", "channel"],

@@ -182,7 +182,15 @@ class DeliveryAttempt(History):
     class Meta:
         db_table = "notification_attempts"
         ordering = ("started_at", "id")
-        indexes = (Index(fields=["notification"], name="idx_notification_attempts_notification"),)
+        indexes = (
+            Index(fields=["notification"], name="idx_notification_attempts_notification"),
+            # What failed lately, however much was delivered.
+            Index(
+                fields=["started_at"],
+                name="idx_notification_attempts_failed",
+                condition=~models.Q(outcome="sent"),
+            ),
+        )
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 from ..deaths.follow import SOLVED
-from ..notifiers.base import notifier_class
+from ..notifiers.loading import notifier_class
 from ..notifiers.wording import ESCALATED
 from ..text import cut, fold, one_line
 from .relevance import Renewal

@@ -54,6 +54,7 @@ STORED = {
 }
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
 TEXTS = ("recipient", "certificate_id", "message", "error", "last_error")
+WHOLE = ("pk", "certificate_id", "recipient")  # what an index finds as it is written
 AGES = {
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(hours=24)),
@@ -78,7 +79,7 @@ class Filters:
 
     status      one of STATUSES
     channel     in any case; type, certificate_id and recipient exactly
-    search      a whole id or certificate, where there is one; else every word, somewhere in TEXTS
+    search      a whole id, certificate or recipient, where there is one; else every word, somewhere in TEXTS
     error       part of the error that it waits or died with, in any case
     alike       that error's fingerprint
     since       when it was raised, as is until
@@ -105,11 +106,16 @@ class Filters:
     redriven: str = ""
 
     @cached_property
-    def exact(self) -> Q | None:
-        """The id or the certificate that is searched for, where there is such a thing."""
+    def exact(self) -> dict[str, str] | None:
+        """The id, the certificate or the recipient that is searched for, where there is such a thing."""
         value = self.search.strip()
-        known = (Q(pk=value), Q(certificate_id=value)) if value else ()
-        return next((q for q in known if NotificationEvent.objects.filter(q).exists()), None)
+        known = [{name: value} for name in WHOLE] if value else []
+        return next((which for which in known if NotificationEvent.objects.filter(**which).exists()), None)
+
+    @property
+    def addressee(self) -> str:
+        """The one recipient that is meant, by its own filter or by the search; "" where any is."""
+        return self.recipient or (self.exact or {}).get("recipient", "")
 
     @cached_property
     def outage_on_record(self) -> Outage | None:
@@ -269,7 +275,7 @@ def before_the_end(rows: NotificationQuerySet, outage: Outage) -> NotificationQu
 
 def _searched(rows: NotificationQuerySet, filters: Filters) -> NotificationQuerySet:
     if filters.exact is not None:
-        return rows.filter(filters.exact)
+        return rows.filter(**filters.exact)
     for word in _words(filters.search):
         somewhere = Q()
         for field in TEXTS:

@@ -16,11 +16,20 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from ..deaths.fingerprints import fingerprint
-from ..models import AttemptOutcome, DeliveryAttempt, NotificationEvent, NotificationQuerySet, relevance
+from ..models import (
+    AttemptOutcome,
+    DeliveryAttempt,
+    GroupNote,
+    NotificationEvent,
+    NotificationQuerySet,
+    relevance,
+)
 from ..models.fields import Folded
 from ..text import fold
 from .filters import with_problem
+from .triage import Standing, standings
 
+SAMPLES = 3
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
 PART = 1_000
 ABOUT_RENEWED = "are about certificates renewed since"  # behind `17 of 142`
@@ -67,6 +76,11 @@ class Group:
     count: int
     first: datetime
     last: datetime
+    standing: Standing | None = None
+
+    @property
+    def snoozed(self) -> bool:
+        return self.standing is not None and self.standing.snoozed
 
     @property
     def count_text(self) -> str:
@@ -99,6 +113,14 @@ def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> 
     return sorted(groups.values(), key=lambda group: (-group.count, group.channel, group.error))
 
 
+def with_standing(groups: Sequence[Group], now: datetime) -> Sequence[Group]:
+    """The same groups, where each knows what people said of it."""
+    known = standings([(group.channel, group.error) for group in groups], now)
+    for group in groups:
+        group.standing = known.get(GroupNote.key_of(group.channel, group.error))
+    return groups
+
+
 def spelled(channel: str) -> str:
     """As the settings have it, which is how people know it; as the rows do, where it is not configured."""
     try:
@@ -127,6 +149,20 @@ class Survey:
     @property
     def oldest(self) -> datetime | None:
         return min((row.created_at for row in self.found), default=None)
+
+    def raised_before(self, when: datetime) -> int:
+        """How many were raised before that."""
+        return sum(row.created_at < when for row in self.found)
+
+    @cached_property
+    def samples(self) -> list[str]:
+        """The ids of some to look at: the newest of each of the greatest groups, and the oldest."""
+        newest: dict[tuple[str, str], str] = {}
+        for row in self.found:
+            newest.setdefault((fold(row.channel), fingerprint(row.problem)), row.pk)
+        greatest = [newest[fold(group.channel), group.error] for group in self.groups[: SAMPLES - 1]]
+        oldest = [row.pk for row in self.found if row.created_at == self.oldest][-1:]
+        return list(dict.fromkeys([*greatest, *oldest]))
 
     @cached_property
     def arrived(self) -> int:

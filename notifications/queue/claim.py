@@ -127,6 +127,9 @@ def size_of_message() -> Func:
 
 def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
     """The first of them, and as many more as have no more bytes together than that."""
+    sized = list(sized)
+    if sum(size for _, size in sized) <= most:
+        return [pk for pk, _ in sized]
     ids, total = list[str](), 0
     for pk, size in sized:
         total += min(size, LONGEST_MESSAGE)

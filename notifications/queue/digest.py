@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from .. import conf, database
@@ -21,6 +21,14 @@ MOST_COUNTED = 100_000
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
+def unsaid(now: datetime) -> str:
+    return ""
+
+
+# What is wrong now, in a sentence: that is for reporting to say, which stands above us; apps.py puts it here.
+how_things_stand: Callable[[datetime], str] = unsaid
+
+
 def raise_due(settings: conf.Conf, *, now: datetime) -> None:
     """Tell of the deaths of the intervals that are over, at most once an interval; at once, of those of the
     present one too, where a certificate ends soon. Raises nothing."""
@@ -29,28 +37,30 @@ def raise_due(settings: conf.Conf, *, now: datetime) -> None:
     start = interval_start(now, settings.digest.interval)
     try:
         if Death.objects.filter(tell_by__lte=now).exists():
-            _raise(settings, settings.digest, now)
+            _raise(settings, settings.digest, now, how_things_stand(now))
         elif Death.objects.filter(since__lt=start).exists():
-            _raise(settings, settings.digest, start)
+            _raise(settings, settings.digest, start, how_things_stand(now))
     except Exception as error:
         logger.error("no digest of dead letters; the next sweep tries again: %s", error)
 
 
-def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime) -> None:
+def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime, verdict: str) -> None:
     """Of several workers one raises it and takes the counts away; what comes late is for the next one.
 
-    start  of the present interval; or now, where a certificate that ends soon does not let the digest wait
+    start    of the present interval; or now, where a certificate that ends soon does not let the digest wait
+    verdict  its first line
     """
     over = skip_locked(Death.objects.filter(since__lt=start).order_by("pk"))
     with database.atomic():
         deaths = list(over)
         if not deaths:
             return
+        told = text(deaths, start, digest.interval, _queued(), dead_letters(settings.base_url))
         event, fresh = NotificationEvent.objects.notify_once(
             type=DIGEST_TYPE,
             channel=settings.channel(digest.to.channel) or digest.to.channel,
             recipient=digest.to.recipient,
-            message=text(deaths, start, digest.interval, _queued(), dead_letters(settings.base_url)),
+            message=f"{verdict}\n\n{told}".lstrip("\n"),
             dedup_key=f"{DIGEST}{start.isoformat()}",
         )
         if fresh:

@@ -13,6 +13,7 @@ MOST_HOLDS = 100
 MOST_UNCONFIGURED = 20  # channels without a notifier that have names of their own among the dead
 MOST_WITH_AN_ERROR = 10_000  # sent notifications with an error whose last attempt is looked at
 LATEST = 1_000
+MOST_DIED = 10_000  # attempts of the last hour that are looked at, and dead letters that were raised in it
 WINDOWS = {"24h": 24, "7d": 168}  # hours, the running one included
 
 
@@ -69,6 +70,7 @@ class Snapshot:
     beside           how we live together with certctl, and in_grace: what is left to it for now
     not_delivered    sent for want of a notifier, among the newest MOST_WITH_AN_ERROR that may be
     refused          undelivered, of which the database takes no change
+    died_last_hour   dead letters that died in the last hour; died_more: or more than that
     oldest_due       seconds that the oldest due notification has been waiting, 0 when none is due
     last_sweeps      by kind, None for a kind that never swept
     attempts         by channel, every configured one present; tallies.NOT_CONFIGURED stands for all others
@@ -98,6 +100,8 @@ class Snapshot:
     holds: tuple[Hold, ...] | None = None
     ending: tuple[tuple[str, datetime], ...] | None = None
     latest: Mapping[str, Latest] | None = None
+    died_last_hour: int | None = None
+    died_more: bool | None = None
 
 
 def quantile(q: float, counts: Sequence[int], total: int, bounds: Sequence[float] = AGES) -> float | None:

@@ -33,6 +33,7 @@ from .channels import Channels, settings
 from .figures import (
     EXACT_UP_TO,
     LATEST,
+    MOST_DIED,
     MOST_HOLDS,
     MOST_UNCONFIGURED,
     MOST_WITH_AN_ERROR,
@@ -93,6 +94,19 @@ def dead_by_channel(as_of: AsOf) -> dict[str, Any]:
             name = NOT_CONFIGURED
         counts[name] = counts.get(name, 0) + count
     return {"dead_by_channel": counts}
+
+
+def died_last_hour(as_of: AsOf) -> dict[str, Any]:
+    """The dead that were raised, or last failed, within the hour, as the filter `dead_since` has it: an index
+    holds the failures by their time."""
+    since, dead = as_of.now - HOUR, as_of.rows.dead()
+    failures = DeliveryAttempt.objects.filter(started_at__gte=since).exclude(outcome=AttemptOutcome.SENT)
+    failures = failures.order_by("-started_at")
+    young = dead.filter(created_at__gte=since).values("pk")[: MOST_DIED + 1].count()
+    newest = failures.values("notification")[:MOST_DIED]
+    older = dead.filter(created_at__lt=since, pk__in=newest).count()
+    more = young > MOST_DIED or failures.values("pk")[MOST_DIED : MOST_DIED + 1].exists()
+    return {"died_last_hour": young + older, "died_more": more}
 
 
 def stranded(as_of: AsOf) -> dict[str, Any]:
@@ -244,6 +258,7 @@ PARTS = (
     holds,
     traffic,
     latest,
+    died_last_hour,
     ending,
 )
-DETAILS = (dead_by_channel, holds, traffic, latest, ending)
+DETAILS = (dead_by_channel, holds, traffic, latest, died_last_hour, ending)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -29,16 +30,17 @@ logger = logging.getLogger(__name__)
 PART_MILLISECONDS = 2_000
 
 
-def snapshot(*, details: bool = True) -> Snapshot:
+def snapshot(*, details: bool = True, now: datetime | None = None) -> Snapshot:
     """How things stand now. Raises nothing: when the database is away, every part is None.
 
-    details  False leaves out dead_by_channel, traffic, holds and latest, for those who look every few seconds
+    details  False leaves out parts.DETAILS, for those who look every few seconds
+    now      the database's time, unless given
     """
     parts = [part for part in PARTS if details or part not in DETAILS]
     found: dict[str, Any] = {}
     try:
         with _one_view():
-            as_of = AsOf(database_now())
+            as_of = AsOf(now or database_now())
             found["at"] = as_of.now
             for part in parts:
                 found |= _guarded(part, as_of)
@@ -102,6 +104,7 @@ def summary(shown: Snapshot | None = None) -> dict[str, Any]:
         "beside": shown.beside,
         "notifications_not_delivered": shown.not_delivered,
         "notifications_refused": shown.refused,
+        "notifications_died_last_hour": shown.died_last_hour,
         "notifications_dead_by_channel": shown.dead_by_channel,
         "oldest_due_seconds": None if shown.oldest_due is None else round(shown.oldest_due, 1),
         "last_sweep": shown.last_sweeps and {k: _sweep(run) for k, run in shown.last_sweeps.items()},

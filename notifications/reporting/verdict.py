@@ -13,6 +13,7 @@ from ..text import isolated
 from . import activity, held, words
 from .channels import settings
 from .figures import Snapshot
+from .snapshot import snapshot
 
 MOST_NAMED = 3  # endpoints; the others are counted
 UNKNOWN = "How things stand is not known: the database did not answer in time."
@@ -37,9 +38,16 @@ def verdict(shown: Snapshot, now: datetime, *, recipients: bool = False) -> Verd
     return Verdict(" ".join([*wrong, pace] if pace else wrong), bool(wrong))
 
 
+def sentence(now: datetime) -> str:
+    """How things stand at that time, for whoever may not know of recipients. Raises nothing."""
+    return verdict(snapshot(now=now), now).text
+
+
 def _sentences(shown: Snapshot, now: datetime, recipients: bool) -> Iterator[str]:
     yield from _held(shown, now, recipients)
     counts = shown.counts or {}
+    if shown.died_last_hour:
+        yield f"{'At least ' if shown.died_more else ''}{shown.died_last_hour:,} died in the last hour."
     if dead := counts.get(Status.DEAD, 0):
         number = words.count(dead, estimated=Status.DEAD in shown.estimated)
         yield f"{number} dead {'letter waits' if dead == 1 else 'letters wait'} for a decision."

@@ -194,7 +194,7 @@ def test_asking_costs_the_same_for_few_and_for_many(
     rows = [dead() for _ in range(40)]
     # session, user, the list's count, refusals twice, details, repeats, holds, operations; PostgreSQL's clock
     for chosen in (rows[:1], rows):
-        with django_assert_max_num_queries(13):
+        with django_assert_max_num_queries(19):
             act(client, REQUEUE, *chosen)
 
 

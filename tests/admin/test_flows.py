@@ -38,7 +38,7 @@ def test_all_that_match_are_counted_before_they_are_requeued(
 ) -> None:
     monkeypatch.setattr(confirm, "DETAILED", 40)
     many_dead(150)
-    many_dead(60, channel="Email", last_error="<b>SMTP 550</b>: mailbox unavailable", created_at=ago(days=4))
+    many_dead(60, channel="Email", last_error="<b>SMTP 550</b>: mailbox unavailable", created_at=ago(days=8))
     page = visit(LIST + "?status=dead")
     page.locator("#action-toggle").check()
     press(page, "Select all 210 notifications")
@@ -52,7 +52,8 @@ def test_all_that_match_are_counted_before_they_are_requeued(
             "60Email<b>SMTP … mailbox unavailable",
         ]
     )
-    expect(page.locator("#nf-oldest")).to_contain_text("(4 days ago)")
+    expect(page.locator("#nf-oldest")).to_contain_text("(8 days ago)")
+    expect(page.get_by_text("60 of them were raised more than a week ago.")).to_be_visible()
 
 
 def test_requeue_two_thousand_with_progress(visit: Open) -> None:

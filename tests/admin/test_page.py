@@ -112,8 +112,9 @@ def test_the_page_costs_the_same_for_a_short_and_a_long_history(
 ) -> None:
     event = dead()
     for _ in range(2):
-        # session, user, notification, attempts, requeues, readings, escalations, the same certificate
-        with django_assert_num_queries(9):
+        # session, user, notification, attempts, requeues, readings, escalations, the same certificate,
+        # newer, older
+        with django_assert_num_queries(11):
             client.get(url("change", event))
         for n in range(30):
             attempt(event, number=n + 1)

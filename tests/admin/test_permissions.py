@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from notifications.models import BulkOperation, NotificationEvent, OperationKind
+from notifications.models import BulkOperation, GroupNote, NotificationEvent, OperationKind
 from tests.admin.support import LIST, As, act, url
 from tests.factories import dead
 from tests.receiver import HttpReceiver
@@ -21,11 +21,16 @@ SAME = "done, and the notification is as it was"
 
 
 DATA = {
+    "snoozing": {"snooze": "1", "length": "1h", "version": "0"},
+    "waking": {"wake": "1", "version": "0"},
+    "assigning": {"assign": "", "to": "", "version": "0"},
+    "noting": {"note": "1", "text": "n", "version": "0"},
     "stopping": {"stop": "1"},
     "the rest": {"rest": "1"},
     "undo of requeueing": {"undo": "1"},
     "undo of dismissing": {"undo": "1"},
 }
+ON_A_GROUP = ("snoozing", "waking", "assigning", "noting")
 
 
 def answer(client: Client, method: str, address: str, data: dict[str, str]) -> str | int:
@@ -40,6 +45,12 @@ def answer(client: Client, method: str, address: str, data: dict[str, str]) -> s
         ("GET", "changelist", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("GET", "dashboard", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("GET", "operations", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("GET", "certificate", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        ("GET", "group", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
+        *(
+            ("POST", decision, (LOGIN, REFUSED, REFUSED, SAME, REFUSED, SAME))
+            for decision in ("snoozing", "waking", "assigning", "noting")
+        ),
         ("GET", "operation of requeueing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
         ("POST", "operation of requeueing", (LOGIN, REFUSED, REFUSED, REFUSED, DONE, DONE)),
         ("GET", "operation of dismissing", (LOGIN, REFUSED, SEEN, SEEN, SEEN, SEEN)),
@@ -72,6 +83,9 @@ def test_addresses(
         assert (event.status != "dead") == (outcome == DONE), who
         assert len(webhook.requests) == (1 if view == "send" and outcome == DONE else 0), who
         webhook.requests.clear()
+        if view in ON_A_GROUP:
+            assert GroupNote.objects.exists() == (outcome == SAME), who
+            GroupNote.objects.all().delete()
         User.objects.all().delete()
 
 
@@ -79,6 +93,10 @@ def address_of(view: str, event: NotificationEvent) -> str:
     lists = {"changelist": "", "add": "add/", "dashboard": "dashboard/", "operations": "operations/"}
     if view in lists:
         return LIST + lists[view]
+    if view == "certificate":
+        return f"{LIST}certificate/?id={event.certificate_id}"
+    if view == "group" or view in ON_A_GROUP:
+        return f"{LIST}group/?channel=Webhook&alike=HTTP+503:+upstream+is+down"
     if view.startswith("operation of") or view in DATA:
         kind = OperationKind.DISMISS if view.endswith("dismissing") else OperationKind.REQUEUE
         about: dict[str, Any] = {

@@ -21,7 +21,7 @@ from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
 from notifications.text import isolated, revealed, revealed_markup
 from tests.admin.outages import hold, outage
-from tests.admin.support import LIST, As, act, said, url
+from tests.admin.support import LIST, As, act, person, said, url
 from tests.factories import (
     ago,
     ahead,
@@ -234,7 +234,8 @@ def test_dismissed_and_seen_are_two_words_on_every_surface(client: Client) -> No
         assert badge in text(page)
         assert badge in text(client.get(url("change", event)))
         answer = client.get("/api/v1/notifications", {"status": status}).json()
-        assert [row["id"] for row in answer["data"]] == [event.pk]
+        assert [(row["id"], row["dismissed"]) for row in answer["data"]] == [(event.pk, event == closed)]
+        assert client.get(f"/api/v1/notifications/{event.pk}").json()["dismissed"] == (event == closed)
         assert [row["id"] for row in json.loads(typed("list", "--status", status, "--json"))] == [event.pk]
         [line] = [line for line in typed("list").splitlines() if line.startswith(event.pk)]
         assert line.split()[1] == status
@@ -298,18 +299,30 @@ def test_what_was_not_counted_is_not_said_to_be_none(
 # A slow database (9)
 
 PAGES = ("", "?status=dead", "dashboard/", "endpoints/", "operations/")
+OTHERS = ("/admin/", "/admin/auth/user/", "/admin/password_change/")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
 def test_every_page_has_a_limit_of_time_and_a_sentence(
     client: Client, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     client.get(LIST)
     monkeypatch.setattr(guard, "LOOKING_SECONDS", 0.0)
-    response = client.get(LIST + page)
+    response = client.get(page if page in OTHERS else LIST + page)
     assert response.status_code == 503
     assert "The database does not answer" in text(response)
     assert "Nothing was changed." in text(response)
+
+
+def test_the_login_page_says_so_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    person("viewer")
+    for name in ("LOOKING_SECONDS", "DECIDING_SECONDS"):
+        monkeypatch.setattr(guard, name, 0.0)
+    login = {"username": "viewer", "password": "wrong"}
+    answers = [client.get("/admin/login/"), Client().post("/admin/login/", login)]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert all("The database does not answer" in text(answer) for answer in answers)
+    assert Client().get("/admin/login/").status_code == 200, "it asks the database for nothing"
 
 
 def test_a_decision_that_the_database_did_not_answer_says_that_it_may_be_done(

@@ -20,7 +20,8 @@ LIST = "/api/v1/notifications"
 BULK = "/api/v1/notifications/requeue"
 SHAPE = [
     "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
-    "retry_count", "next_retry_at", "last_error", "created_at", "not_after", "withdrawn",
+    "retry_count", "next_retry_at", "last_error", "created_at", "not_after",
+    "dismissed", "withdrawn",
 ]  # fmt: skip
 
 
@@ -176,6 +177,14 @@ def test_an_unknown_id_is_404(api: APIClient, path: str) -> None:
     ):  # fmt: skip
         assert faults(response, 404) == {}
         assert response.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("word", ["read", "requeue", "restore"])
+def test_an_id_may_end_in_a_verb(api: APIClient, word: str) -> None:
+    event = factories.dead(id=f"odd/{word}")
+    assert api.get(f"{LIST}/{event.pk}").json()["id"] == event.pk
+    assert post(api, f"{LIST}/{event.pk}/requeue").json() == {"status": "requeued"}
+    assert faults(api.get(f"{LIST}/{event.pk}/requeue"), 405) == {}
 
 
 def test_mark_read(api: APIClient) -> None:

@@ -33,6 +33,7 @@ EVENT = [
     "last_error",
     "created_at",
     "not_after",
+    "dismissed",
     "withdrawn",
 ]
 ESCAPES = "\x1b[2J\x07\u202eevil\r\x9b31m"

@@ -83,6 +83,7 @@ CASES: list[tuple[str, str, Ids]] = [
     ("recipient", "#pki", {"victim", "old-death"}),
     ("search", "victim", {"victim"}),  # an id
     ("search", "mc-9", {"pending"}),  # a certificate
+    ("search", " pki ", {"pending"}),  # a recipient, and nobody whose name has it in it
     ("search", "PKI slack", set()),  # the channel is not searched
     ("search", "HTTP request", {"victim", "old-death", "stranded"}),
     ("search", '"mc 2"', {"sent"}),

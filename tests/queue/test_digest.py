@@ -63,6 +63,11 @@ def digests() -> list[NotificationEvent]:
     return list(EVENTS.filter(type=deaths.DIGEST_TYPE).order_by("pk"))
 
 
+def told(event: NotificationEvent) -> str:
+    """Below the first line, which is the verdict."""
+    return event.message.split("\n\n", 1)[1]
+
+
 def test_it_says_how_many_died_where_and_of_what(script: Script, configure: Configure) -> None:
     configure(BASE_URL="https://certctl.example.com")
     kill(8, TEN)
@@ -73,7 +78,8 @@ def test_it_says_how_many_died_where_and_of_what(script: Script, configure: Conf
     assert (event.channel, event.recipient, event.certificate_id) == ("PagerDuty", "pki", None)
     assert event.status == Status.PENDING
     assert event.dedup_key == "digest:2026-03-01T11:00:00+00:00"
-    assert event.message.splitlines() == [
+    assert event.message.splitlines()[0] == ("12 died in the last hour. 12 dead letters wait for a decision.")
+    assert told(event).splitlines() == [
         "12 alerts died in the last hour, 9 of them on Slack: HTTP 503: upstream is down, request …",
         "",
         "9 on Slack, 8 of them: HTTP 503: upstream is down, request …",
@@ -88,7 +94,7 @@ def test_it_says_how_many_died_where_and_of_what(script: Script, configure: Conf
 def test_sweeps_of_either_kind_raise_it(kind: str, script: Script) -> None:
     kill(1, TEN)
     sweep(TEN + HOUR, kind)
-    assert digests()[0].message.startswith("1 alert died in the last hour, on Slack: HTTP 503")
+    assert told(digests()[0]).startswith("1 alert died in the last hour, on Slack: HTTP 503")
 
 
 def test_a_sweep_that_hands_over_to_a_task_engine_raises_it(script: Script) -> None:
@@ -133,7 +139,7 @@ def test_each_interval_has_its_own_and_no_death_is_told_twice(script: Script) ->
     for hours in range(3):
         kill(hours + 1, TEN + hours * HOUR)
         sweep(TEN + (hours + 1) * HOUR)
-    said = [event.message.split(" in ")[0] for event in sorted(digests(), key=lambda e: str(e.dedup_key))]
+    said = [told(event).split(" in ")[0] for event in sorted(digests(), key=lambda e: str(e.dedup_key))]
     assert said == ["1 alert died", "2 alerts died", "3 alerts died"]
 
 
@@ -143,7 +149,7 @@ def test_deaths_that_no_sweep_came_to_tell_of_are_told_later(script: Script) -> 
     kill(1, TEN + 3 * HOUR)
     sweep(TEN + 4 * HOUR + timedelta(minutes=10))
     [event] = digests()
-    assert event.message.startswith("3 alerts died since 2026-03-01 10:00 UTC, all of them on Slack: ")
+    assert told(event).startswith("3 alerts died since 2026-03-01 10:00 UTC, all of them on Slack: ")
 
 
 def test_what_is_recorded_late_is_for_the_next_one(script: Script) -> None:
@@ -225,7 +231,7 @@ def test_what_went_wrong_is_logged_and_told_by_the_next_sweep(
     assert "no digest of dead letters" in caplog.text
     assert digests() == []
     sweep(TEN + HOUR + timedelta(minutes=1))
-    assert digests()[0].message.startswith("2 alerts died in the last hour")
+    assert told(digests()[0]).startswith("2 alerts died in the last hour")
 
 
 def test_deaths_that_cannot_be_counted_are_deaths_all_the_same(
@@ -257,7 +263,7 @@ def test_two_workers_at_the_same_moment_raise_one(script: Script, transactional_
     for worker in workers:
         worker.join(30)
     [event] = digests()
-    assert event.message.startswith("5 alerts")
+    assert told(event).startswith("5 alerts")
     assert not Death.objects.exists()
 
 

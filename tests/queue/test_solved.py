@@ -12,7 +12,7 @@ from notifications import conf, delivery
 from notifications.certificates.models import Watch
 from notifications.models import Deadline, Escalation, NotificationEvent, Status
 from notifications.models.solving import SOLVED_TYPE
-from notifications.notifiers.base import load
+from notifications.notifiers.loading import load
 from notifications.queue import opened
 from notifications.reporting import words
 from notifications.reporting.preview import preview

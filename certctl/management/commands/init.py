@@ -52,7 +52,9 @@ class Command(BaseCommand):
             help=f"the environment file (default: {SYSTEM} for root, else ./certctl.env)",
         )
         parser.add_argument(
-            "--database", metavar="URL", help="default: DATABASE_URL, else SQLite beside the file"
+            "--database",
+            metavar="URL",
+            help="default: DATABASE_URL or DATABASE_URL_FILE, else SQLite beside the file",
         )
         parser.add_argument(
             "--base-url",
@@ -121,15 +123,11 @@ class Command(BaseCommand):
         self.stdout.write(f"{path} is there already, and is used as it is.")
 
     def _values(self, path: Path, options: dict[str, Any]) -> dict[str, str]:
-        sqlite = f"sqlite:///{quote(str(path.with_name('certctl.sqlite3')))}"
-        database = os.environ.get("DATABASE_URL") or os.environ.get("CERTCTL_DATABASE_URL") or sqlite
-        database = options["database"] or self._ask(
-            "The database? postgresql://USER:PASSWORD@HOST/NAME", database
-        )
+        database = self._database(path, options["database"])
         base_url = options["base_url"] or self._ask(
             "The console's public address? (Enter: plain http, here)", ""
         )
-        values = {"DATABASE_URL": database, "CERTCTL_SECRET_KEY": secrets.token_urlsafe(50)}
+        values = {**database, "CERTCTL_SECRET_KEY": secrets.token_urlsafe(50)}
         values |= {"CERTCTL_BASE_URL": base_url} if base_url else {}
         # gunicorn speaks plain http: where the public sees https, a proxy is in front.
         values |= (
@@ -138,6 +136,14 @@ class Command(BaseCommand):
             else {"CERTCTL_INSECURE_HTTP": "1"}
         )
         return values | (dict(options["set"]) or dict(self._asked_channel()))
+
+    def _database(self, path: Path, given: str | None) -> dict[str, str]:
+        if not given and (file := os.environ.get("DATABASE_URL_FILE")):
+            return {"DATABASE_URL_FILE": file}  # whoever keeps it there wants it nowhere else
+        named = os.environ.get("DATABASE_URL") or os.environ.get("CERTCTL_DATABASE_URL")
+        default = named or f"sqlite:///{quote(str(path.with_name('certctl.sqlite3')))}"
+        asked = given or self._ask("The database? postgresql://USER:PASSWORD@HOST/NAME", default)
+        return {"DATABASE_URL": asked}
 
     def _write(self, path: Path, values: dict[str, str]) -> None:
         try:

@@ -216,7 +216,7 @@
 
 {
     const survey = document.getElementById("nf-survey");
-    const found = { count: 0, channels: new Map(), groups: new Map(), oldest: "", arrived: 0 };
+    const found = { count: 0, channels: new Map(), groups: new Map(), oldest: "", arrived: 0, old: 0 };
 
     function add(map, key, kind, count) {
         const entry = map.get(key) ?? { kind, count: 0 };
@@ -227,6 +227,7 @@
     function gather(answer) {
         found.count += answer.count;
         found.arrived += answer.arrived;
+        found.old += answer.old;
         found.oldest = [found.oldest, answer.oldest].filter(Boolean).sort()[0] ?? "";
         for (const [channel, count] of answer.channels) add(found.channels, channel.toLowerCase(), [channel], count);
         for (const [channel, error, count] of answer.groups) {
@@ -271,10 +272,11 @@
         survey.querySelector(".nf-channels").replaceChildren(...channels);
         survey.querySelector("tbody").replaceChildren(...groupRows());
         document.getElementById("nf-oldest").textContent = found.oldest;
-        const arrived = document.getElementById("nf-arrived");
-        if (arrived) {
-            arrived.hidden = !found.arrived;
-            arrived.querySelector("b").textContent = many(found.arrived);
+        for (const name of ["arrived", "old"]) {
+            const place = document.getElementById(`nf-${name}`);
+            if (!place) continue;
+            place.hidden = !found[name];
+            place.querySelector("b").textContent = many(found[name]);
         }
         const so = more ? `Counting: ${many(found.count)} so far.` : `All ${many(found.count)} that match are counted.`;
         document.getElementById("nf-counted").textContent = so;

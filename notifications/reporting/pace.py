@@ -1,0 +1,164 @@
+"""How long it takes until many are delivered, by what is known of each channel: the pace that it may have,
+how long its attempts took of late, and what holds it back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from django.db.models import Sum
+from django.utils.module_loading import import_string
+
+from .. import conf
+from ..endpoints import holds
+from ..endpoints.breaker import State
+from ..endpoints.outages import endpoint_of
+from ..engine.heartbeat import heartbeats
+from ..models import AttemptOutcome, Tally
+from ..notifiers.endpoint import is_address
+from ..text import fold
+from . import held, words
+from .channels import Channels, settings
+
+MEASURED = timedelta(hours=24)
+
+
+class Takes(NamedTuple):
+    """A channel's share. seconds: None where nothing tells. why: its pace in words."""
+
+    channel: str
+    number: int
+    seconds: float | None
+    why: str
+
+
+class Pace(NamedTuple):
+    per_second: float
+    why: str
+
+
+def how_long(rows: Iterable[tuple[str, str]], now: datetime, *, factor: float = 1.0) -> str:
+    """Of (channel, recipient): when all of them may be delivered, in words; "" of none.
+
+    factor  of how many the rows stand for one
+    """
+    found = _takes(rows, now, factor)
+    if not found:
+        return ""
+    known = [takes.seconds for takes in found if takes.seconds is not None]
+    if not known:
+        return f"How long it takes is not known. {_shares(found)}"
+    least = "at least " if len(known) < len(found) else ""
+    by_cron, why = _by_cron(sum(takes.number for takes in found), now)
+    longest = max(1, by_cron, *known)
+    slower = f" {why}" if by_cron == longest else ""
+    return f"It takes {least}about {words.duration(longest)}. {_shares(found)}{slower}"
+
+
+def _shares(found: list[Takes]) -> str:
+    return " ".join(f"{takes.channel}: {takes.number:,} {takes.why}." for takes in found)
+
+
+def _by_cron(number: int, now: datetime) -> tuple[float, str]:
+    """The seconds that sweeps need which come and go, and why; 0 where a worker lives."""
+    if heartbeats(now):
+        return 0.0, ""
+    limit, interval = settings().sweep_limit, settings().process_interval.total_seconds()
+    why = f"No always-on worker was seen: a sweep by cron takes {limit:,} every {words.duration(interval)}."
+    return (-(-number // limit) - 1) * interval, why
+
+
+def _takes(rows: Iterable[tuple[str, str]], now: datetime, factor: float) -> list[Takes]:
+    channels, paces = Channels(), Paces(now)
+    share: dict[str, Counter[str]] = {}
+    example: dict[tuple[str, str], str] = {}
+    for name, recipient in rows:
+        channel = channels.spelled(name)
+        host = urlsplit(recipient).netloc if is_address(recipient) else ""
+        share.setdefault(channel, Counter())[host] += 1
+        example.setdefault((channel, host), recipient)
+    found = []
+    for channel, hosts in share.items():
+        of_hosts = [
+            paces.seconds(channel, example[channel, host], count * factor) for host, count in hosts.items()
+        ]
+        last, why = max(of_hosts, key=lambda one: -1.0 if one[0] is None else one[0])
+        found.append(Takes(channel, round(hosts.total() * factor), last, why))
+    return sorted(found, key=lambda takes: -(takes.seconds or 0.0))
+
+
+class Paces:
+    """What is known now of how quick channels are, read once."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now, self._settings = now, settings()
+        self._blocked = held.Blocked(now)
+        limit = self._settings.hold_limit
+        self._recovering = [
+            endpoint_of(hold)
+            for hold in held.in_force(now)
+            if hold.reason != holds.PAUSED and holds.state_of(hold, now, limit) == State.RECOVERING
+        ]
+        self._measured = _measured(now)
+
+    def seconds(self, channel: str, recipient: str, count: float) -> tuple[float | None, str]:
+        """Until `count` are sent to the endpoint of this recipient, and why."""
+        hold = self._blocked.by(channel, recipient)
+        wait = max(0.0, (hold.until - self._now).total_seconds()) if hold else 0.0
+        slowly = (hold is not None and hold.reason != holds.PAUSED) or any(
+            endpoint.covers(channel, recipient) for endpoint in self._recovering
+        )
+        pace = self._pace(channel, slowly)
+        if pace is None:
+            return None, "at a pace that nothing tells of: nothing was delivered in the last 24 hours"
+        what = "pause" if hold and hold.reason == holds.PAUSED else "hold"
+        after = f", once its {what} ends in {words.duration(wait)}" if wait else ""
+        return wait + count / pace.per_second, f"at {_number(pace.per_second)} a second ({pace.why}){after}"
+
+    def _pace(self, channel: str, slowly: bool) -> Pace | None:
+        name = self._settings.channel(channel)
+        known = []
+        if name is not None and (most := _most(self._settings.channels[name])):
+            known.append(Pace(most, "MAX_PER_SECOND"))
+        if slowly:
+            known.append(Pace(self._settings.recovery_rate, "RECOVERY_RATE"))
+        if mean := self._measured.get(fold(channel)):
+            at_once = _at_once(self._settings, name)
+            known.append(Pace(at_once / mean, "measured in the last 24 hours"))
+        return min(known, default=None)
+
+
+def _most(options: Any) -> float | None:
+    """Attempts a second that the channel may make."""
+    try:
+        default = import_string(str(options["NOTIFIER"])).default_max_per_second
+    except Exception:  # a notifier that cannot be had has no pace: `check` says what is wrong
+        default = None
+    most = options.get("MAX_PER_SECOND", default)
+    return float(most) if most else None
+
+
+def _at_once(current: conf.Conf, name: str | None) -> int:
+    options = current.channels[name] if name else {}
+    return int(options.get("ENDPOINT_CONCURRENCY") or current.endpoint_concurrency)
+
+
+def _measured(now: datetime) -> dict[str, float]:
+    """By folded channel: the mean seconds of an attempt that delivered."""
+    recent = Tally.objects.filter(hour__gt=now - MEASURED, outcome=AttemptOutcome.SENT)
+    found = (
+        recent.order_by().values_list("channel").annotate(number=Sum("attempts"), spent=Sum("milliseconds"))
+    )
+    known: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
+    for channel, number, milliseconds in found:
+        known[fold(channel)] += number
+        spent[fold(channel)] += milliseconds
+    return {name: max(1.0, spent[name] / number) / 1000 for name, number in known.items() if number}
+
+
+def _number(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
