@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import anyio
 import uvicorn
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, close_old_connections
@@ -264,7 +265,8 @@ def build(*, allow_operate: bool = False, **options: Any) -> MCPServer[Any]:
         "certctl-notifications", version=our_version(), instructions=INSTRUCTIONS, **options
     )
     looks = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    for reading in READING:
+    readings: list[Callable[..., Any]] = [*READING, *_of_other_apps()]
+    for reading in readings:
         server.add_tool(reading, description=described(reading), annotations=looks)
     for tool, hints in OPERATING.items():
         foreword = ASK_FIRST if allow_operate else READ_ONLY
@@ -274,6 +276,13 @@ def build(*, allow_operate: bool = False, **options: Any) -> MCPServer[Any]:
             annotations=hints,
         )
     return server
+
+
+def _of_other_apps() -> Iterator[Callable[..., Any]]:
+    """`mcp_tools` of an app's AppConfig: tools that only read."""
+    for app in apps.get_app_configs():
+        if tools := getattr(app, "mcp_tools", None):
+            yield from tools()
 
 
 def described(tool: Callable[..., Any]) -> str:

@@ -71,8 +71,7 @@ def call(name: str, summary: str, answers: dict[int, Any], *codes: int, **option
         operation_id=name,
         summary=summary,
         responses=described(answers, *codes),
-        tags=["notifications"],
-        **options,
+        **{"tags": ["notifications"], **options},
     )
 
     def decorate(method: Any) -> Any:
@@ -275,8 +274,9 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
 
 def ours_only(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
-    """Leave out the calls of other apps in the same site."""
-    return [endpoint for endpoint in endpoints if endpoint[3].__module__.startswith(__package__)]
+    """Leave out the calls of other people's apps in the same site."""
+    ours = f"{__name__.partition('.')[0]}."
+    return [endpoint for endpoint in endpoints if endpoint[3].__module__.startswith(ours)]
 
 
 def narrowed(result: dict[str, Any], **_: Any) -> dict[str, Any]:

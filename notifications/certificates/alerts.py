@@ -22,7 +22,7 @@ from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, thresholds
 from .models import Certificate, Raised, Sighting, Watch
-from .verdicts import TOLD_BY_THRESHOLDS
+from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Finding:
 
 MANY = {
     "wrong": "{} certificates would be refused by a client that verifies",
+    "revoked": "{} certificates are revoked",
     "unreadable": "At {} places no certificate could be read for a day",
     "stale": "{} certificates were renewed and not reloaded",
     "renewed": "{} certificates were renewed",
@@ -128,10 +129,13 @@ def _moment(finding: Finding) -> datetime:
 
 
 def wrongs(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding]:
-    """What a client that verifies would have refused for a day."""
+    """What a client that verifies would have refused for a day; and at once what is revoked."""
     found = list[Finding]()
     for watch, sighting in seen:
-        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS)
+        if revoked := sorted(REVOCATIONS.intersection(sighting.verdicts)):
+            head = messages.is_wrong(sighting.certificate, revoked)
+            found += _for_all(watch, EventType.REVOCATION, "revoked", sighting, head)
+        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS - REVOCATIONS)
         if verdicts and sighting.wrong_since and sighting.wrong_since <= now - PATIENCE:
             head = messages.is_wrong(sighting.certificate, verdicts)
             what = cut(f"wrong:{','.join(verdicts)}", 100)

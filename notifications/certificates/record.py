@@ -190,7 +190,8 @@ def _sightings(
     Sighting.objects.bulk_update(changed, ["verdicts", "wrong_since", "current", "last_seen"], batch_size=200)
     Sighting.objects.bulk_create(new)
     read = [watch.pk for watch, reading in looked if not reading.problem]
-    Sighting.objects.filter(watch__in=read, current=True, last_seen__lt=now).update(current=False)
+    # Not "before now": the clock may have been wrong, and gone back since.
+    Sighting.objects.filter(watch__in=read, current=True).exclude(last_seen=now).update(current=False)
     return seen
 
 
@@ -312,6 +313,7 @@ def forget(now: datetime) -> int:
     """Delete what was not seen for so long that it comes no more, a bounded number: the certificates, with
     their sightings and what was raised of them; and sightings of what is gone from a place."""
     old = Certificate.objects.filter(last_seen__lt=now - KEPT, not_after__lt=now - KEPT)
+    old = old.exclude(sightings__current=True)  # its place was not looked at since
     gone = Sighting.objects.filter(current=False, last_seen__lt=now - KEPT)
     settled = Raised.objects.filter(Q(certificate=None), at__lt=now - KEPT)
     count = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from django.http import HttpRequest, HttpResponse
@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from .. import database
-from ..database import without_transaction
+from ..database import said, without_transaction
 from ..models import DURATIONS
 from ..text import one_line
 from .access import refusal
@@ -60,6 +60,27 @@ class NotificationsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         if answers():
             yield from families(snapshot(details=False))
+            for others in OTHERS:
+                yield from whole(others)
+
+
+OTHERS: list[Callable[[], Iterable[Metric]]] = []
+
+
+def also(others: Callable[[], Iterable[Metric]]) -> None:
+    """What another app of ours has to say at each scrape."""
+    if others not in OTHERS:
+        OTHERS.append(others)
+
+
+def whole(others: Callable[[], Iterable[Metric]]) -> list[Metric]:
+    """What fails is left out, and the page stays."""
+    try:
+        with database.atomic():
+            return list(others())
+    except Exception as error:
+        logger.warning("a part of the metrics cannot be had: %s", said(error))
+        return []
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
