@@ -44,12 +44,11 @@ class Neighbours:
 
 def neighbours(console: Console, request: HttpRequest, event: NotificationEvent) -> Neighbours:
     """The next ones within the filters of the list that the page was opened from; of all, without any."""
-    query = request.GET.get(PRESERVED, "")
+    query, suffix = request.GET.get(PRESERVED, ""), kept(request)
     try:
         filters = of_query(query, timezone.now())
     except Meaningless:
-        query, filters = "", Filters()
-    suffix = f"?{urlencode({PRESERVED: query})}" if query else ""
+        query, suffix, filters = "", "", Filters()
 
     def address(newest_first: bool) -> str:
         pk = _next(filters, event, newest_first=newest_first)
@@ -60,6 +59,12 @@ def neighbours(console: Console, request: HttpRequest, event: NotificationEvent)
     return Neighbours(
         address(False), address(True), back, filters != Filters(), "" if most is None else f"{most:,}"
     )
+
+
+def kept(request: HttpRequest) -> str:
+    """What an address of the page needs at its end, so that it stays within the list that it came from."""
+    query = request.GET.get(PRESERVED, "")
+    return f"?{urlencode({PRESERVED: query})}" if query else ""
 
 
 def _next(filters: Filters, event: NotificationEvent, *, newest_first: bool) -> str | None:
