@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, router
 
 from . import world
 
@@ -21,6 +23,23 @@ FINISHED = f"""
 """
 
 
+class To:
+    """A router that sends everything to one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_write(self, model: type[Any], **hints: Any) -> str:
+        return self.alias
+
+    db_for_read = db_for_write
+
+
+def use(alias: str) -> None:
+    """From now on that is the app's database."""
+    router.routers = [To(alias)]
+
+
 def make(alias: str, rows: int, due: int, url: str) -> None:
     """A database of its own with `rows` of history and `due` rows to send, under `alias` in DATABASES."""
     world.execute(f"CREATE DATABASE {alias}")
@@ -32,7 +51,7 @@ def make(alias: str, rows: int, due: int, url: str) -> None:
         for first in range(1, rows + 1, CHUNK):
             last = min(first + CHUNK - 1, rows)
             cursor.execute(FINISHED, {"message": world.MESSAGE, "first": first, "last": last})
-        world.add_due(due, url)
+        world.add_due(due, url, using=alias)
         for index in indexes:
             cursor.execute(index)
         cursor.execute("VACUUM ANALYZE notification_events")

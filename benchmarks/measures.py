@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
+
+from django.db import DEFAULT_DB_ALIAS
 
 from tests.reliability.hosts import ManyHosts
 
@@ -106,16 +109,20 @@ def two_workers(size: Size) -> Iterator[Figure]:
 
 def past(size: Size) -> Iterator[Figure]:
     little, few = size.past // 100, 20
+
+    def sweep_in(alias: str) -> float:
+        history.use(alias)
+        return engines.sweep(few)
+
     with sinks.running(0) as [url]:
         for alias, rows in (("little", little), ("much", size.past)):
             note(f"making {rows:,} rows of history")
             history.make(alias, rows, size.due, url)
-            engines.sweep(few)
+            sweep_in(alias)
         seconds = alternate(
-            4 * size.rounds,
-            little=lambda: engines.sweep(few, using="little"),
-            much=lambda: engines.sweep(few, using="much"),
+            4 * size.rounds, little=partial(sweep_in, "little"), much=partial(sweep_in, "much")
         )
+        history.use(DEFAULT_DB_ALIAS)
     yield Figure(
         f"a sweep of {few} of {size.due:,} due rows: the time with {size.past:,} rows of history"
         f" over that with {little:,}",

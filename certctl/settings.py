@@ -79,6 +79,8 @@ hold_limit: timedelta = env.duration("CERTCTL_NOTIFICATION_HOLD_LIMIT", "4h")
 database_timeout: timedelta = env.duration("CERTCTL_NOTIFICATION_DATABASE_TIMEOUT", "30s")
 recovery_rate = _count("CERTCTL_NOTIFICATION_RECOVERY_RATE", 20, most=10_000)
 redrive_on_recovery = bool(env.bool("CERTCTL_NOTIFICATION_REDRIVE_ON_RECOVERY", False))
+withdraw_renewed = bool(env.bool("CERTCTL_NOTIFICATION_WITHDRAW_RENEWED", True))
+solved_on: list[str] = env.list("CERTCTL_NOTIFICATION_SOLVED_ON", [])
 max_attempts = _count("CERTCTL_NOTIFICATION_MAX_ATTEMPTS", 5, most=1000)
 sweep_limit = _count("CERTCTL_NOTIFICATION_SWEEP_LIMIT", 1000, most=1_000_000)
 concurrency = _count("CERTCTL_NOTIFICATION_CONCURRENCY", 100, most=10_000)
@@ -280,6 +282,8 @@ NOTIFICATIONS = {
     "DATABASE_TIMEOUT": database_timeout,
     "RECOVERY_RATE": recovery_rate,
     "REDRIVE_ON_RECOVERY": redrive_on_recovery,
+    "WITHDRAW_RENEWED": withdraw_renewed,
+    "SOLVED_ON": solved_on,
     "MAX_ATTEMPTS": max_attempts,
     "SWEEP_LIMIT": sweep_limit,
     "CONCURRENCY": concurrency,

@@ -18,6 +18,7 @@ admin.site.site_header = admin.site.site_title = "certctl notifications"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", guarded_site(admin.site)),
+    path("api/v1/", include("notifications.certificates.urls")),
     path("api/v1/", include("notifications.api.urls")),
     re_path("^api/", Nowhere.as_view()),
     path("metrics", metrics.page, name="metrics"),

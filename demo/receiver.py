@@ -1,4 +1,4 @@
-"""The demo's other side: a webhook endpoint and a mail server on loopback that can be down."""
+"""The demo's other side: a webhook endpoint and a mail server on loopback that can be down, and a pager."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+PAGER = "/v2/enqueue"  # where PagerDuty takes events
+
 
 class Receiver:
-    """Refuses everything until `up` is set; counts what it accepted, by notification id."""
+    """Refuses everything until `up` is set; counts what it accepted, by notification id.
+
+    pages  what the pager, which is never down, was told of each page last: trigger or resolve
+    """
 
     def __init__(self) -> None:
         self.up = False
         self.accepted: Counter[str] = Counter()
         self.refused = 0
+        self.pages: dict[str, str] = {}
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._smtp = Controller(MailHandler(self), hostname="127.0.0.1", port=free_port())
@@ -54,10 +60,16 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                taken = receiver.take(json.loads(body)["data"]["id"])
-                answer = b"ok" if taken else b"the on-call gateway is down for maintenance"
-                self.send_response(200 if taken else 503)
+                told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path == PAGER:
+                    receiver.pages[told["dedup_key"]] = told["event_action"]
+                    return self._answer(202, b'{"status": "success"}')
+                if receiver.take(told["data"]["id"]):
+                    return self._answer(200, b"ok")
+                return self._answer(503, b"the on-call gateway is down for maintenance")
+
+            def _answer(self, status: int, answer: bytes) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

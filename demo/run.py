@@ -1,5 +1,6 @@
 """The main job, for real, on SQLite: alerts that cannot be delivered die into the dead-letter queue,
-an operator requeues them, and they arrive.
+an operator requeues them, and they arrive. And a server's certificate that is about to end is seen, paged
+about and renewed.
 
 With DEMO_EXIT=1 it plays the operator itself, checks the receiver's log against the table, and exits.
 PORT is the console's, 8000 unless that is taken.
@@ -7,6 +8,7 @@ PORT is the console's, 8000 unless that is taken.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,8 @@ def configure(receiver: Receiver, folder: Path) -> None:
         CERTCTL_NOTIFICATION_BACKOFF_BASE="500ms",
         CERTCTL_NOTIFICATION_HOLD_LIMIT="1s",  # in production rows wait for hours before they spend attempts
         CERTCTL_WEBHOOK_URL=f"{receiver.url}/alerts",
+        CERTCTL_PAGERDUTY_ROUTING_KEY=secrets.token_hex(16),
+        CERTCTL_PAGERDUTY_BASE_URL=receiver.url,
         CERTCTL_WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8",
         CERTCTL_SMTP_HOST="127.0.0.1",
         CERTCTL_SMTP_PORT=str(receiver.smtp_port),
@@ -88,11 +93,52 @@ def story(receiver: Receiver, folder: Path) -> int:
     raise_alerts()
     say(f"{len(ALERTS)} certificate alerts are raised: each is a row of a table, and waits to be delivered.")
     until_all_dead()
+    watched = watch_a_server(receiver, folder)
     receiver.up = True
     say("Both take everything again. What is dead stays where it is until a person decides: that is you.")
     if os.environ.get("DEMO_EXIT"):
-        return play_operator(receiver)
+        return play_operator(receiver) or (0 if watched else 1)
     return serve(password, folder / "server.log")
+
+
+def watch_a_server(receiver: Receiver, folder: Path) -> bool:
+    """Its certificate is about to end, and is renewed: whether that was paged about once."""
+    from datetime import timedelta
+
+    from demo.endpoint import Endpoint
+
+    endpoint = Endpoint("shop.example.com", folder, left=timedelta(days=3))
+    watch("add", endpoint.target, "--ca-file", str(endpoint.root), "--notify", "PagerDuty:oncall")
+    say("A TLS server on this machine shows a certificate that ends in 3 days of 90, and is watched.")
+    look_and_deliver("Looked at:", endpoint.target)
+    say(f"The made-up pager: {pages(receiver)}.")
+    endpoint.renew()
+    say("Somebody renews the certificate, and reloads the server.")
+    look_and_deliver("Looked at again:", endpoint.target)
+    say(f"The made-up pager: {pages(receiver)}.")
+    return len(receiver.pages) == 1
+
+
+def watch(*arguments: str) -> str:
+    from django.core.management import call_command
+
+    out = io.StringIO()
+    call_command("watch", *arguments, stdout=out, stderr=out)
+    return out.getvalue().strip()
+
+
+def look_and_deliver(words: str, target: str) -> None:
+    from notifications import delivery
+
+    say(words, watch("check", target).splitlines()[-1])
+    say("Sent:", told(delivery.send_pending()))
+
+
+def pages(receiver: Receiver) -> str:
+    states = Counter("open" if said == "trigger" else "resolved" for said in receiver.pages.values())
+    return ", ".join(
+        f"{count} {'page' if count == 1 else 'pages'} {state}" for state, count in states.items()
+    )
 
 
 def make_operator() -> str:
@@ -145,7 +191,8 @@ def play_operator(receiver: Receiver) -> int:
     say("Delivered:", told(delivery.send_pending()))
     say("The table says:", counts())
     say(f"The receiver says: {receiver.refused} refused, {receiver.accepted.total()} accepted.")
-    sent = set(NotificationEvent.objects.filter(status="sent").values_list("pk", flat=True))
+    ours = NotificationEvent.objects.exclude(channel="PagerDuty").filter(status="sent")
+    sent = set(ours.values_list("pk", flat=True))
     right = sent == set(receiver.accepted) and len(sent) == len(ALERTS) == receiver.accepted.total()
     right = right and receiver.refused == 5 * len(ALERTS)
     say("They agree: every alert arrived exactly once." if right else "THEY DIFFER.")
@@ -169,6 +216,7 @@ def serve(password: str, log: Path) -> int:
         )
         if server.poll() is None:
             say(f"Open http://{address}/admin/notifications/notificationevent/?status=dead in a browser.")
+            say(f"What is watched: http://{address}/admin/notifications_certificates/certificate/")
             say(f"Log in as {OPERATOR} with the password {password}. Requeue; the alerts arrive here.")
             say("Ctrl-C here ends it and removes everything.")
             wait_until(lambda: server.poll() is not None, every=sweep_both)

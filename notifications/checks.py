@@ -39,7 +39,8 @@ from .delivery import enqueue_of
 from .exceptions import TransientError
 from .models import NotificationEvent
 from .models.fields import UNDELIVERED
-from .notifiers.base import Notifier, load, notifier_class
+from .notifiers.base import Notifier
+from .notifiers.loading import load, notifier_class
 from .notifiers.tls import TlsFiles
 from .queue import beside
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -51,6 +51,8 @@ class Conf:
     database_timeout: timedelta = timedelta(seconds=30)
     recovery_rate: int = 20
     redrive_on_recovery: bool = False
+    withdraw_renewed: bool = True
+    solved_on: Sequence[str] = ()  # the channels where people are told that an alert is solved
     dispatch: str = "inline"
     task_batch: int = 100
     retry_interval: timedelta = timedelta(minutes=2)
@@ -151,7 +153,7 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be a whole number of 1 or more, not {value!r}"
     if name in DURATIONS and not _is_duration(value):
         return f"{where} must be a positive timedelta or number of seconds, at most ten years, not {value!r}"
-    if name == "REDRIVE_ON_RECOVERY" and not isinstance(value, bool):
+    if name in ("REDRIVE_ON_RECOVERY", "WITHDRAW_RENEWED") and not isinstance(value, bool):
         return f"{where} must be True or False, not {value!r}"
     if name == "MISSING_NOTIFIER" and value not in MISSING_NOTIFIER_CHOICES:
         return f"{where} must be one of {', '.join(MISSING_NOTIFIER_CHOICES)}, not {value!r}"
@@ -163,6 +165,10 @@ def _fault(name: str, value: Any) -> str | None:
         return f"{where} must be one of {', '.join(ACCESS_CHOICES)}, not {value!r}"
     if name == "BASE_URL" and not isinstance(value, str):
         return f"{where} must be a string, not {value!r}"
+    if name == "SOLVED_ON" and not (
+        isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    ):
+        return f"{where} must be a list of channels, not {value!r}"
     special = {"CHANNELS": _channels_fault, "ESCALATION": _escalation_fault, "DIGEST": _digest_fault}
     return special[name](where, value) if name in special else None
 
@@ -236,6 +242,7 @@ def _contradictions(conf: Conf) -> list[str]:
         for channel, to in conf.escalation.items()
         if fold(to.channel) == channel
     ]
+    found += _solved_on(conf)
     if conf.lease < 2 * conf.send_timeout:
         found.append(
             f"NOTIFICATIONS: LEASE ({conf.lease}) must be at least twice SEND_TIMEOUT ({conf.send_timeout}), "
@@ -248,6 +255,12 @@ def _contradictions(conf: Conf) -> list[str]:
             "for the database could outlive its lease and be repeated"
         )
     return found
+
+
+def _solved_on(conf: Conf) -> Iterator[str]:
+    for name in conf.solved_on:
+        if conf.channel(name) is None:
+            yield f"NOTIFICATIONS['SOLVED_ON'] names the channel {name!r}, which is not configured"
 
 
 def _addressees(conf: Conf) -> Iterator[tuple[str, Addressee]]:

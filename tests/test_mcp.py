@@ -35,6 +35,8 @@ LISTING, DETAIL, STATS = (
     "certctl_get_notification",
     "certctl_notification_stats",
 )
+OF_CERTIFICATES = ("certctl_list_certificates", "certctl_get_certificate", "certctl_list_watches")
+LOOKING = (LISTING, DETAIL, STATS, *OF_CERTIFICATES)
 READ, REQUEUE = "certctl_mark_notification_read", "certctl_requeue_notification"
 Speak = Callable[..., Any]
 Talk = Callable[[Client], Awaitable[Any]]
@@ -127,10 +129,10 @@ def test_the_tools_of_the_contract_say_what_they_do(stdio: Speak) -> None:
         return (await client.list_tools()).tools
 
     tools = {tool.name: tool for tool in stdio(talk, "--allow-operate")}
-    assert set(tools) == {LISTING, DETAIL, STATS, READ, REQUEUE}
+    assert set(tools) == {*LOOKING, READ, REQUEUE}
     for tool in tools.values():
         assert tool.output_schema
-        assert tool.annotations.read_only_hint is (True if tool.name in (LISTING, DETAIL, STATS) else None)
+        assert tool.annotations.read_only_hint is (True if tool.name in LOOKING else None)
     assert "SENDS IT" in tools[REQUEUE].description
     assert tools[REQUEUE].description.startswith("Ask the person first")
     assert set(tools[LISTING].input_schema["properties"]) == {"status", "page", "per_page"}

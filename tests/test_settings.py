@@ -200,6 +200,8 @@ def test_defaults_of_the_app() -> None:
         "DATABASE_TIMEOUT": "0:00:30",
         "RECOVERY_RATE": 20,
         "REDRIVE_ON_RECOVERY": False,
+        "WITHDRAW_RENEWED": True,
+        "SOLVED_ON": [],
         "MAX_ATTEMPTS": 5,
         "SWEEP_LIMIT": 1000,
         "CONCURRENCY": 100,

@@ -148,8 +148,8 @@ class NotificationAdmin(Console):
         return event.type
 
     @admin.display(description="certificate", ordering="certificate_id")
-    def certificate(self, event: NotificationEvent) -> str | None:
-        return event.certificate_id
+    def certificate(self, event: NotificationEvent) -> SafeString:
+        return cells.certificate(event, timezone.now())
 
     @admin.display(description="age", ordering="created_at")
     def age(self, event: NotificationEvent) -> SafeString:

@@ -10,8 +10,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import conf
+from ..deadlines import is_urgent
 from ..models import NotificationEvent, Status
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
+from ..models.fields import UNDELIVERED
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..reporting import words
 from ..text import one_line
 
@@ -26,6 +28,7 @@ MARKS: dict[str, str] = {
     Status.READ: "·",
     SEEN: "✓",
     DISMISSED: "⊘",
+    WITHDRAWN: "↩",
 }
 LABELS: dict[str, str] = {
     **{str(s): str(s.label) for s in Status},
@@ -33,6 +36,7 @@ LABELS: dict[str, str] = {
     NOT_DELIVERED: "Not delivered",
     SEEN: "Seen",
     DISMISSED: "Dismissed",
+    WITHDRAWN: "Withdrawn",
 }
 
 
@@ -48,6 +52,21 @@ def badge(status: str) -> SafeString:
 
 def badge_of(event: NotificationEvent) -> SafeString:
     return badge(words.kind(event))
+
+
+def certificate(event: NotificationEvent, now: datetime) -> SafeString:
+    """With when it ends, while somebody waits to hear of it."""
+    name = format_html("{}", event.certificate_id or "")
+    if not event.not_after or event.status not in (*UNDELIVERED, Status.DEAD):
+        return name
+    tone = " nf-urgent" if is_urgent(event.not_after, now) else ""
+    return format_html(
+        '{} <span class="nf-ends{}" title="{}">{}</span>',
+        name,
+        tone,
+        words.timestamp(event.not_after),
+        words.ends(event, now),
+    )
 
 
 STATE_TONES = {"paused": "failed", "recovering": "recovering"}

@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.queryset import ends
 from ..operations.filters import (
     DISMISSED,
     NOT_DELIVERED,
@@ -60,6 +61,7 @@ SPECIAL_TABS = {
     "Not delivered": NOT_DELIVERED,
     "Dismissed": DISMISSED,
 }
+ENDS = "ends"  # an order: what ends first
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
 TOP_GROUPS, GROUPS_SHOWN = 6, 100
 
@@ -155,8 +157,14 @@ class NotificationChangeList(ChangeList):
             raise IncorrectLookupParameters from error
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Only what an index has in order: by age, the newest or the oldest first."""
+        """Only what an index has in order, by age, or of a bounded number what ends first."""
+        if self.ends_first:
+            return [ends().asc(nulls_last=True), *NEWEST]
         return [*(OLDEST if self._oldest_first else NEWEST)]
+
+    @property
+    def ends_first(self) -> bool:
+        return self.params.get(ORDER_VAR) == ENDS
 
     @property
     def _oldest_first(self) -> bool:
@@ -185,7 +193,8 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def looked_at(self) -> int | None:
-        return bound(self.filters)
+        most = bound(self.filters)
+        return min(most or WALKED, WALKED) if self.ends_first else most
 
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
@@ -226,10 +235,14 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def orders(self) -> list[dict[str, Any]]:
-        """The two orders, as a filter shows its choices: a telephone has no column heads to press."""
+        """The orders, as a filter shows its choices: a telephone has no column heads to press."""
         oldest_first = self._oldest_first
         age = str(self.list_display.index("age"))
-        choices = (("Newest first", None, not oldest_first), ("Oldest first", age, oldest_first))
+        choices = (
+            ("Newest first", None, not (oldest_first or self.ends_first)),
+            ("Oldest first", age, oldest_first),
+            ("What ends first", ENDS, self.ends_first),
+        )
         return [
             {"display": label, "query_string": self.get_query_string({ORDER_VAR: order}), "selected": chosen}
             for label, order, chosen in choices
@@ -254,7 +267,7 @@ class NotificationChangeList(ChangeList):
     def beyond(self) -> str:
         """The address of what comes after the last page that is counted; "" when that is all there is."""
         last_page = self.page_num >= self.paginator.num_pages
-        if self.paginator.found <= COUNTED or not last_page:
+        if self.paginator.found <= COUNTED or not last_page or self.ends_first:
             return ""
         *_, last = self.result_list
         name = "since" if self._oldest_first else "until"

@@ -23,6 +23,7 @@ from ..operations.filters import (
     RETRYING,
     SEEN,
     STRANDED,
+    WITHDRAWN,
 )
 from ..reporting import words
 from .list import STATUS, NotificationChangeList
@@ -87,7 +88,7 @@ class StatusFilter(NarrowingFilter):
                 (PROBABLY_DELIVERED, "Failed, probably delivered"),
             ],
             Status.SENT: [(NOT_DELIVERED, "Sent, not delivered")],
-            Status.READ: [(SEEN, "Read: seen"), (DISMISSED, "Read: dismissed")],
+            Status.READ: [(SEEN, "Read: seen"), (DISMISSED, "Read: dismissed"), (WITHDRAWN, "Withdrawn")],
         }
         for value, label in Status.choices:
             yield str(value), str(label)

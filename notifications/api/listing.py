@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
-from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models import NotificationEvent, NotificationQuerySet
 from ..operations import filters
 from ..operations.walk import NEWEST, Place, beyond
 
@@ -21,11 +21,17 @@ def chosen(given: Mapping[str, Any]) -> filters.Filters:
         raise ValidationError({error.name: [str(error)]}) from error
 
 
-def numbered(rows: NotificationQuerySet, page: int, per_page: int) -> tuple[list[NotificationEvent], int]:
-    """(the page's notifications, how many there are in all); past the end a page is empty."""
+def numbered(
+    rows: NotificationQuerySet, page: int, per_page: int, order: str = "newest"
+) -> tuple[list[NotificationEvent], int]:
+    """(the page's notifications, how many there are in all); past the end a page is empty.
+
+    order  newest, or ends: what ends first in front
+    """
     total = rows.count()
     start = (page - 1) * per_page
-    return told_apart(rows.order_by(*NEWEST).in_page(per_page, start)) if start < total else [], total
+    rows = rows.soonest_first() if order == "ends" else rows.order_by(*NEWEST)
+    return told_apart(rows.in_page(per_page, start)) if start < total else [], total
 
 
 def read_on(
@@ -49,11 +55,11 @@ def read_on(
 
 
 def told_apart(events: list[NotificationEvent]) -> list[NotificationEvent]:
-    """The same, where each knows whether it was dismissed: asked once for all that are read, and of no
-    notification that the page skipped."""
-    read = [event.pk for event in events if event.status == Status.READ]
-    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=read)
-    closed = set(rows.dismissed().values_list("pk", flat=True)) if read else set()
+    """The same, where each knows how it came to be read, and when its certificate ends: asked once for all
+    that are read, and of no notification that the page skipped."""
+    known = ("was_dismissed", "was_withdrawn", "not_after")
+    rows: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=[event.pk for event in events])
+    found = {row["pk"]: row for row in rows.with_kind().values("pk", *known)} if events else {}
     for event in events:
-        vars(event)["was_dismissed"] = event.pk in closed
+        vars(event).update({name: found[event.pk][name] for name in known if event.pk in found})
     return events

@@ -23,9 +23,9 @@ from .shapes import (
     ERROR_HERE,
     EVENT,
     EVERYWHERE,
-    NUMBER,
     PAGE,
     RAISED_MANY,
+    REQUEUED_MANY,
     STATS,
     STRETCH,
     SUMMARY_SHAPE,
@@ -71,8 +71,7 @@ def call(name: str, summary: str, answers: dict[int, Any], *codes: int, **option
         operation_id=name,
         summary=summary,
         responses=described(answers, *codes),
-        tags=["notifications"],
-        **options,
+        **{"tags": ["notifications"], **options},
     )
 
     def decorate(method: Any) -> Any:
@@ -95,7 +94,7 @@ def constant(status: str) -> OpenApiResponse:
 
 LIST = call(
     "list_notifications",
-    "Notifications, newest first",
+    "Notifications, newest first unless another order is asked for",
     {
         200: said(
             {"oneOf": [PAGE, STRETCH]},
@@ -212,21 +211,23 @@ REQUEUE = call(
     request=None,
     description=(
         "Allowed for dead and failed notifications that no attempt is running for, and for sent ones that "
-        "were not delivered because their channel had no notifier."
+        "were not delivered because their channel had no notifier. One whose certificate was renewed since "
+        "is refused; requeueing many with `renewed` takes it too."
     ),
 )
 REQUEUE_MANY = call(
     "requeue_notifications",
     "Requeue all that a filter matches",
-    {200: said(object_of({"requeued": NUMBER, "skipped": NUMBER}), "Done", {"requeued": 12, "skipped": 3})},
+    {200: said(REQUEUED_MANY, "Done", {"requeued": 12, "skipped": 3, "renewed": 2})},
     400,
     411,
     413,
     415,
     request=serializers.BulkRequeue,
     description=(
-        "Skipped are the matches that the rules refuse. Without any filter, `all` must say that everything "
-        "is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
+        "Skipped are the matches that the rules refuse; `renewed` of them, where it is there, because their "
+        "certificates were renewed since, unless `renewed` asks for them too. Without any filter, `all` must "
+        "say that everything is meant. With `dry_run` nothing changes, and `requeued` counts what would be."
     ),
     examples=[
         OpenApiExample(
@@ -273,8 +274,9 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
 
 def ours_only(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
-    """Leave out the calls of other apps in the same site."""
-    return [endpoint for endpoint in endpoints if endpoint[3].__module__.startswith(__package__)]
+    """Leave out the calls of other people's apps in the same site."""
+    ours = f"{__name__.partition('.')[0]}."
+    return [endpoint for endpoint in endpoints if endpoint[3].__module__.startswith(ours)]
 
 
 def narrowed(result: dict[str, Any], **_: Any) -> dict[str, Any]:

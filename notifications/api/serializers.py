@@ -116,6 +116,12 @@ class Filters(Strict):
 
 
 class ListQuery(Filters):
+    order = serializers.ChoiceField(
+        ("newest", "ends"),
+        default="newest",
+        help_text="`ends`: by when the certificates end that they are about, the first in front. Not with a"
+        " cursor.",
+    )
     page = serializers.IntegerField(min_value=1, max_value=LARGEST, required=False, help_text="From 1.")
     per_page = serializers.IntegerField(
         min_value=1, max_value=500, default=50, help_text="How many notifications a page has."
@@ -127,15 +133,22 @@ class ListQuery(Filters):
         help_text="Reads on from a `next_cursor`; empty: from the newest. `page` then says nothing.",
     )
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "cursor" in attrs and attrs["order"] != "newest":
+            raise serializers.ValidationError({"order": ["A cursor reads on from the newest."]})
+        return attrs
+
 
 class BulkRequeue(Filters):
     """A filter, or `"all": true` for every notification that can be requeued."""
+
+    renewed = Flag(default=False, help_text="Also those whose certificates were renewed since.")
 
     all = Flag(default=False, help_text="Needed where no filter is given.")
     dry_run = Flag(default=False, help_text="Count, and change nothing.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not any(value for name, value in attrs.items() if name != "dry_run"):
+        if not any(value for name, value in attrs.items() if name not in ("dry_run", "renewed")):
             raise serializers.ValidationError(
                 {"all": ['No filter is given: this would requeue everything. Say "all": true to mean that.']}
             )
@@ -143,9 +156,15 @@ class BulkRequeue(Filters):
 
 
 class Creation(Model, Strict):
+    not_after = UtcTime(
+        required=False,
+        allow_null=True,
+        help_text="When the certificate ends that it is about: what ends sooner goes sooner.",
+    )
+
     class Meta:
         model = NotificationEvent
-        fields = ("type", "channel", "recipient", "message", "certificate_id", "dedup_key")
+        fields = ("type", "channel", "recipient", "message", "certificate_id", "dedup_key", "not_after")
         extra_kwargs = {
             "message": {"help_text": "The text to deliver."},
             "recipient": {"help_text": "Whom: an address, a channel's name or a URL; the channel decides."},
@@ -177,6 +196,15 @@ class Attempt(Model):
 
 
 class Event(Model):
+    not_after = UtcTime(
+        read_only=True,
+        allow_null=True,
+        help_text="When the certificate ends that it is about; null where that is not known.",
+    )
+    withdrawn = serializers.BooleanField(
+        read_only=True,
+        help_text="Whether a `read` one was taken back: its certificate was renewed before it had arrived.",
+    )
     dismissed = serializers.BooleanField(
         read_only=True,
         help_text="Whether a `read` one was dead before, and a person closed it; else it was seen.",

@@ -24,6 +24,8 @@ EVENT = {
     "next_retry_at": None,
     "last_error": "HTTP 503: upstream is down",
     "created_at": "2026-11-23T08:15:00Z",
+    "not_after": "2026-11-30T08:15:00Z",
+    "withdrawn": False,
     "dismissed": False,
 }
 ATTEMPT = {
@@ -112,6 +114,8 @@ PAGE = object_of({"data": EVENTS, "total": NUMBER, "page": NUMBER, "per_page": N
 RAISED = object_of({"id": {"type": "string"}, "created": {"type": "boolean"}})
 RAISED["properties"]["warnings"] = {"type": "array", "items": {"type": "string"}}
 RAISED_MANY = object_of({"data": {"type": "array", "items": RAISED}})
+REQUEUED_MANY = object_of({"requeued": NUMBER, "skipped": NUMBER})
+REQUEUED_MANY["properties"]["renewed"] = NUMBER
 STRETCH = object_of({"data": EVENTS, "next_cursor": {"type": ["string", "null"]}, "per_page": NUMBER})
 
 SWEEP = object_of(

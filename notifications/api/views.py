@@ -19,6 +19,7 @@ from ..models import NotificationEvent, NotificationQuerySet
 from ..models.queryset import free
 from ..operations import bulk
 from ..operations.filters import Filters, matching
+from ..operations.survey import renewed_among
 from ..operations.verbs import REQUEUE
 from ..reporting import snapshot as stats
 from . import access, errors, listing, schema, serializers
@@ -92,7 +93,7 @@ class Notifications(View):
             events, cursor = listing.read_on(rows, chosen["cursor"], per_page)
             return Response({"data": shown(events), "next_cursor": cursor, "per_page": per_page})
         page = chosen.get("page", 1)
-        events, total = listing.numbered(rows, page, per_page)
+        events, total = listing.numbered(rows, page, per_page, chosen["order"])
         return Response({"data": shown(events), "total": total, "page": page, "per_page": per_page})
 
     @schema.CREATE
@@ -210,17 +211,20 @@ class RequeueMany(View):
         if named and not request.user.has_perm(access.VIEW):
             raise PermissionDenied(f"To choose by {' and '.join(named)} needs the permission {access.VIEW}.")
         matched = matching(chosen)
-        total = matched.count()
+        total, too = matched.count(), given.validated_data["renewed"]
+        movable = matched.filter(free(database_now()), REQUEUE.allows())
+        over = 0 if too else renewed_among(movable)
         if given.validated_data["dry_run"]:
-            requeued = matched.filter(free(database_now()), REQUEUE.allows()).count()
+            requeued = movable.count() - over
         else:
-            requeued = carried_out(chosen, total, caller(request))
-        return Response({"requeued": requeued, "skipped": max(0, total - requeued)})
+            requeued = carried_out(chosen, total, caller(request), too)
+        answer = {"requeued": requeued, "skipped": max(0, total - requeued)}
+        return Response(answer | ({"renewed": over} if over else {}))
 
 
-def carried_out(chosen: Filters, total: int, by: str) -> int:
+def carried_out(chosen: Filters, total: int, by: str, renewed: bool) -> int:
     """Requeue them, as one operation on record; how many that were."""
-    operation = bulk.start(REQUEUE, filters=chosen.query, requested=total, by=by, via="api")
+    operation = bulk.start(REQUEUE, filters=chosen.query, requested=total, by=by, via="api", renewed=renewed)
     return bulk.finish(operation).changed
 
 

@@ -22,7 +22,7 @@ from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, thresholds
 from .models import Certificate, Raised, Sighting, Watch
-from .verdicts import TOLD_BY_THRESHOLDS
+from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Finding:
 
 MANY = {
     "wrong": "{} certificates would be refused by a client that verifies",
+    "revoked": "{} certificates are revoked",
     "unreadable": "At {} places no certificate could be read for a day",
     "stale": "{} certificates were renewed and not reloaded",
     "renewed": "{} certificates were renewed",
@@ -128,10 +129,13 @@ def _moment(finding: Finding) -> datetime:
 
 
 def wrongs(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding]:
-    """What a client that verifies would have refused for a day."""
+    """What a client that verifies would have refused for a day; and at once what is revoked."""
     found = list[Finding]()
     for watch, sighting in seen:
-        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS)
+        if revoked := sorted(REVOCATIONS.intersection(sighting.verdicts)):
+            head = messages.is_wrong(sighting.certificate, revoked)
+            found += _for_all(watch, EventType.REVOCATION, "revoked", sighting, head)
+        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS - REVOCATIONS)
         if verdicts and sighting.wrong_since and sighting.wrong_since <= now - PATIENCE:
             head = messages.is_wrong(sighting.certificate, verdicts)
             what = cut(f"wrong:{','.join(verdicts)}", 100)
@@ -272,9 +276,21 @@ def _raise_new(new: _New, now: datetime) -> str | None:
         message=cut(_message(new, now), LONGEST_MESSAGE),
         certificate_id=_name(alone) if alone else None,
         dedup_key=f"certificates:{hashlib.sha256(keys.encode()).hexdigest()}",
+        **_ends(new),
     )
     Raised.objects.filter(batch=new.batch).update(event=event.pk)
     return str(event.pk)
+
+
+def _ends(new: Sequence[Finding]) -> dict[str, Any]:
+    """When the first of the certificates ends, where something is to be done before that."""
+    certificates = [one.certificate for one in new if one.certificate]
+    if not certificates or new[0].type == EventType.RENEWAL_SUCCESS:
+        return {}
+    return {
+        "not_after": min(one.not_after for one in certificates),
+        "fingerprints": sorted({one.fingerprint for one in certificates}),
+    }
 
 
 def _notify(**fields: Any) -> NotificationEvent:

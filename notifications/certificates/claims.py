@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from random import randrange
 
+from django.db.models import Q
+
 from .. import database
-from .models import Watch, due
+from .models import Watch, due, is_due
 
 LEASE = timedelta(minutes=15)
 BATCH = 500
@@ -22,7 +24,7 @@ def claim(now: datetime, host: str, count: int = BATCH) -> list[Watch]:
     """Up to `count` of those that are due at `now`, the longest due first."""
     with database.atomic():
         ids = list(due(now, host).values_list("pk", flat=True)[:count])
-        return _take(ids, now, next_check_at__lte=now)
+        return _take(ids, now, is_due(now))
 
 
 def claim_these(ids: Collection[int], now: datetime) -> list[Watch]:
@@ -42,10 +44,10 @@ def release(claimed: Iterable[Watch]) -> None:
         Watch.objects.filter(pk__in=ids, next_check_at=token).update(next_check_at=now)
 
 
-def _take(ids: list[int], now: datetime, **guard: datetime) -> list[Watch]:
+def _take(ids: list[int], now: datetime, *guard: Q) -> list[Watch]:
     """The token is the claim's own: no two have the same microsecond by chance but once in a million."""
     token = now + LEASE + timedelta(microseconds=randrange(1_000_000))  # noqa: S311  (nobody's secret)
-    mine = Watch.objects.filter(pk__in=ids, **guard)
+    mine = Watch.objects.filter(*guard, pk__in=ids)
     if not ids or not mine.update(next_check_at=token):
         return []
     return list(Watch.objects.filter(pk__in=ids, next_check_at=token))

@@ -42,12 +42,15 @@ def several(texts: Sequence[str], most: int) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+def share(threshold: thresholds.Threshold) -> str:
+    return {"33%": "a third", "50%": "half"}.get(threshold.text, threshold.text.replace("%", " %"))
+
+
 def left(threshold: str) -> str:
     """What a threshold means, in words."""
     one = thresholds.parse(threshold)
     if one.share:
-        share = {"33%": "a third", "50%": "half"}.get(one.text, one.text.replace("%", " %"))
-        return f"no more than {share} of the lifetime is left"
+        return f"no more than {share(one)} of the lifetime is left"
     return f"no more than {duration(one.left.total_seconds())} are left"
 
 

@@ -14,6 +14,7 @@ from django.db.models.functions import Least
 
 from .. import database
 from ..database import carried, dump, kind_of, persistently, said
+from ..models import Escalation, NotificationEvent
 from ..notifiers.wording import clean
 from ..text import cut, one_line
 from . import alerts
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 MOST_SEEN = 2000  # certificates at places in one transaction, or one target's
 REFUSED = "the database cannot hold what was read there"
+BY, VIA = "system", "watch"
 SOON = alerts.TO_RELOAD + timedelta(minutes=1)
 KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
 FORGOTTEN_AT_ONCE = 1000
@@ -90,6 +92,7 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
         seen = _sightings(looked, certificates, before, now)
         _watches(looked, now, chance)
         _look_soon_where_it_is_served(seen, before, now)
+        _settle(seen, before, now)
         return alerts.raise_all(_findings(looked, seen, before, now), now)
 
 
@@ -187,7 +190,8 @@ def _sightings(
     Sighting.objects.bulk_update(changed, ["verdicts", "wrong_since", "current", "last_seen"], batch_size=200)
     Sighting.objects.bulk_create(new)
     read = [watch.pk for watch, reading in looked if not reading.problem]
-    Sighting.objects.filter(watch__in=read, current=True, last_seen__lt=now).update(current=False)
+    # Not "before now": the clock may have been wrong, and gone back since.
+    Sighting.objects.filter(watch__in=read, current=True).exclude(last_seen=now).update(current=False)
     return seen
 
 
@@ -258,6 +262,33 @@ def _look_soon_where_it_is_served(
 # What follows
 
 
+def _settle(
+    seen: Sequence[tuple[Watch, Sighting]], before: dict[Place, list[Sighting]], now: datetime
+) -> None:
+    """Withdraw and solve the alerts about what another certificate has replaced, where it was renewed. They
+    are known by what was raised, and by what was raised in the place of these."""
+    there = {(watch.pk, row.place, row.certificate_id) for watch, row in seen}
+    new = {(watch.pk, row.place) for watch, row in seen if row.first_seen == now}
+    gone = {
+        row.certificate_id
+        for place in new
+        for row in before.get(place, ())
+        if (*place, row.certificate_id) not in there
+    }
+    if not gone:
+        return
+    raised = Raised.objects.filter(certificate__in=gone).exclude(event="")
+    events = set(raised.values_list("event", flat=True))
+    more = events
+    while more:
+        links = Escalation.objects.filter(notification__in=more).values_list("raised", flat=True)
+        more = set(links) - events
+        events |= more
+    rows = NotificationEvent.objects.filter(pk__in=events)
+    rows.withdraw(by=BY, via=VIA)
+    rows.solve()
+
+
 def _findings(
     looked: Sequence[Looked],
     seen: Sequence[tuple[Watch, Sighting]],
@@ -282,6 +313,7 @@ def forget(now: datetime) -> int:
     """Delete what was not seen for so long that it comes no more, a bounded number: the certificates, with
     their sightings and what was raised of them; and sightings of what is gone from a place."""
     old = Certificate.objects.filter(last_seen__lt=now - KEPT, not_after__lt=now - KEPT)
+    old = old.exclude(sightings__current=True)  # its place was not looked at since
     gone = Sighting.objects.filter(current=False, last_seen__lt=now - KEPT)
     settled = Raised.objects.filter(Q(certificate=None), at__lt=now - KEPT)
     count = 0

@@ -10,12 +10,12 @@ from typing import Any
 from django.db.models import F, Min, Q, QuerySet
 
 from ..durations import duration
-from ..models import NotificationEvent
 from .messages import safe
-from .models import Certificate, Raised, Sighting, Watch
+from .models import Certificate, Sighting, Watch
 from .thresholds import DEFAULT
 from .verdicts import TOLD_BY_THRESHOLDS, WORDS, Verdict
 
+FINE = "fine"
 MOST_SIGHTINGS = 200  # of one watch, in one place
 
 
@@ -44,7 +44,14 @@ def state(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> str:
     expired = sum(row.certificate.not_after <= now for row in sightings)
     said = ["has expired" if len(sightings) == 1 else f"{expired} have expired"] if expired else []
     said += [WORDS[Verdict(one)] for one in sorted(verdicts) if one in set(Verdict)]
-    return " and ".join(said) or "fine"
+    return " and ".join(said) or FINE
+
+
+def tone(watch: Watch, said: str) -> str:
+    """How grave a state is, as the console's colours are called."""
+    if watch.checked_at is None:
+        return "pending"
+    return "sent" if said == FINE else "failed" if watch.problem else "dead"
 
 
 def left(certificate: Certificate, now: datetime) -> str:
@@ -92,23 +99,3 @@ def sighting_fields(row: Sighting) -> dict[str, Any]:
 def certificate_fields(certificate: Certificate) -> dict[str, Any]:
     names = ("fingerprint", "names", "subject", "issuer", "serial", "algorithm", "not_before", "not_after")
     return {name: getattr(certificate, name) for name in names}
-
-
-def raised_of(certificates: Iterable[int], watch: Watch | None = None) -> list[dict[str, Any]]:
-    """The alerts about these certificates, or the watch, each with what became of it, oldest first."""
-    about = Q(certificate__in=list(certificates)) | (Q(watch=watch) if watch else Q(pk=None))
-    rows = list(Raised.objects.filter(about).exclude(event="").order_by("-at", "-id")[:MOST_SIGHTINGS])[::-1]
-    status = dict(
-        NotificationEvent.objects.filter(pk__in={row.event for row in rows}).values_list("pk", "status")
-    )
-    return [
-        {
-            "what": row.what,
-            "channel": row.channel,
-            "recipient": row.recipient,
-            "at": row.at,
-            "notification": row.event,
-            "status": status.get(row.event, "pruned"),
-        }
-        for row in rows
-    ]

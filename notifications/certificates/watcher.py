@@ -49,8 +49,11 @@ class Round(NamedTuple):
     raised: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = f"{self.watches} looked at, {self.certificates} certificates, {len(self.raised)} alerts raised"
-        return said + (f", {self.problems} could not be read" if self.problems else "")
+        certificates = f"{self.certificates} certificate{'' if self.certificates == 1 else 's'}"
+        alerts = f"{len(self.raised)} alert{'' if len(self.raised) == 1 else 's'} raised"
+        return f"{self.watches} looked at, {certificates}, {alerts}" + (
+            f", {self.problems} could not be read" if self.problems else ""
+        )
 
     def as_dict(self) -> dict[str, int]:
         return {**self._asdict(), "raised": len(self.raised)}

@@ -92,6 +92,34 @@ def our_word(*, durable: bool = False) -> Iterator[None]:
 OUR_WORD = "certctl_notifications.ours"  # a setting of the transaction
 
 
+@contextmanager
+def no_long_wait(seconds: float | None = None) -> Iterator[None]:
+    """Within a transaction: who deletes a certificate waits for the notification that we hold, and we would
+    wait for the certificate. We give up before PostgreSQL, after a second, ends one of us.
+
+    seconds  that a statement may take, where that matters too
+    """
+    limits = {"lock_timeout": LOCK_PATIENCE}
+    if seconds is not None:
+        limits["statement_timeout"] = f"{round(seconds * 1000)}ms"
+    if not is_postgresql():
+        yield
+        return
+    with connection().cursor() as cursor:
+        before = {}
+        for name in limits:
+            cursor.execute("SELECT current_setting(%s)", [name])
+            [before[name]] = cursor.fetchone()
+        for name, limit in limits.items():
+            cursor.execute("SELECT set_config(%s, %s, true)", [name, limit])
+        yield
+        for name, limit in before.items():
+            cursor.execute("SELECT set_config(%s, %s, true)", [name, limit])
+
+
+LOCK_PATIENCE = "100ms"
+
+
 def database_now() -> datetime:
     """The database's clock: workers on several hosts compare leases by it, never by their own.
 

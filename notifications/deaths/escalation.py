@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from .. import database
 from ..conf import Addressee, Conf
 from ..database import carried, dump
-from ..notifiers.base import secrets_of
+from ..deadlines import expires
+from ..notifiers.loading import secrets_of
 from ..text import cut, fold, one_line, redact
 
 PREFIX = "escalation:"  # of the dedup_key; what follows is the id of the notification that died
@@ -23,6 +24,12 @@ RAISE = """
     SELECT o.raised, dead.type, dead.certificate_id, o.channel, o.recipient, o.head || dead.message,
            %s || dead.id, 'pending', 0, %s, true
       FROM {} JOIN notification_events AS dead ON dead.id = o.id
+"""
+# What is raised ends when the other does, and is withdrawn with it.
+DEADLINE = """
+    INSERT INTO notification_deadlines (notification_id, not_after, fingerprints, waiting, insisted, settled)
+    SELECT o.raised, known.not_after, known.fingerprints, true, known.insisted, false
+      FROM {} JOIN notification_deadlines AS known ON known.notification_id = o.id
 """
 LINK = """
     INSERT INTO notification_escalations (notification_id, raised_id, at) SELECT id, raised, %s FROM {}
@@ -49,6 +56,9 @@ class DeadLetter(Protocol):
     last_error: str | None
     dedup_key: str | None
 
+    @property
+    def not_after(self) -> datetime | None: ...
+
 
 def escalate(rows: Rows, dead: Collection[DeadLetter], settings: Conf, *, now: datetime) -> list[str]:
     """Raise each one's alert on the fallback of its channel; answers the ids of those whose chain ends here.
@@ -60,7 +70,8 @@ def escalate(rows: Rows, dead: Collection[DeadLetter], settings: Conf, *, now: d
     fallen = [(event, to) for event, to in fallen if event.pk in fresh]
     been = _channels_before([event for event, _ in fallen], settings)
     onward = [(event, to) for event, to in fallen if fold(to.channel) not in been[event.pk]]
-    _insert([_row(rows.model._meta.pk.get_default(), event, to, settings) for event, to in onward], now)
+    new_id = rows.model._meta.pk.get_default
+    _insert([_row(new_id(), event, to, settings, now) for event, to in onward], now)
     return [event.pk for event, to in fallen if fold(to.channel) in been[event.pk]]
 
 
@@ -112,7 +123,7 @@ def _circle(channel: str, settings: Conf) -> set[str]:
     return set(passed) if start in passed else set()
 
 
-def _row(raised: str, event: DeadLetter, to: Addressee, settings: Conf) -> dict[str, str]:
+def _row(raised: str, event: DeadLetter, to: Addressee, settings: Conf, now: datetime) -> dict[str, str]:
     failed = settings.channel(event.channel) or event.channel
     heading = f"Not delivered on {failed} to {bare(event.recipient)} (notification {event.pk})"
     return {
@@ -120,12 +131,12 @@ def _row(raised: str, event: DeadLetter, to: Addressee, settings: Conf) -> dict[
         "raised": raised,
         "channel": settings.channel(to.channel) or to.channel,
         "recipient": to.recipient,
-        "head": f"{heading}: {cause(event, settings)}\n\n",
+        "head": f"{heading}: {cause(event, settings)}{time_left(event, now)}\n\n",
     }
 
 
 def _insert(rows: Sequence[dict[str, str]], now: datetime) -> None:
-    """Two statements for any number; the alerts' own texts need not travel."""
+    """Three statements for any number; the alerts' own texts need not travel."""
     if not rows:
         return
     batch, at = dump(rows), database.connection().ops.adapt_datetimefield_value(now)
@@ -133,6 +144,7 @@ def _insert(rows: Sequence[dict[str, str]], now: datetime) -> None:
     table = carried(*columns)
     with database.connection().cursor() as cursor:
         cursor.execute(RAISE.format(table), [PREFIX, at, batch])
+        cursor.execute(DEADLINE.format(table), [batch])
         cursor.execute(LINK.format(table), [at, batch])
 
 
@@ -141,6 +153,11 @@ def cause(event: DeadLetter, settings: Conf) -> str:
     options = settings.channels.get(settings.channel(event.channel) or "", {})
     text = redact(event.last_error or event.error or "no error is on record", secrets_of(options))
     return cut(bare(text), LONGEST_CAUSE)
+
+
+def time_left(event: DeadLetter, now: datetime) -> str:
+    """`; its certificate expires in 3 h`; "" where that is not known."""
+    return f"; its certificate {expires(event.not_after, now)}" if event.not_after else ""
 
 
 def bare(text: str) -> str:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,9 +19,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from .. import conf, database, signals
-from ..database import database_now, free_slot, said
+from ..database import database_now, free_slot, no_long_wait, said
+from ..deadlines import bounded, is_urgent
 from ..text import one_line
-from .escalation import PREFIX, DeadLetter, Rows, cause, escalate
+from .escalation import PREFIX, DeadLetter, Rows, cause, escalate, time_left
 from .fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -31,15 +31,19 @@ deaths = logging.getLogger("notifications.deaths")  # for those who want them el
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGEST_TYPE = "DeadLetterDigest"
 DIGEST = "digest:"  # of the dedup_key; what follows is the start of the interval that it is raised in
-RESERVED = (PREFIX, DIGEST)  # what dedup_keys of the app's own begin with
+SOLVED = "solved:"  # what follows is the id of the alert that it ends
+RESERVED = (PREFIX, DIGEST, SOLVED)  # what dedup_keys of the app's own begin with
 LONGEST_ERROR = 200
+LATEST = datetime.max.replace(tzinfo=UTC)
+Kind = tuple[str, str]  # channel, error
 PATIENCE = 0.5  # seconds that may be lost in trying one by one what failed together
-LOCK_PATIENCE = "100ms"
 STATEMENT = """
-    INSERT INTO notification_deaths (since, channel, error, notifications, slot)
-    VALUES (%s, %s, %s, %s, {slot})
+    INSERT INTO notification_deaths AS known (since, channel, error, notifications, tell_by, slot)
+    VALUES (%s, %s, %s, %s, %s, {slot})
     ON CONFLICT (since, channel, error, slot) DO UPDATE
-        SET notifications = notification_deaths.notifications + excluded.notifications
+        SET notifications = known.notifications + excluded.notifications,
+            tell_by = CASE WHEN known.tell_by < excluded.tell_by THEN known.tell_by
+                           ELSE COALESCE(excluded.tell_by, known.tell_by) END
 """
 
 
@@ -58,7 +62,7 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
     except ImproperlyConfigured as error:
         logger.error("notifications %s died, and nothing follows: %s", ", ".join(sorted(ids)), error)
         return
-    if deaths.isEnabledFor(logging.ERROR) and (fault := _attempted(partial(_name, rows, ids, settings))):
+    if deaths.isEnabledFor(logging.ERROR) and (fault := _attempted(partial(_name, rows, ids, settings, now))):
         logger.error("%d deaths are not named in the log: %s", len(ids), said(fault))
     if settings.escalation:
         _escalate(rows, sorted(ids), settings, now)
@@ -68,14 +72,15 @@ def follow(rows: Rows, ids: Collection[str], *, now: datetime | None = None) -> 
             logger.error("%d deaths will be missing in the digest: %s", len(ids), said(fault))
 
 
-def _name(rows: Rows, ids: Collection[str], settings: conf.Conf) -> None:
+def _name(rows: Rows, ids: Collection[str], settings: conf.Conf, now: datetime | None) -> None:
     """One line for each, of what is certain: what is undone died of nothing."""
-    named = [_facts(event, settings) for event in _dead(rows, ids)]
+    now = now or database_now()
+    named = [(_facts(event, settings), time_left(event, now)) for event in _dead(rows, ids)]
 
     def name() -> None:
-        for facts in named:
-            what = (one_line(facts[each]) for each in ("notification", "channel", "error"))
-            deaths.error("notification %s died on %s: %s", *what, extra=facts)
+        for facts, left in named:
+            pk, channel, error = (one_line(facts[each]) for each in ("notification", "channel", "error"))
+            deaths.error("notification %s died on %s: %s", pk, channel, error + left, extra=facts)
 
     transaction.on_commit(name, using=database.alias(), robust=True)
 
@@ -114,49 +119,40 @@ def _escalate(rows: Rows, ids: Sequence[str], settings: conf.Conf, now: datetime
 
 
 def _escalate_batch(rows: Rows, ids: Sequence[str], settings: conf.Conf, now: datetime | None) -> None:
-    with _no_long_wait():
+    with no_long_wait():
         ended = escalate(rows, _dead(rows, ids), settings, now=now or database_now())
     for pk in ended:
         logger.warning("notification %s died, and its alert has died on its fallback before", pk)
 
 
-@contextmanager
-def _no_long_wait() -> Iterator[None]:
-    """Who deletes a certificate waits for the notification that we hold, and we would wait for the
-    certificate: we give up before PostgreSQL, after a second, ends one of us."""
-    if not database.is_postgresql():
-        yield
-        return
-    with database.connection().cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout')")
-        [before] = cursor.fetchone()
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_PATIENCE])
-        yield
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
-
-
 def _count(
     rows: Rows, ids: Collection[str], settings: conf.Conf, interval: timedelta, now: datetime | None
 ) -> None:
-    counted = Counter(
-        (
-            settings.channel(event.channel) or event.channel,
-            fingerprint(cause(event, settings))[:LONGEST_ERROR],
-        )
-        for event in _dead(rows, ids)
-        if event.type != DIGEST_TYPE  # a digest that dies, escalated or not, must not make the next one
-    )
+    now, counted, tell_by = now or database_now(), Counter[Kind](), dict[Kind, datetime]()
+    for event in _dead(rows, ids):
+        if event.type == DIGEST_TYPE:  # one that dies, escalated or not, must not make the next one
+            continue
+        error = fingerprint(cause(event, settings))[:LONGEST_ERROR]
+        kind = (settings.channel(event.channel) or event.channel, error)
+        counted[kind] += 1
+        if event.not_after:
+            tell_by[kind] = min(tell_by.get(kind, LATEST), _told_by(event.not_after, interval, now))
     connection = database.connection()
-    since = interval_start(now or database_now(), interval)
-    at = connection.ops.adapt_datetimefield_value(since)
-    statement = STATEMENT.format(slot=free_slot())
+    adapt = connection.ops.adapt_datetimefield_value
+    since, statement = adapt(interval_start(now, interval)), STATEMENT.format(slot=free_slot())
     with connection.cursor() as cursor:
         for (channel, error), number in sorted(counted.items()):
-            cursor.execute(statement, [at, channel, error, number])
+            by = adapt(tell_by[channel, error]) if (channel, error) in tell_by else None
+            cursor.execute(statement, [since, channel, error, number, by])
+
+
+def _told_by(ends: datetime, interval: timedelta, now: datetime) -> datetime:
+    """Of a certificate that ends soon at once, of the others within a share of the time that is left."""
+    return now if is_urgent(ends, now) else now + bounded(interval, ends, now)
 
 
 def _dead(rows: Rows, ids: Collection[str]) -> list[DeadLetter]:
-    return list(rows.dead().filter(pk__in=ids).defer("message").order_by("pk"))
+    return list(rows.dead().filter(pk__in=ids).with_ends().defer("message").order_by("pk"))
 
 
 def _attempted(work: Callable[[], object]) -> Exception | None:

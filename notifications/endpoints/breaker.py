@@ -45,6 +45,10 @@ class State(StrEnum):
     PAST_LIMIT = "past its limit"
 
 
+# Asked of a lane several times for each row; a member is looked up slowly in Python 3.11.
+HELD, PROBING, RECOVERING = State.HELD, State.PROBING, State.RECOVERING
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When an endpoint is held, and for how long.
@@ -188,10 +192,17 @@ class Breaker:
         if self.streak or self.recorded or self.recipients:
             self.forget_failures()
 
-    def failed(self, error: DeliveryError, started_at: datetime | None, recipient: str | None = None) -> None:
+    def failed(
+        self,
+        error: DeliveryError,
+        started_at: datetime | None,
+        recipient: str | None = None,
+        within: float | None = None,
+    ) -> None:
         """An attempt failed because of the endpoint.
 
         recipient  whose door it was, where the endpoint is a host: it is to blame when several failed so
+        within     seconds that its row can wait at most (deadlines.within)
         """
         self.failures, self.streak, self.error = self.failures + 1, self.streak + 1, error
         if started_at:
@@ -202,7 +213,7 @@ class Breaker:
             if len(self.recipients) < self.rules.recipients:
                 return
         if self.state == State.PROBING or self._is_down(error, started_at):
-            self.hold(error)
+            self.hold(error, within)
 
     def repeated(self, error: DeliveryError) -> DeliveryError | None:
         """The error that the endpoint is held for, where its probe failed for a reason of its row's own but
@@ -220,10 +231,11 @@ class Breaker:
         lasting = self.since and started_at and started_at - self.since >= self.rules.over
         return self.failures >= self.rules.failures or bool(lasting and self.streak >= self.rules.few)
 
-    def hold(self, error: DeliveryError) -> None:
+    def hold(self, error: DeliveryError, within: float | None = None) -> None:
         if self.state in (State.HELD, State.PAST_LIMIT):
             return
         seconds = self._seconds(error)
+        seconds = seconds if within is None else min(seconds, within)
         self.move(State.HELD)
         self.times, self.seconds = self.times + 1, seconds
         self._report_failure(Learned.HELD, error, seconds=seconds, times=self.times)

@@ -22,9 +22,11 @@ from django.db.models import Case, F, Q, When
 from .. import database, signals
 from ..conf import Conf
 from ..database import carried, database_now, dump, said, wake_workers
+from ..deadlines import SHORTEST, bounded
 from ..exceptions import TransientError
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED
+from ..models.queryset import ends
 from ..notifiers.endpoint import going_to
 from ..queue.batch import in_parts
 from ..text import fold, isolated, one_line, tidy
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 FORGOTTEN = timedelta(days=1)  # a hold whose end is this long past had nothing to send since
 RECOVERY = timedelta(minutes=10)  # that an endpoint's backlog flows at a bounded rate
 PAUSED = "paused"  # the reason of an operator's hold
+MOST_HURRIED = 1_000  # holds and notifications that a sweep looks at, to end the ones for the others
 MOST_PROBES = 200  # that one sweep takes, so that others have some and each is made in time
 TAKE_PROBES = """
     UPDATE notification_holds SET until = %s
@@ -78,6 +81,21 @@ def read(*, now: datetime, probe_for: timedelta | None, limit: timedelta) -> Rec
 def read_endpoints(settings: Conf, now: datetime, probes: bool = True) -> Records:
     """probes: whether the reader makes the probes itself."""
     return read(now=now, probe_for=settings.lease if probes else None, limit=settings.hold_limit)
+
+
+def hurry(now: datetime) -> None:
+    """Let holds end sooner behind which something waits that has little time left: the probe comes sooner,
+    and nothing passes the hold. A pause is an operator's, and stands."""
+    long = Hold.objects.filter(until__gt=now + SHORTEST, reopened_at__isnull=True).exclude(reason=PAUSED)
+    if not (holds := list(long.order_by("pk")[:MOST_HURRIED])):
+        return
+    waiting = NotificationEvent.objects.filter(status__in=UNDELIVERED).urgent(now)
+    rows = list(waiting.values_list("channel", "recipient", ends())[:MOST_HURRIED])
+    for hold in holds:
+        covers = endpoint_of(hold).covers
+        waits = [bounded(hold.until - now, at, now) for *to, at in rows if covers(*to)]
+        if waits and (until := now + min(waits)) < hold.until:
+            Hold.objects.filter(pk=hold.pk, until=hold.until).update(until=until)
 
 
 def _take_probes(now: datetime, ends: datetime) -> set[int]:

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from ..exceptions import DeliveryError, EndpointEffect, Reason
 from ..notifiers.endpoint import Endpoint
-from .breaker import Breaker, Change, OnRecord, Records, Rules, State
+from .breaker import HELD, PROBING, RECOVERING, Breaker, Change, OnRecord, Records, Rules, State
 
 Row = TypeVar("Row")
 
@@ -75,7 +75,7 @@ class Lane(Generic[Row]):
 
     @property
     def held(self) -> bool:
-        return self.breaker.state is State.HELD
+        return self.breaker.state is HELD
 
     @property
     def serves_many(self) -> bool:
@@ -83,12 +83,12 @@ class Lane(Generic[Row]):
 
     @property
     def slots(self) -> int:
-        return 1 if self.breaker.state is State.PROBING else self.limit
+        return 1 if self.breaker.state is PROBING else self.limit
 
     @property
     def pace(self) -> float | None:
         """Attempts a second; None: no limit."""
-        if self.breaker.state is not State.RECOVERING:
+        if self.breaker.state is not RECOVERING:
             return self.per_second
         return min(self.recovery, self.per_second or self.recovery)
 
@@ -169,13 +169,21 @@ class Lanes(Generic[Row]):
         self.doors[channel, recipient] = lane
         return lane
 
-    def put(self, row: Row, lane: Lane[Row]) -> bool:
-        """Let a row wait for its turn; False when its endpoint has enough of them, or is held."""
-        if lane.held or lane.full:
+    def put(self, row: Row, lane: Lane[Row], *, within: float | None = None, now: float = 0.0) -> bool:
+        """Let a row wait for its turn; False when its endpoint has enough of them, or is held.
+
+        within  of one that is urgent the seconds that it may wait at most: it goes before the others, and
+                finds room where they find none, as much again
+        """
+        if lane.held or (lane.full if within is None else len(lane.waiting) >= 2 * lane.capacity):
             return False
         if not lane.waiting:
             self.turns[lane.answers].append(lane)
-        lane.waiting.append(row)
+        if within is None:
+            lane.waiting.append(row)
+        else:
+            lane.waiting.appendleft(row)
+            lane.not_before = min(lane.not_before, now + within)
         self.waiting += 1
         self.ready += lane.answers
         return True
@@ -261,8 +269,11 @@ class Lanes(Generic[Row]):
         seconds: float = 1.0,
         started_at: datetime | None = None,
         door: tuple[str, str] | None = None,
+        within: float | None = None,
     ) -> Breaker | None:
         """Learn from an attempt's end; answers whom to blame for it, where an endpoint is to blame.
+
+        within  as in Breaker.failed
 
         door  the row's channel and recipient, where its endpoint is a host that serves many: what the host
               answered is the recipient's own matter, until several recipients in a row fare so. A recipient
@@ -280,7 +291,7 @@ class Lanes(Generic[Row]):
         elif error.endpoint_effect == EndpointEffect.BUSY:
             lane.limit = max(1, lane.limit // 2)  # it works: it neither failed, nor is a probe of it over
         elif error.blames_endpoint:
-            return self._failed(lane, error, started_at, door)
+            return self._failed(lane, error, started_at, door, within)
         return None
 
     def _delivered(self, lane: Lane[Row]) -> None:
@@ -299,20 +310,21 @@ class Lanes(Generic[Row]):
         error: DeliveryError,
         started_at: datetime | None,
         door: tuple[str, str] | None,
+        within: float | None,
     ) -> Breaker:
-        if door is None or error.reason == Reason.NETWORK or lane.breaker.state == State.PROBING:
+        if door is None or error.reason == Reason.NETWORK or lane.breaker.state == PROBING:
             self._hear(lane, False)
             lane.limit = max(1, lane.limit // 2)
-            lane.breaker.failed(error, started_at)
+            lane.breaker.failed(error, started_at, within=within)
             host, own = lane.host, lane
         else:
             host, own = lane, self.door(lane, *door)
             own.host = host
             own.limit = max(1, own.limit // 2)
-            own.breaker.failed(error, started_at)
+            own.breaker.failed(error, started_at, within=within)
         if host is None:
             return own.breaker
-        host.breaker.failed(error, started_at, recipient=own.key)
+        host.breaker.failed(error, started_at, recipient=own.key, within=within)
         return host.breaker if host.held else own.breaker
 
     def drain(self, everything: bool = False) -> list[tuple[Row, float]]:
@@ -334,14 +346,17 @@ class Lanes(Generic[Row]):
 
     # What is claimed
 
-    def closed(self) -> frozenset[Endpoint]:
-        """The endpoints whose rows are not to be claimed now: held, or with enough rows in hand."""
-        return frozenset(self._closed())
+    def closed(self, *, urgent: bool = False) -> frozenset[Endpoint]:
+        """The endpoints whose rows are not to be claimed now: held, or with enough rows in hand.
 
-    def _closed(self) -> Iterator[Endpoint]:
-        for lane in self.lanes.values():
-            if lane.held or len(lane.waiting) > lane.capacity // 2:
-                yield from lane.breaker.spellings
+        urgent  to those that are
+        """
+        return frozenset(
+            endpoint
+            for lane in self.lanes.values()
+            if lane.held or len(lane.waiting) > (lane.capacity if urgent else lane.capacity // 2)
+            for endpoint in lane.breaker.spellings
+        )
 
     def answering(self) -> frozenset[Endpoint]:
         """The endpoints that answered lately and have room: their rows need not wait behind others'."""
@@ -367,7 +382,7 @@ class Lanes(Generic[Row]):
         self.paused = [record.endpoint for record in records.held if record.paused]
         # Of several holds of one endpoint, one that lets nothing through counts.
         by_key: dict[str, OnRecord] = {}
-        for record in sorted(records.held, key=lambda record: record.state == State.HELD):
+        for record in sorted(records.held, key=lambda record: record.state == HELD):
             by_key[record.endpoint.key] = record
             self._known(record.endpoint)
         known = self._read_failing(records.failing)

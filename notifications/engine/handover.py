@@ -67,8 +67,8 @@ class HandOverSender:
     def has_plenty(self) -> bool:
         return False
 
-    def closed(self) -> frozenset[Endpoint]:
-        return self.lanes.closed()
+    def closed(self, *, urgent: bool = False) -> frozenset[Endpoint]:
+        return self.lanes.closed(urgent=urgent)
 
     def scopes(self) -> Iterator[Scope]:
         yield Scope(self.closed())

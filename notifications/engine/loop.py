@@ -24,16 +24,16 @@ from asgiref.sync import async_to_sync
 from .. import conf, signals
 from ..database import said
 from ..endpoints.breaker import Records, Rules
-from ..endpoints.holds import read_endpoints
+from ..endpoints.holds import hurry, read_endpoints
 from ..endpoints.lanes import Lanes, Limits
-from ..models import SweepKind, SweepRun
+from ..models import SweepKind, SweepRun, certctl
 from ..notifiers.endpoint import Endpoint
-from ..queue import digest, recipients, traces
+from ..queue import digest, ends, recipients, traces
 from ..queue.claim import Claimed
 from ..queue.opened import told
-from ..queue.release import renew, take_back
 from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
+from .leases import Leases
 from .recorder import FLUSH_SECONDS, Recorder, Returned
 from .sender import INTERRUPTED_WAIT, STALE, Sender
 from .source import GivenRows, Prepared, Schedule, Scope, Source
@@ -42,6 +42,7 @@ from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
 logger = logging.getLogger(__name__)
 
 PATIENCE = 20.0  # seconds that one sweep tries to record; what it cannot is repeated after its lease
+NOT_KEPT = ("adopted", "withdrawn", "seconds")  # of a sweep's counts, on its record
 WHY_NOT = {"away": "the database is away", "contended": "others are in the way in the database"}
 LOOK_AGAIN = 0.5  # seconds between claims for endpoints that answer, while many rows wait for such as hang
 SHARE = 4  # times as long as such a claim took, at least: it can have a long way to go
@@ -58,7 +59,7 @@ class AnySender(Protocol):
 
     def room(self) -> int: ...
     def has_plenty(self) -> bool: ...
-    def closed(self) -> frozenset[Endpoint]: ...
+    def closed(self, *, urgent: bool = False) -> frozenset[Endpoint]: ...
     def scopes(self) -> Iterable[Scope]: ...
     def waiting(self) -> int: ...
     async def take_in(self, claimed: list[Claimed], sweep: Sweep) -> tuple[list[Claimed], list[Claimed]]: ...
@@ -97,13 +98,12 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudged = False
         self._answered = 0  # nudges
-        # Leases that a claim or a renewal asked for, and no answer came: whether they stand is not known.
-        self._claiming_until: list[datetime] = []
-        self._renewing_until: list[datetime] = []
+        self._beside_certctl = False
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
         self.clock = Clock(self.options.clock)
+        self.leases = Leases(self.conf.lease, self.clock)
         with signals.aside(), self.database.two_connections():
             try:
                 async_to_sync(self._run)()
@@ -180,23 +180,13 @@ class Engine:
         does it take changes again? Nothing is sent that could not be recorded."""
         await _arrived(self._recording)  # under the leases that stood when it began
         await self.database.call(self.clock.ask)
-        await self.database.call(self._take_back)
-        now, all_of_them = self.clock(), self.database.in_doubt
-        soon, until, unheard = now + self.conf.lease / 2, now + self.conf.lease, self._renewing_until[:]
-        ending = [row for row in self._rows() if all_of_them or row.event.leased_until < soon]
-        self._renewing_until.append(until)
-        kept = await self.database.call(renew, [row.event for row in ending], until, unheard)
+        await self.database.call(self.leases.take_back)
+        ending = self._rows() if self.database.in_doubt else self.leases.ending(self._rows())
+        until, kept = await self.database.call(self.leases.renew, [row.event for row in ending])
         for row in ending:
             if row.event.id in kept:
                 row.event = row.event._replace(leased_until=until)
-        self._renewing_until.clear()
         self.database.in_doubt = False
-
-    def _take_back(self) -> None:
-        """What a claim took without our hearing of it was not attempted, and is due."""
-        while self._claiming_until:
-            take_back(self._claiming_until[-1], due_at=self.clock())
-            self._claiming_until.pop()
 
     def _rows(self) -> list[InHand | Returned]:
         return [*self.sender.rows(), *self.recorder.rows()]
@@ -256,7 +246,10 @@ class Engine:
     def _look(self, source: Source, ours: list[tuple[str, datetime]]) -> tuple[Records, Prepared]:
         self.clock.ask()
         now = self.clock()
+        self._beside_certctl = certctl.is_here()
+        ends.keep_up(now, beside_certctl=self._beside_certctl)
         source.revive(now)
+        hurry(now)
         records = read_endpoints(self.conf, now, self.sender.probes)
         return records, source.prepare(now, [pk for pk, leased_until in ours if leased_until <= now])
 
@@ -300,7 +293,7 @@ class Engine:
     def _write_sweep(self, sweep: Sweep) -> None:
         result, ended_at = sweep.result, self.clock()
         result.seconds = (ended_at - sweep.started_at).total_seconds()
-        counts = {n: value for n, value in asdict(result).items() if n not in ("adopted", "seconds")}
+        counts = {n: value for n, value in asdict(result).items() if n not in NOT_KEPT}
         if self.options.log:
             SweepRun.objects.create(
                 **counts, started_at=sweep.started_at, ended_at=ended_at, worker=self.worker
@@ -364,45 +357,48 @@ class Engine:
                 self.schedules.append(schedule)  # the next one's turn comes next, however much this one has
                 # Of a backlog that has a pace every other claim takes the newest: both are served.
                 schedule.newest_first = schedule.has_backlog and not schedule.newest_first
-                scope = scope._replace(newest_first=schedule.newest_first)
+                scope = scope._replace(
+                    newest_first=schedule.newest_first, never=self.sender.closed(urgent=True)
+                )
                 return schedule, sweep, min(room, self._left(sweep)), scope
         return None
 
     async def _claim(self, schedule: Schedule, sweep: Sweep, wanted: int, scope: Scope) -> None:
         source, asked_at, answered = schedule.source, time.monotonic(), self._answered
-        claimed = await self.database.call(self._claim_from, source, wanted, scope)
+        claimed = await self.database.call(self.leases.claim, source, wanted, scope)
         try:
-            await self.database.call(self._recall, claimed)
+            withdrawn = await self.database.call(self._recall, claimed)
         except BaseException:
             for event in claimed:
                 self.recorder.give_back(event, 0.0)
             raise
         sweep.took(len(claimed))
+        sweep.result.withdrawn += withdrawn
         held, full = await self.sender.take_in(claimed, sweep)
         # What is refused is due again, so it is not the end; nor is it where a call came meanwhile.
-        is_all = not (held or full) and source.is_exhausted(wanted, claimed) and self._answered == answered
-        schedule.has_backlog = len(claimed) >= wanted and self.lanes.has_paced_rows()
+        is_all = (
+            not (held or full or withdrawn)
+            and source.is_exhausted(wanted, claimed)
+            and self._answered == answered
+        )
+        schedule.has_backlog = len(claimed) + withdrawn >= wanted and self.lanes.has_paced_rows()
         sweep.refused(len(held) + len(full))
         for event in source.refuse(held, full):
             self.recorder.give_back(event, 0.0)
         sweep.exhausted = scope.outside if is_all and not scope.narrow else None
-        if scope.narrow and (scope.first or len(claimed) < wanted):
+        if scope.narrow and (scope.first or len(claimed) + withdrawn < wanted):
             now = time.monotonic()
             schedule.look_again = now + max(LOOK_AGAIN, SHARE * (now - asked_at))
 
-    def _claim_from(self, source: Source, wanted: int, scope: Scope) -> list[Claimed]:
-        self.clock.ask()
-        now = self.clock()
-        self._claiming_until.append(now + self.conf.lease)
-        claimed = source.claim(wanted, scope, now)
-        self._claiming_until.pop()
-        return claimed
-
-    def _recall(self, claimed: list[Claimed]) -> None:
-        """What else an attempt needs to know of them."""
+    def _recall(self, claimed: list[Claimed]) -> int:
+        """What else an attempt needs to know of them, and whether they still matter: how many do not."""
+        beside, now = self._beside_certctl, self.clock()
+        ends.recall(claimed, now, beside_certctl=beside)
+        withdrawn = ends.withdraw(claimed, now, beside_certctl=beside) if self.conf.withdraw_renewed else 0
         recipients.recall(claimed)
         told(claimed, self.sender.resolving)
         traces.recall(claimed)
+        return withdrawn
 
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
@@ -443,7 +439,7 @@ class Engine:
         try:
             if self.database.in_doubt:
                 await self._catch_up()
-            await self.database.call(self._take_back)
+            await self.database.call(self.leases.take_back)
             await self.recorder.write()
             await self.recorder.release()
         except Away:

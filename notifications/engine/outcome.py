@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..conf import Conf
+from ..deadlines import bounded
 from ..exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
 from ..models import AttemptOutcome, Status
 from ..notifiers.base import Delivered
@@ -54,6 +55,7 @@ def decide(
     )
     if not error.spends_attempt and started_at - event.due_at < settings.hold_limit:
         wait = timedelta(seconds=error.retry_after or BUSY_SECONDS)
+        wait = bounded(wait, event.not_after, started_at)
         return failure(status=Status.FAILED, delay=wait, spent=False)
     if isinstance(error, PermanentError) or backoff.exhausted(event.retry_count, settings.max_attempts):
         return failure(status=Status.DEAD)
@@ -64,12 +66,13 @@ def decide(
         retry_after=error.retry_after,
         jitter=jitter(),
     )
-    return failure(status=Status.FAILED, delay=wait)
+    return failure(status=Status.FAILED, delay=bounded(wait, event.not_after, started_at))
 
 
 def unspent(outcome: Outcome, seconds: float) -> Outcome:
     """A probe of a held endpoint failed: its row waits on with the others, and nothing is spent."""
-    return outcome._replace(status=Status.FAILED, delay=timedelta(seconds=seconds), spent=False)
+    wait = bounded(timedelta(seconds=seconds), outcome.event.not_after, outcome.started_at)
+    return outcome._replace(status=Status.FAILED, delay=wait, spent=False)
 
 
 def as_delivery_error(error: BaseException) -> DeliveryError:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import conf
+from ..deadlines import bounded, is_urgent, within
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome
 from ..models import COMBINED, AttemptOutcome, Status
 from ..notifiers import tracing
-from ..notifiers.base import Delivered, Notifier, load
+from ..notifiers.base import Delivered, Notifier
 from ..notifiers.endpoint import Endpoint
 from ..notifiers.http.deadlines import Deadlines
+from ..notifiers.loading import load
 from ..queue.claim import Claimed
 from ..queue.messages import MOST_COMBINED, Linker, combined, linker, message_of
 from ..text import fold
@@ -72,6 +74,7 @@ class Sender:
         self.may_start = True
         self.hungry = False
         self._mostly_silent = False  # of what the last claim brought
+        self._traces = False  # whether spans were wanted then
         self._crowd = min(MOST_SILENT * settings.concurrency, settings.sweep_limit // 4)
         # Raises ImproperlyConfigured before anything is claimed.
         self._notifiers = load_all(settings)
@@ -95,8 +98,8 @@ class Sender:
     def has_plenty(self) -> bool:
         return self.size.plenty(self.lanes.ready)
 
-    def closed(self) -> frozenset[Endpoint]:
-        return self.lanes.closed()
+    def closed(self, *, urgent: bool = False) -> frozenset[Endpoint]:
+        return self.lanes.closed(urgent=urgent)
 
     def scopes(self) -> Iterator[Scope]:
         """All but the closed endpoints, until many rows wait for such as hang: then those that answer and
@@ -124,8 +127,10 @@ class Sender:
         if not (self.in_flight or self.recorder.ended):
             self.size.begin(time.monotonic())
         held, full, silent = list[Claimed](), list[Claimed](), 0
+        self._traces = tracing.wanted()
         room = self._room_for_interrupted(claimed)
-        for event in claimed:
+        now = self.clock()
+        for event in last_to_first(claimed, now):
             row = self._in_hand(event, sweep)
             if event.interrupted:
                 room[event.interrupted] -= 1
@@ -135,7 +140,8 @@ class Sender:
                     continue
             lane = self._lane_of(row)
             silent += not lane.answers
-            if not self.lanes.put(row, lane):
+            patience = within(event.not_after, now) if is_urgent(event.not_after, now) else None
+            if not self.lanes.put(row, lane, within=patience, now=time.monotonic()):
                 (held if lane.held else full).append(event)
         if claimed:
             self._mostly_silent = 2 * silent > len(claimed)
@@ -184,7 +190,12 @@ class Sender:
     def give_back(self, everything: bool = False) -> None:
         """Take out of the lanes what waits for an endpoint that is held, or all that waits."""
         for row, seconds in self.lanes.drain(everything=everything):
-            self.recorder.give_back(row.event, seconds, row.sweep)
+            self._give_back(row, seconds)
+
+    def _give_back(self, row: InHand, seconds: float) -> None:
+        """For as long as its endpoint is held, and its certificate lets it wait."""
+        wait = bounded(timedelta(seconds=seconds), row.event.not_after, self.clock())
+        self.recorder.give_back(row.event, wait.total_seconds(), row.sweep)
 
     def rows(self) -> Iterator[InHand]:
         """What waits and what is in flight."""
@@ -223,7 +234,7 @@ class Sender:
         notifier = turn.row.notifier
         apart = notifier and self.lanes.doors and self.lanes.doors.get((notifier.name, event.recipient))
         if apart and apart is not turn.lane and (apart.held or apart.breaker.state == State.PROBING):
-            self.recorder.give_back(event, apart.breaker.seconds, sweep)
+            self._give_back(turn.row, apart.breaker.seconds)
             return False
         sweep.begun += 1
         return True
@@ -268,7 +279,7 @@ class Sender:
         self.attempted[task] = turn
         self._deadlines.begin(task)
         try:
-            answer = await _send(turn.row, turn.others)
+            answer = await _send(turn.row, turn.others, self._traces)
         except asyncio.CancelledError:
             answer = self._cut_short(task)
         except (Exception, SystemExit) as error:
@@ -286,7 +297,12 @@ class Sender:
         matters = failure or self.lanes.doors  # most endpoints never fail, and have none
         door = (row.notifier.name, row.event.recipient) if matters and row.notifier else None
         blamed = self.lanes.ended(
-            lane, failure, seconds, started_at, door if door and lane.serves_many else None
+            lane,
+            failure,
+            seconds,
+            started_at,
+            door if door and lane.serves_many else None,
+            within(row.event.not_after, started_at) if failure else None,
         )
         for each in (row, *others):
             outcome = decide(each.event, answer, self.conf, started_at, round(seconds * 1000))
@@ -322,12 +338,21 @@ class Sender:
         self.give_back(everything=True)
 
 
-async def _send(row: InHand, others: Sequence[InHand]) -> Delivered | None:
+def last_to_first(claimed: list[Claimed], now: datetime) -> Iterable[Claimed]:
+    """As they are put into their lanes: each that is urgent in front of those that were put before."""
+    urgent = [event for event in claimed if is_urgent(event.not_after, now)]
+    if not urgent:
+        return claimed
+    urgent.sort(key=lambda event: event.not_after or now, reverse=True)
+    return [*(event for event in claimed if not is_urgent(event.not_after, now)), *urgent]
+
+
+async def _send(row: InHand, others: Sequence[InHand], traces: bool) -> Delivered | None:
     """The provider's acceptance, or None where the channel has no notifier."""
     if row.notifier is None:
         return None
     message = combined([row.message, *(each.message for each in others)]) if others else row.message
-    traced = [each.event for each in (row, *others)] if tracing.wanted() else ()
+    traced = [each.event for each in (row, *others)] if traces else ()
     with tracing.attempt(row.notifier.name, traced):
         answer = await row.notifier.send(message)
     if not isinstance(answer, Delivered):

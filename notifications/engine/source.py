@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from ..queue.beside import Terms, settled
 from ..queue.claim import Claim, Claimed, claim
 from .sweep import Options, Sweep, SweepResult, due
 
+URGENT_SECONDS = 1.0  # between two looks for what passes all backlogs
 # How long a channel that has no notifier here is left to other workers, which may have one.
 LEFT_TO_OTHERS = timedelta(minutes=10)
 
@@ -30,6 +32,7 @@ class Scope(NamedTuple):
 
     narrow        there are others, which can wait; first: but not for long
     newest_first  of the pending: what was raised just now need not wait behind a backlog
+    never         of what is urgent none that goes to these: all else passes the others, whatever the scope
     """
 
     outside: frozenset[Endpoint]
@@ -37,6 +40,7 @@ class Scope(NamedTuple):
     narrow: bool = False
     first: bool = False
     newest_first: bool = False
+    never: frozenset[Endpoint] = frozenset()
 
 
 class Prepared(NamedTuple):
@@ -76,6 +80,7 @@ class DueRows:
         self.conf = settings
         self.options = options
         self.terms = Terms()  # how we live with certctl, as each sweep finds it
+        self._urgent_from = -math.inf  # when it is looked for again
 
     @property
     def rows(self) -> NotificationQuerySet:
@@ -108,15 +113,32 @@ class DueRows:
         return Prepared(dead, adopted)
 
     def claim(self, rows: int, scope: Scope, now: datetime) -> list[Claimed]:
-        mine = self.rows.filter(self._ours(now))
-        eligible = due(self.kind, mine, now, self.conf.max_attempts, scope.newest_first)
-        if self.kind == SweepKind.PENDING:
-            eligible = self.terms.claimable(eligible, now)
+        if urgent := self._claim_urgent(rows, scope, now):
+            return urgent
+        eligible = self._eligible(now, scope.newest_first)
         if scope.inside is not None:
             eligible = eligible.filter(going_to(scope.inside))
         elif scope.outside:
             eligible = eligible.exclude(going_to(scope.outside))
         return claim(eligible, rows, now=now, lease=self.conf.lease)
+
+    def _eligible(self, now: datetime, newest_first: bool = False) -> NotificationQuerySet:
+        mine = self.rows.filter(self._ours(now))
+        eligible = due(self.kind, mine, now, self.conf.max_attempts, newest_first)
+        return self.terms.claimable(eligible, now) if self.kind == SweepKind.PENDING else eligible
+
+    def _claim_urgent(self, rows: int, scope: Scope, now: datetime) -> Claim:
+        """Before all others what has less than a day left, once in a while: the others pay nothing for it."""
+        if time.monotonic() < self._urgent_from:
+            return Claim()
+        found = self._eligible(now).urgent(now)
+        if scope.never:
+            found = found.exclude(going_to(scope.never))
+        claimed = claim(found, rows, now=now, lease=self.conf.lease)
+        if len(claimed) < rows and not claimed.full:
+            self._urgent_from = time.monotonic() + URGENT_SECONDS
+        claimed.full = bool(claimed)  # the others are still to be claimed
+        return claimed
 
     def _ours(self, now: datetime) -> Q:
         """On a channel that is configured here, or due for so long that nobody else has one either."""

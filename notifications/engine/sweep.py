@@ -23,7 +23,7 @@ from ..queue.record import Outcome
 steady = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-OCCASIONAL = ("handed_over", "adopted")
+OCCASIONAL = ("handed_over", "adopted", "withdrawn")
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class SweepResult:
 
     Rows that died without being claimed (a lease ran out on the last attempt, or the budget was
     spent before) are in `dead` too. adopted: rows that certctl had left failed, and that are due now.
+    withdrawn: rows whose certificates were renewed since; they count as never claimed.
     seconds: from the first claim to the last record.
     """
 
@@ -44,6 +45,7 @@ class SweepResult:
     released: int = 0
     handed_over: int = 0
     adopted: int = 0
+    withdrawn: int = 0
     seconds: float = 0.0
 
     @property
@@ -60,16 +62,17 @@ class SweepResult:
     def __str__(self) -> str:
         handed_over = f", {self.handed_over} handed over" if self.handed_over else ""
         adopted = f", {self.adopted} adopted" if self.adopted else ""
+        withdrawn = f", {self.withdrawn} withdrawn" if self.withdrawn else ""
         return (
             f"{self.kind} sweep: {self.claimed} claimed, {self.sent} sent, {self.rescheduled} rescheduled,"
             f" {self.dead} dead, {self.no_notifier} without a notifier, {self.released} released{handed_over}"
-            f"{adopted}"
+            f"{adopted}{withdrawn}"
             f" in {self.seconds:.1f} s"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """The counts as JSON for programs; handed_over where there is a task engine to hand over to, adopted
-        where certctl had left something."""
+        where certctl had left something, withdrawn where something was renewed."""
         counts = {**asdict(self), "seconds": round(self.seconds, 3)}
         return {name: count for name, count in counts.items() if count or name not in OCCASIONAL}
 

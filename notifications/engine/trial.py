@@ -14,7 +14,8 @@ from .. import conf
 from ..database import database_now, wake_workers
 from ..endpoints import holds
 from ..exceptions import DeliveryError, UnknownOutcome
-from ..notifiers.base import Delivered, Message, Notifier, load
+from ..notifiers.base import Delivered, Message, Notifier
+from ..notifiers.loading import load
 from .outcome import as_delivery_error
 
 TYPE, TEXT = "Test", "This is a test of certctl's notifications. Nothing is wrong, and nothing is to be done."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime, timedelta
+from ssl import cert_time_to_seconds
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -73,6 +74,24 @@ def past(given: str) -> datetime:
     if at > timezone.now():
         raise argparse.ArgumentTypeError(f"{given!r} is in the future")
     return at
+
+
+def end(given: str) -> datetime:
+    """When a certificate ends: a time, UTC unless it says so, or what `openssl x509 -enddate` prints."""
+    try:
+        return _end(given.removeprefix("notAfter="))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is no time, such as 2026-12-24T10:00Z or 'Dec 24 10:00:00 2026 GMT'"
+        ) from None
+
+
+def _end(given: str) -> datetime:
+    day = parse_date(given)
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else parse_datetime(given)
+    if at is None:
+        return datetime.fromtimestamp(cert_time_to_seconds(given), UTC)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def one_of(*choices: str) -> Any:

@@ -14,8 +14,8 @@ from notifications.models import NotificationEvent, NotificationQuerySet, Status
 from notifications.models.queryset import free
 from notifications.operations import bulk
 from notifications.operations.filters import DISMISSED, matching
-from notifications.operations.survey import grouped
-from notifications.operations.verbs import RESTORE, Verb
+from notifications.operations.survey import ABOUT_RENEWED, grouped, renewed_among
+from notifications.operations.verbs import REQUEUE, RESTORE, Verb
 
 from .arguments import check_selection, chosen_filters
 from .cli import Progress, terminal
@@ -38,17 +38,21 @@ def run(verb: Verb, options: dict[str, Any], screen: Screen, *, by: str) -> None
     filters = chosen_filters(options | {"status": "" if ids else options["status"] or first_of(verb)})
     rows = matching(filters)
     movable = rows.filter(free(database_now()), verb.allows())
+    too = bool(options.get("renewed"))
+    left_out = renewed_among(movable) if verb is REQUEUE and not too else 0
     if options["dry_run"]:
-        say_would(verb, movable, len(ids) or rows.count(), screen, as_one_line=options["json"])
+        total = len(ids) or rows.count()
+        say_would(verb, movable, total, screen, left_out=left_out, as_one_line=options["json"])
         return
-    if asks and not agreed(verb, movable, screen):
+    if asks and not agreed(verb, movable, screen, left_out):
         raise CommandError("nothing was changed")
     refused: dict[str, str] = {}
     if ids:
-        changed, refused = one_by_one(verb, ids, by=by, reason=options["reason"])
+        changed, refused = one_by_one(verb, ids, by=by, reason=options["reason"], renewed=too)
         skipped = len(ids) - changed
     else:
-        changed, skipped = all_of_them(verb, filters.query, movable.count(), by=by, reason=options["reason"])
+        number, reason = movable.count() - left_out, options["reason"]
+        changed, skipped = all_of_them(verb, filters.query, number, by=by, reason=reason, renewed=too)
     if options["json"]:
         screen.plain(as_json({verb.counted: changed, "skipped": skipped, "refused": refused}))
     else:
@@ -62,14 +66,16 @@ def first_of(verb: Verb) -> str:
     return DISMISSED if verb is RESTORE else str(Status.DEAD)
 
 
-def one_by_one(verb: Verb, ids: Sequence[str], *, by: str, reason: str) -> tuple[int, dict[str, str]]:
+def one_by_one(
+    verb: Verb, ids: Sequence[str], *, by: str, reason: str, renewed: bool
+) -> tuple[int, dict[str, str]]:
     """(how many changed, why others did not, by id)."""
     everything: NotificationQuerySet = NotificationEvent.objects.all()
     changed, refused = 0, {}
     with Progress(terminal(), verb.spoken, len(ids)) as bar:
         for event_id in ids:
             row = everything.filter(pk=event_id)
-            if verb.on_rows(row, by=by, via=VIA, reason=reason).changed:
+            if verb.on_rows(row, by=by, via=VIA, reason=reason, renewed=renewed).changed:
                 changed += 1
             else:
                 refused[event_id] = why_not(everything, verb, event_id)
@@ -77,9 +83,13 @@ def one_by_one(verb: Verb, ids: Sequence[str], *, by: str, reason: str) -> tuple
     return changed, refused
 
 
-def all_of_them(verb: Verb, filters: str, number: int, *, by: str, reason: str) -> tuple[int, int]:
+def all_of_them(
+    verb: Verb, filters: str, number: int, *, by: str, reason: str, renewed: bool
+) -> tuple[int, int]:
     """(how many changed, how many the rules skipped): one operation on record, done to the end."""
-    operation = bulk.start(verb, filters=filters, requested=number, by=by, via=VIA, reason=reason)
+    operation = bulk.start(
+        verb, filters=filters, requested=number, by=by, via=VIA, reason=reason, renewed=renewed
+    )
     with Progress(terminal(), verb.spoken, number) as bar:
         operation = bulk.finish(operation, lambda so_far: bar.update(so_far.changed))
     return operation.changed, sum(operation.skips.values())
@@ -98,25 +108,42 @@ def unknown(event_id: str) -> str:
 
 
 def say_would(
-    verb: Verb, movable: NotificationQuerySet, total: int, screen: Screen, *, as_one_line: bool
+    verb: Verb,
+    movable: NotificationQuerySet,
+    total: int,
+    screen: Screen,
+    *,
+    left_out: int,
+    as_one_line: bool,
 ) -> None:
-    number = movable.count()
+    all_of_them = movable.count()
+    number = all_of_them - left_out
     skipped = max(0, total - number)
     if as_one_line:
-        screen.plain(as_json({"dry_run": True, verb.counted: number, "skipped": skipped}))
+        told = {"renewed": left_out} if left_out else {}
+        screen.plain(as_json({"dry_run": True, verb.counted: number, "skipped": skipped, **told}))
         return
-    if number:
+    if all_of_them:
         show_groups(movable, screen)
+    say_left_out(left_out, all_of_them, screen)
     also = f", {skipped} skipped" if skipped else ""
     screen.plain(f"{number} would be {verb.counted}{also}; nothing was changed")
 
 
-def agreed(verb: Verb, movable: NotificationQuerySet, screen: Screen) -> bool:
+def say_left_out(left_out: int, number: int, screen: Screen) -> None:
+    if left_out:
+        screen.plain(f"{left_out} of {number} {ABOUT_RENEWED}, and left out (--renewed takes them too).")
+
+
+def agreed(verb: Verb, movable: NotificationQuerySet, screen: Screen, left_out: int) -> bool:
     """What the person at the terminal says; nobody need be asked about nothing."""
-    number = movable.count()
+    all_of_them = movable.count()
+    number = all_of_them - left_out
+    if all_of_them:
+        show_groups(movable, screen)
+    say_left_out(left_out, all_of_them, screen)
     if not number:
         return True
-    show_groups(movable, screen)
     screen.plain(f"{verb.spoken.capitalize()} {number} notifications? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -12,11 +13,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
 from ..models import Alert
-from ..models.raising import FIELDS, NEEDED, names_fault
+from ..models.raising import KNOWN, NEEDED, names_fault
 from ..notifiers.usable import Doubts
+from .arguments import end
 from .display import printable
 
-ALONE = (*NEEDED, "certificate", "dedup_key")  # the options of one alert
+ALONE = (*NEEDED, "certificate", "dedup_key", "not_after")  # the options of one alert
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -51,13 +53,23 @@ def _alerts(lines: Iterable[str]) -> Iterator[Alert]:
             raise CommandError(f"line {number} is no JSON: {printable(str(error))}", returncode=2) from error
         if fault := _fault(found):
             raise CommandError(f"line {number} {printable(fault)}", returncode=2)
-        yield found
+        yield _with_times(found, number)
+
+
+def _with_times(alert: dict[str, Any], number: int) -> Any:
+    """Raises CommandError."""
+    if alert.get("not_after") is None:
+        return alert
+    try:
+        return alert | {"not_after": end(alert["not_after"])}
+    except ArgumentTypeError as error:
+        raise CommandError(f"line {number}: not_after: {printable(str(error))}", returncode=2) from error
 
 
 def _fault(found: Any) -> str:
     if not isinstance(found, dict):
         return "is no JSON object"
-    optional = {name for name in FIELDS if name not in NEEDED}
+    optional = {name for name in KNOWN if name not in NEEDED}
     given = {name: value for name, value in found.items() if not (value is None and name in optional)}
     odd = [name for name, value in given.items() if not isinstance(value, str)]
     return names_fault(found) or (f"has a {odd[0]} that is no string" if odd else "")

@@ -136,10 +136,13 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int, 
         "CHANNEL": [event.channel for event in events],
         "RECIPIENT": [event.recipient for event in events],
         "CERTIFICATE": [event.certificate_id or "" for event in events],
+        "ENDS": [words.ends(event, now) for event in events],
         "RAISED": [words.ago(event.created_at, now) for event in events],
         "RETRY": [words.retries(event, budget) for event in events],
         "LAST ERROR": [one_line(words.error(event)) for event in events],
     }
+    if not any(columns["ENDS"]):
+        del columns["ENDS"]
     heads = [head for head in columns if not (screen.narrow and head in DISPENSABLE)]
     screen.table(heads, zip(*(columns[head] for head in heads), strict=True))
 

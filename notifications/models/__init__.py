@@ -13,6 +13,7 @@ from .history import (
     INTERRUPTED_OFTEN,
     AttemptOutcome,
     BulkOperation,
+    Deadline,
     DeliveryAttempt,
     Escalation,
     OperationKind,
@@ -21,6 +22,7 @@ from .history import (
     Refusal,
     Requeue,
     Trace,
+    Withdrawal,
 )
 from .raising import Alert
 from .state import AGES, DURATIONS, Beside, Death, HandOver, Hold, Outage, SweepKind, SweepRun, Tally, Worker
@@ -38,6 +40,7 @@ __all__ = [
     "AttemptOutcome",
     "Beside",
     "BulkOperation",
+    "Deadline",
     "Death",
     "DeliveryAttempt",
     "Escalation",
@@ -59,6 +62,7 @@ __all__ = [
     "SweepRun",
     "Tally",
     "Trace",
+    "Withdrawal",
     "Worker",
     "attempt_number",
     "new_id",

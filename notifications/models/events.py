@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from .. import database, signals
 from ..deaths.follow import follow
@@ -28,7 +29,7 @@ from .fields import (
     attempt_number,
     new_id,
 )
-from .history import AttemptOutcome
+from .history import AttemptOutcome, Deadline
 from .queryset import DUE, MAILED, EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
@@ -75,6 +76,8 @@ class NotificationEvent(Table):
 
     # Of the one that `notify` answers: why nothing may be delivered, a phrase each.
     warnings: tuple[str, ...] = ()
+    # Of one that is about to be raised.
+    deadline: Deadline | None = None
 
     # A manager has the QuerySet's verbs; without django-stubs' plugin a checker knows of no such mixture.
     objects: ClassVar[NotificationQuerySet] = cast(  # type: ignore[assignment]
@@ -184,6 +187,21 @@ class NotificationEvent(Table):
         return bool(self._rows().filter(pk=self.pk).dismissed().exists())
 
     @property
+    def withdrawn(self) -> bool:
+        """Read, because its certificate was renewed before it had arrived. Asks as `not_delivered`."""
+        if self.status != Status.READ:
+            return False
+        if "was_withdrawn" in self.__dict__:
+            return bool(self.__dict__["was_withdrawn"]) and not self.dismissed
+        return bool(self._rows().filter(pk=self.pk).withdrawn().exists())
+
+    @cached_property
+    def not_after(self) -> datetime | None:
+        """When the certificate ends that it is about, where that is known. Asks as `not_delivered`."""
+        deadline = Deadline.objects.filter(notification=self.pk).first()
+        return deadline.not_after if deadline else None
+
+    @property
     def probably_delivered(self) -> bool:
         """An e-mail that certctl left failed: most likely its server had taken it. See the QuerySet's."""
         return self.stranded and self.last_error is None and self.channel.casefold() == MAILED
@@ -192,10 +210,13 @@ class NotificationEvent(Table):
     def stranded(self) -> bool:
         return self.status == Status.FAILED and self.next_retry_at is None
 
-    def requeue(self, *, by: str, via: str = "python") -> None:
-        """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone."""
+    def requeue(self, *, by: str, via: str = "python", renewed: bool = False) -> None:
+        """Pending again with a fresh budget. Raises TransitionRefused, or DoesNotExist if the row is gone.
+
+        renewed  also where its certificate was renewed since
+        """
         rows = self._rows().filter(pk=self.pk)
-        if not rows.requeue(by=by, via=via).changed:
+        if not rows.requeue(by=by, via=via, renewed=renewed).changed:
             raise rows.refusal("requeue", self.pk)
         self.refresh_from_db()
 
@@ -217,6 +238,10 @@ class NotificationEvent(Table):
     def restore(self, *, by: str, via: str = "python", reason: str = "") -> None:
         """Dismissed: a dead letter again. Raises as `requeue`."""
         self._decide("restore", by=by, via=via, reason=reason)
+
+    def withdraw(self, *, by: str, via: str = "python") -> None:
+        """Its certificate was renewed since, and nobody need be told of it. Raises as `requeue`."""
+        self._decide("withdraw", by=by, via=via)
 
     def _decide(self, verb: str, **record: str) -> None:
         rows = self._rows().filter(pk=self.pk)

@@ -131,4 +131,4 @@ def new_id() -> str:
 
 def attempt_number(retry_count: int) -> int:
     """The next attempt's, from 1. Other programs' rows hold any integer, the history only sane ones."""
-    return min(max(retry_count, 0), MOST_ATTEMPTS - 1) + 1
+    return retry_count + 1 if 0 <= retry_count < MOST_ATTEMPTS else 1 if retry_count < 0 else MOST_ATTEMPTS

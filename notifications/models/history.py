@@ -35,6 +35,7 @@ class BulkOperation(Table):
     driven_by  who carries it out: whoever confirmed it, then whoever went on with it; stepped_at: when a
                batch of it was done last
     taken_over who went on with it, and when, one after the other
+    renewed    a requeue that means those whose certificates were renewed since as well
     """
 
     kind = models.CharField(max_length=20, choices=OperationKind.choices)
@@ -63,6 +64,7 @@ class BulkOperation(Table):
     driven_by = models.CharField(max_length=255, blank=True, default="", db_default="")
     stepped_at = models.DateTimeField(null=True, blank=True)
     taken_over = models.JSONField(null=True, blank=True)
+    renewed = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "notification_operations"
@@ -276,6 +278,28 @@ class Reading(Decision):
         return f"marked read by {self.by} via {self.via}"
 
 
+class Withdrawal(History):
+    """It was taken back: its certificate was renewed before it had arrived.
+
+    status  what it was before
+    reason  by what it was renewed
+    """
+
+    by = models.CharField(max_length=255, blank=True)
+    via = models.CharField(max_length=50)
+    at = models.DateTimeField()
+    status = models.CharField("status before", max_length=50)
+    reason = models.TextField()
+
+    class Meta:
+        db_table = "notification_withdrawals"
+        ordering = ("at", "id")
+        indexes = (Index(fields=["notification"], name="idx_notification_withdrawals_notification"),)
+
+    def __str__(self) -> str:
+        return f"withdrawn by {self.by} via {self.via}: {self.reason}"
+
+
 class Escalation(History):
     """A notification died, and `raised` took its alert to another channel: once, whatever happens after.
 
@@ -372,3 +396,41 @@ class Trace(History):
 
     def __str__(self) -> str:
         return self.context
+
+
+class Deadline(History):
+    """When the certificate ends that an alert is about: of several, the first of them.
+
+    fingerprints  SHA-256 of the certificates, in hexadecimal; none where they are not known
+    waiting       it may still wait for delivery: claims look through these; what ended is put right by sweeps
+    insisted      an operator wants it sent, renewed or not
+    settled       it was renewed, and whoever had to know was told: nobody need look again
+    """
+
+    not_after = models.DateTimeField()
+    fingerprints = models.JSONField(default=list)
+    waiting = models.BooleanField(default=True, db_default=True)
+    insisted = models.BooleanField(default=False, db_default=False)
+    settled = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        db_table = "notification_deadlines"
+        ordering = ("not_after", "id")
+        indexes = (
+            Index(
+                fields=["not_after"],
+                name="idx_notification_deadlines_waiting",
+                condition=models.Q(waiting=True),
+            ),
+            Index(
+                fields=["not_after"],
+                name="idx_notification_deadlines_open",
+                condition=models.Q(settled=False),
+            ),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=["notification"], name="uniq_notification_deadlines_event"),
+        )
+
+    def __str__(self) -> str:
+        return f"until {timestamp(self.not_after)}"

@@ -6,7 +6,7 @@ nothing else in the project writes status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar, Unpack, cast
@@ -19,12 +19,24 @@ from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, Les
 
 from .. import database
 from ..database import database_now, wake_workers
+from ..deadlines import URGENT
 from ..exceptions import TransitionRefused
 from ..text import cut
-from . import tallies
+from . import relevance, tallies
 from .fields import READABLE, REQUEUEABLE, UNDELIVERED, Status, Text, is_channel
-from .history import DISMISSAL, AttemptOutcome, BulkOperation, DeliveryAttempt, Reading, Refusal, Requeue
+from .history import (
+    DISMISSAL,
+    AttemptOutcome,
+    BulkOperation,
+    Deadline,
+    DeliveryAttempt,
+    Reading,
+    Refusal,
+    Requeue,
+    Withdrawal,
+)
 from .raising import Alert, made, raise_many, raise_one
+from .solving import raise_solved
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -62,6 +74,11 @@ def last_outcome() -> Coalesce:
     return Coalesce(Subquery(newest.values("outcome")[:1]), Value(""))
 
 
+def ends() -> Subquery:
+    """When the certificate ends that a notification is about; null where that is not known."""
+    return Subquery(Deadline.objects.filter(notification=OuterRef("pk")).values("not_after")[:1])
+
+
 # What may be `sent` without having been delivered: an index knows these. certctl leaves no error on what it
 # sent.
 WITH_AN_ERROR = Q(status=Status.SENT, error__gt="")
@@ -89,14 +106,40 @@ def dismissed() -> Q:
     return Q(status=Status.READ, pk__in=Reading.objects.filter(DISMISSAL).values("notification"))
 
 
+def withdrawn() -> Q:
+    """Read, because its certificate was renewed before it had arrived."""
+    return Q(status=Status.READ, pk__in=Withdrawal.objects.values("notification")) & ~Q(was_dismissed())
+
+
 def seen() -> Q:
     """Read in every other way: delivered, and acknowledged."""
-    dismissals = Reading.objects.filter(DISMISSAL, notification=OuterRef("pk"))
-    return Q(status=Status.READ) & ~Q(Exists(dismissals))
+    return Q(status=Status.READ) & ~Q(was_dismissed()) & ~Q(was_withdrawn())
 
 
 def was_dismissed() -> Exists:
     return Exists(Reading.objects.filter(DISMISSAL, notification=OuterRef("pk")))
+
+
+def was_withdrawn() -> Exists:
+    return Exists(Withdrawal.objects.filter(notification=OuterRef("pk")))
+
+
+def may_have_arrived() -> models.QuerySet[DeliveryAttempt]:
+    """The attempts of a notification after which nobody knows whether it arrived."""
+    unsure = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
+    attempts: models.QuerySet[DeliveryAttempt] = DeliveryAttempt.objects.filter(
+        notification=OuterRef("pk"), outcome__in=unsure
+    )
+    return attempts
+
+
+def withdrawable(now: datetime, lease: datetime | None = None) -> Q:
+    """What may be withdrawn, where its certificate was renewed.
+
+    lease  of a worker: what it holds itself is no obstacle to it
+    """
+    free_or_ours = free(now) if lease is None else free(now) | Q(leased_until=lease)
+    return Q(status__in=WITHDRAWABLE, type__in=relevance.EXPIRY) & free_or_ours
 
 
 class EventQuerySet(models.QuerySet[Row]):
@@ -155,9 +198,27 @@ class EventQuerySet(models.QuerySet[Row]):
         """The deliveries that a person acknowledged."""
         return self.filter(seen())
 
+    def withdrawn(self) -> Self:
+        """The alerts whose certificates were renewed before they had arrived."""
+        return self.filter(withdrawn())
+
     def with_kind(self) -> Self:
-        """What tells of each whether it was delivered, and whether it was dismissed, in the one query."""
-        return self.annotate(last_outcome=last_outcome(), was_dismissed=was_dismissed())
+        """What tells of each whether it was delivered, how it came to be read, and when its certificate ends,
+        in the one query."""
+        return self.annotate(
+            last_outcome=last_outcome(),
+            was_dismissed=was_dismissed(),
+            was_withdrawn=was_withdrawn(),
+            not_after=ends(),
+        )
+
+    def with_ends(self) -> Self:
+        """When the certificate of each ends, in the one query."""
+        return self.annotate(not_after=ends())
+
+    def soonest_first(self) -> Self:
+        """What ends first in front; then those of which that is not known, the newest first."""
+        return self.order_by(ends().asc(nulls_last=True), "-created_at", "-pk")
 
     def retry_eligible(self, now: datetime | None = None, max_attempts: int = 5) -> Self:
         """What a retry sweep takes at `now` (the database's, unless given), oldest first."""
@@ -168,6 +229,12 @@ class EventQuerySet(models.QuerySet[Row]):
         """Due, but with no attempt left: imported so, or the budget was lowered."""
         now = now or database_now()
         return self._due(now).filter(retry_count__gte=max_attempts)
+
+    def urgent(self, now: datetime) -> Self:
+        """Of those that wait the ones with less than a day left, what ends first in front; an index knows
+        them."""
+        soon = Deadline.objects.filter(waiting=True, not_after__lt=now + URGENT)
+        return self.filter(pk__in=soon.values("notification")).order_by(ends())
 
     def _due(self, now: datetime) -> Self:
         return self.failed().filter(free(now), next_retry_at__isnull=False, next_retry_at__lte=now)
@@ -206,8 +273,14 @@ class EventQuerySet(models.QuerySet[Row]):
         message: str,
         certificate_id: str | None = None,
         dedup_key: str | None = None,
+        not_after: datetime | None = None,
+        fingerprints: Sequence[str] = (),
     ) -> tuple[Row, bool]:
         """Raise one alert: (the event, whether this call made it).
+
+        not_after     when the certificate ends that it is about: what ends sooner goes sooner
+        fingerprints  SHA-256 of the certificates that end then or later, in hexadecimal: where these are
+                      watched, it is withdrawn when they are renewed. Says nothing without not_after
 
         A second call with the same dedup_key makes nothing and answers the first event, also when
         both run at once. Raises ValidationError, which names the field, for what the table cannot hold.
@@ -222,6 +295,8 @@ class EventQuerySet(models.QuerySet[Row]):
             message=message,
             certificate_id=certificate_id,
             dedup_key=dedup_key,
+            not_after=not_after,
+            fingerprints=fingerprints,
         )
         return raise_one(self._everything(), event)
 
@@ -257,14 +332,16 @@ class EventQuerySet(models.QuerySet[Row]):
         now: datetime | None = None,
         reason: str = "",
         operation: BulkOperation | None = None,
+        renewed: bool = False,
     ) -> Changed:
         """Give what is dead, failed or not delivered here a fresh budget; the rules skip the others.
 
         by, via    who, through which surface; both are put on record with what the requeue wiped
         operation  the operator's decision about many notifications that this is a part of
+        renewed    also those whose certificates were renewed since: they are sent all the same
         """
         record = {"by": by, "via": via, "reason": reason, "operation": operation}
-        return self._in_batches(lambda batch: batch._requeue_batch(now, record))
+        return self._in_batches(lambda batch: batch._requeue_batch(now, record, renewed))
 
     def mark_read(
         self,
@@ -291,6 +368,17 @@ class EventQuerySet(models.QuerySet[Row]):
         """Of the same the sent ones only."""
         record = {"by": by, "via": via, "reason": reason, "operation": operation}
         return self._in_batches(lambda batch: batch._mark_read_batch(record, [Status.SENT]))
+
+    def withdraw(self, *, by: str, via: str = "python", now: datetime | None = None) -> Changed:
+        """Take back the expiry warnings whose certificates were renewed since: read, with the reason on
+        record; the rules skip the others, and what nobody is certain of."""
+        record = {"by": by, "via": via}
+        return self._in_batches(lambda batch: len(batch.withdraw_batch(record, now or database_now())))
+
+    def solve(self) -> int:
+        """Tell of the delivered expiry warnings whose certificates were renewed since that they are solved:
+        whose provider keeps them open, and whose channel wants it. How many notifications that raises."""
+        return self._in_batches(lambda batch: batch._solve_batch()).changed
 
     def restore(
         self, *, by: str, via: str = "python", reason: str = "", operation: BulkOperation | None = None
@@ -320,11 +408,14 @@ class EventQuerySet(models.QuerySet[Row]):
         changed = sum(verb(everything.filter(pk__in=batch)) for batch in batched(ids, BATCH))
         return Changed(changed, len(ids) - changed)
 
-    def _requeue_batch(self, now: datetime | None, record: dict[str, Any]) -> int:
+    def _requeue_batch(self, now: datetime | None, record: dict[str, Any], renewed: bool) -> int:
         with database.atomic():
             now = now or database_now()
             mine = self.filter(free(now), requeueable()).defer("message", "dedup_key")
             rows = list(locked(mine.order_by("pk")))
+            over = relevance.renewed(rows)
+            rows = [row for row in rows if renewed or row.pk not in over]
+            _wait_again([row.pk for row in rows], over if renewed else {})
             changed = self.filter(free(now), requeueable(), pk__in=[row.pk for row in rows]).update(
                 status=Status.PENDING,
                 retry_count=0,
@@ -340,6 +431,45 @@ class EventQuerySet(models.QuerySet[Row]):
             Refusal.objects.filter(notification__in=[row.pk for row in rows]).delete()
             wake_workers()
         return changed
+
+    def withdraw_batch(
+        self, record: dict[str, Any], now: datetime, lease: datetime | None = None
+    ) -> dict[str, str]:
+        """Answers why, by the ids of those that were withdrawn; see `withdrawable`."""
+        with database.our_word():
+            mine = self.filter(withdrawable(now, lease)).defer("message", "dedup_key")
+            rows = {row.pk: row for row in locked(mine.order_by("pk"))}
+            why = relevance.renewed(rows.values())
+            over = [rows[pk] for pk in why]
+            self.filter(withdrawable(now, lease), pk__in=list(why)).update(
+                status=Status.READ, next_retry_at=None, leased_until=None
+            )
+            tallies.interrupted(
+                (row for row in over if row.leased_until and row.leased_until != lease), now=now
+            )
+            tallies.withdrawn((row.channel for row in over), now=now)
+            Withdrawal.objects.bulk_create(
+                Withdrawal(
+                    notification_id=row.pk, at=now, status=row.status, reason=str(why[row.pk]), **record
+                )
+                for row in over
+            )
+            Deadline.objects.filter(notification__in=list(why)).update(waiting=False, settled=True)
+            doubtful = self.filter(Exists(may_have_arrived()), pk__in=list(why))
+            raise_solved(self._everything(), doubtful, why)
+        return {pk: str(renewal) for pk, renewal in why.items()}
+
+    def _solve_batch(self) -> int:
+        with database.atomic():
+            delivered = Q(status=Status.SENT) | seen()
+            mine = self.filter(delivered, type__in=relevance.EXPIRY).exclude(not_delivered())
+            rows = list(
+                locked(mine.exclude(pk__in=Deadline.objects.filter(settled=True).values("notification")))
+            )
+            over = relevance.renewed(rows)
+            raised = raise_solved(self._everything(), [row for row in rows if row.pk in over], over)
+            Deadline.objects.filter(notification__in=list(over)).update(settled=True)
+        return raised
 
     def _restore_batch(self, record: dict[str, Any]) -> int:
         with database.our_word():
@@ -401,9 +531,20 @@ class EventQuerySet(models.QuerySet[Row]):
         now = database_now()
         if event.leased_until and event.leased_until > now:
             return TransitionRefused(verb, event_id, "an attempt is running; try again when it has ended")
+        if verb == "restore" and event.withdrawn:
+            return TransitionRefused(verb, event_id, "it is read: it was withdrawn, not dismissed")
+        if verb == "withdraw" and event.status in WITHDRAWABLE:
+            return TransitionRefused(verb, event_id, NOT_RENEWED[event.type in relevance.EXPIRY])
+        if verb == "requeue" and event.status in REQUEUEABLE and (over := relevance.renewed([event])):
+            return TransitionRefused(verb, event_id, f"its certificate is {over[event.pk]}")
         return TransitionRefused(verb, event_id, WHY_NOT.get((verb, event.status), f"it is {event.status}"))
 
 
+WITHDRAWABLE = (*UNDELIVERED, Status.DEAD)
+NOT_RENEWED = {
+    True: "that its certificate was renewed is not certain",
+    False: "only expiry warnings are withdrawn",
+}
 WHY_NOT: dict[tuple[str, str], str] = {
     ("requeue", Status.SENT): "it is sent: it was delivered",
     ("requeue", Status.READ): "it is read: a person has seen or dismissed it",
@@ -417,7 +558,18 @@ WHY_NOT: dict[tuple[str, str], str] = {
     ("dismiss", Status.READ): "it is read already",
     ("mark seen", Status.DEAD): "it is dead: nobody was told, so it can only be dismissed",
     ("restore", Status.READ): "it is read: it was seen, not dismissed",
+    ("withdraw", Status.SENT): "it is sent: it was delivered",
+    ("withdraw", Status.READ): "it is read already",
 }
+
+
+def _wait_again(ids: Sequence[str], insisted: Mapping[str, relevance.Renewal]) -> None:
+    """Requeued ones: what ends soon passes backlogs again, and what is wanted all the same is sent."""
+    Deadline.objects.filter(notification__in=ids, waiting=False).update(waiting=True)
+    if insisted:
+        ends = [Deadline(notification_id=pk, not_after=new.not_after) for pk, new in insisted.items()]
+        Deadline.objects.bulk_create(ends, ignore_conflicts=True)
+        Deadline.objects.filter(notification__in=list(insisted)).update(insisted=True)
 
 
 def undoable_requeues(undo: BulkOperation | None) -> models.QuerySet[Requeue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypedDict
 
@@ -16,7 +17,7 @@ from ..database import carried, dump, said
 from ..deaths.follow import RESERVED
 from ..notifiers import tracing
 from ..notifiers.usable import Doubts
-from .history import Trace
+from .history import Deadline, Trace
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,15 @@ class Alert(Needed, total=False):
 
     certificate_id: str | None
     dedup_key: str | None
+    not_after: datetime | None
+    fingerprints: Sequence[str]
 
 
 NEEDED = ("type", "channel", "recipient", "message")
 FIELDS = (*NEEDED, "certificate_id", "dedup_key")
+OF_CERTIFICATES = ("not_after", "fingerprints")  # kept beside the event: Deadline
+KNOWN = (*FIELDS, *OF_CERTIFICATES)
+MOST_FINGERPRINTS = 1_000  # of the certificates of one alert
 COLUMNS = (*((name, "text") for name in ("id", *FIELDS)), ("created_at", "timestamptz"))
 NAMES = ", ".join(name for name, _ in COLUMNS)
 # As a model's INSERT has it. `WHERE true` is for SQLite, which would take ON for a join's.
@@ -62,9 +68,11 @@ def made(
     message: str,
     certificate_id: str | None = None,
     dedup_key: str | None = None,
+    not_after: datetime | None = None,
+    fingerprints: Sequence[str] = (),
 ) -> Any:
-    """The event, not written yet. Raises ValidationError for what the table cannot hold, and for keys of the
-    app's own."""
+    """The event, not written yet, with its Deadline where it has one. Raises ValidationError for what the
+    table cannot hold, and for keys of the app's own."""
     if dedup_key and dedup_key.startswith(RESERVED):
         raise ValidationError(
             {"dedup_key": f"Keys that begin with {' or '.join(RESERVED)} are the app's own."}
@@ -78,7 +86,20 @@ def made(
         dedup_key=dedup_key or None,
     )
     event.full_clean(exclude=_not_given(model), validate_unique=False, validate_constraints=False)
+    if not_after is not None:
+        event.deadline = _deadline(event, not_after, fingerprints)
     return event
+
+
+def _deadline(event: Any, not_after: datetime, fingerprints: Sequence[str]) -> Deadline:
+    """Raises ValidationError for what is no time."""
+    try:
+        at = not_after.astimezone(UTC) if not_after.tzinfo else None
+    except (AttributeError, OverflowError):
+        at = None
+    if at is None:
+        raise ValidationError({"not_after": "This is a time with a time zone, such as 2026-12-24T10:00:00Z."})
+    return Deadline(notification=event, not_after=at, fingerprints=sorted(fingerprints)[:MOST_FINGERPRINTS])
 
 
 @cache
@@ -93,6 +114,7 @@ def raise_one(rows: Rows, event: Any) -> tuple[Any, bool]:
     try:
         with database.atomic():
             event.save(using=database.alias(), force_insert=True)
+            _keep_deadlines([event])
             _trace([event])
     except IntegrityError:
         first = rows.filter(dedup_key=event.dedup_key).first() if event.dedup_key else None
@@ -116,6 +138,7 @@ def raise_many(rows: Rows, alerts: Iterable[Alert]) -> list[tuple[Any, bool]]:
             once |= _written(rows, batch)
         answered = [once[event.dedup_key or event.pk] for event in events]
         new = [event for event, there in zip(events, answered, strict=True) if event is there]
+        _keep_deadlines(new)
         _trace(new)
     for event, there in zip(events, answered, strict=True):
         there.warnings = doubts.about(event.channel, event.recipient)
@@ -149,8 +172,8 @@ def names_fault(alert: Mapping[str, Any]) -> str:
     """What is missing or not known among its names, in words that follow its own; "" for nothing."""
     if missing := [name for name in NEEDED if name not in alert]:
         return f"has no {', '.join(missing)}"
-    odd = [repr(name) for name in alert if name not in FIELDS]
-    return f"has {', '.join(odd)}, which is none of {', '.join(FIELDS)}" if odd else ""
+    odd = [repr(name) for name in alert if name not in KNOWN]
+    return f"has {', '.join(odd)}, which is none of {', '.join(KNOWN)}" if odd else ""
 
 
 def _batches(events: Iterable[Any]) -> Iterator[list[Any]]:
@@ -189,6 +212,11 @@ def _inserted(batch: Sequence[Any]) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute(RAISE.format(carried(*COLUMNS)), [carry])
         return {pk for (pk,) in cursor.fetchall()}
+
+
+def _keep_deadlines(events: Sequence[Any]) -> None:
+    if deadlines := [event.deadline for event in events if event.deadline]:
+        Deadline.objects.bulk_create(deadlines, batch_size=MOST_ROWS)
 
 
 def _trace(events: Sequence[Any]) -> None:

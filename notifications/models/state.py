@@ -113,6 +113,7 @@ class Death(Table):
     since  when the digest's interval began that they died in
     error  its fingerprint
     slot   as of a Tally
+    tell_by  before the interval is over, where a certificate ends soon: the earliest of them
     """
 
     since = models.DateTimeField()
@@ -120,6 +121,7 @@ class Death(Table):
     error = models.CharField(max_length=255)
     notifications = models.BigIntegerField()
     slot = models.IntegerField(default=0, db_default=0)
+    tell_by = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "notification_deaths"

@@ -18,6 +18,7 @@ from .state import AGES, DURATIONS
 # Stands for all channels that have no notifier: whoever raises alerts can make names up without end.
 NOT_CONFIGURED = "(not configured)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the hour under which all time is counted
+WITHDRAWN = "withdrawn"  # what is counted of an alert that was taken back
 TOOK = [f"took_{n}" for n in range(len(DURATIONS))]
 AGE = [f"age_{n}" for n in range(len(AGES))]
 COUNTS = ["attempts", "milliseconds", *TOOK, *AGE]
@@ -65,6 +66,12 @@ def interrupted(events: Iterable[Interrupted], *, now: datetime) -> None:
     lost = [DeliveryAttempt.interrupted(event, channel=spelled(event.channel)) for event in events]
     DeliveryAttempt.objects.bulk_create(lost)
     add([Counted(spelled(a.channel, NOT_CONFIGURED), a.outcome, a.duration_ms) for a in lost], now=now)
+
+
+def withdrawn(channels: Iterable[str], *, now: datetime) -> None:
+    """The alerts that were withdrawn, by their channels: no attempts, but counted where these are."""
+    spelled = _spelling()
+    add([Counted(spelled(channel, NOT_CONFIGURED), WITHDRAWN, 0) for channel in channels], now=now)
 
 
 def _spelling() -> Callable[..., str]:

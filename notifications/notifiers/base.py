@@ -6,22 +6,16 @@ A site adds a channel of its own with a subclass and an entry in NOTIFICATIONS["
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
-import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
-from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from ..exceptions import (
     CUT_MARK,
@@ -32,67 +26,23 @@ from ..exceptions import (
     TransientError,
     UnknownOutcome,
 )
-from ..text import MESSAGE_LIMIT, Size, cut, fold, largest, one_line, redact
+from ..text import MESSAGE_LIMIT, Size, cut, fold, largest, one_line
 from .endpoint import Endpoint as Endpoint
 from .http.answers import raise_for
 from .http.client import Answer, HttpClient
-from .http.proxy import Proxies
+from .message import Delivered as Delivered
+from .message import Message as Message
+from .message import key_of as key_of
 from .options import COMMON_OPTIONS, Option, completed, declared_by, faults, secrets_in, unknown
 from .templates import BODY, SUBJECT, OwnWords
-from .tls import TlsFiles
-from .wording import LABELS, Severity, Words, kind_of, severities_in, together, words_of
+from .wording import LABELS, SOLVED, Severity, Words, kind_of, severities_in, together, words_of
 
 logger = logging.getLogger(__name__)
 
-SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+NOT_KNOWN = "?"  # in the place of an id
 # Characters that are read of what is short in a sound row.
 NAME_LIMIT = 1_000
 LINK_LIMIT = 2_000
-
-
-class Message(NamedTuple):
-    """One notification as a notifier sees it: plain values, no database.
-
-    id       the notification's, the same on every attempt: the provider's idempotency key
-    attempt  1 for the first
-    url      the notification's page in the admin, "" when the site's address is not configured
-    answered  of a recipient that names several addresses, what became of those that are settled by earlier
-              attempts: "" for an accepted one, else the refusal
-    combined  those that this one says together
-    opened   of a success, the ids of the delivered failures that it ends, where the provider can be told so
-    """
-
-    id: str
-    type: str
-    channel: str
-    recipient: str
-    message: str
-    certificate_id: str | None
-    created_at: datetime
-    attempt: int = 1
-    url: str = ""
-    answered: Mapping[str, str] = MappingProxyType({})
-    opened: tuple[str, ...] = ()
-    combined: tuple[Message, ...] = ()
-
-    def key(self, limit: int = 255) -> str:
-        """The id where it is safe in a header and within the provider's limit, else its SHA-256."""
-        return key_of(self.id, limit)
-
-
-@lru_cache(maxsize=128)  # a request says it twice
-def key_of(id: str, limit: int = 255) -> str:
-    safe = len(id) <= limit and SAFE_ID.fullmatch(id)
-    return id if safe else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
-
-
-@dataclass(slots=True)
-class Delivered:
-    """The provider took it. `status` and `detail` are its own answer; dialogue: as in DeliveryError."""
-
-    status: int | None = None
-    detail: str = ""
-    dialogue: Sequence[str] = ()
 
 
 class Notifier:
@@ -345,9 +295,31 @@ class ResolvingNotifier(JsonNotifier):
         """The URL and the JSON that end the alert of the notification with this id."""
         raise NotImplementedError(f"{type(self).__name__} must define resolution")
 
+    def ends(self, message: Message) -> str:
+        """The id of the alert that it ends, and says nothing else; "" for what is an alert itself."""
+        return message.opened[0] if message.opened and kind_of(message.type) == SOLVED else ""
+
+    def preview(self, message: Message) -> str:
+        if not (opened := self.ends(message)):
+            return super().preview(message)
+        _, body = self.resolution(opened)
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+
+    async def _resolve(self, message: Message, opened: str) -> Delivered:
+        if opened == NOT_KNOWN:
+            raise TransientError("which alert it ends could not be read")
+        url, body = self.resolution(opened)
+        answer = await self.http.post(url, body, self.headers(message), guarded=self.guarded)
+        delivered = self.judge(answer)
+        delivered.detail = f"{delivered.detail}; the open alert is resolved".lstrip("; ")
+        return delivered
+
     async def send(self, message: Message) -> Delivered:
         """The alert, and then the ends of those in `opened`, all one attempt: a failure repeats all, and the
-        provider folds what it had. One that the provider refuses as such is passed over: the alert is out."""
+        provider folds what it had. One that the provider refuses as such is passed over: the alert is out.
+        What only says that an alert is solved opens none."""
+        if opened := self.ends(message):
+            return await self._resolve(message, opened)
         delivered = await super().send(message)
         refused = 0
         for opened in message.opened:
@@ -410,66 +382,3 @@ def _observed(future: Future[Delivered]) -> asyncio.Future[Delivered]:
     wrapped = asyncio.wrap_future(future)
     wrapped.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return wrapped
-
-
-def notifier_class(options: Mapping[str, Any]) -> type[Notifier]:
-    """The class that a channel's settings name. Raises ImportError or TypeError where there is none."""
-    try:
-        found = import_string(options["NOTIFIER"])
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ImportError(str(error)) from error
-    if not (isinstance(found, type) and issubclass(found, Notifier)):
-        raise TypeError(f"{options['NOTIFIER']} is not a subclass of notifications.notifiers.base.Notifier")
-    return found
-
-
-def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
-    """Patterns of the secrets in a channel's settings, whatever its notifier is."""
-    try:
-        return notifier_class(options).secrets(options)
-    except (ImportError, KeyError, TypeError):
-        return Notifier.secrets(options)
-
-
-def preview_of(notifier: Notifier, message: Message) -> str:
-    """The notifier's preview, without secrets. Raises what the notifier raises."""
-    return redact(notifier.preview(message), notifier.http.secrets)
-
-
-def load(name: str, options: Mapping[str, Any], timeout: float) -> Notifier:
-    """The notifier of a configured channel; timeout: seconds for one attempt.
-
-    Raises ImproperlyConfigured, in one line that names the channel, when it cannot be made. An option
-    that is only missing raises nothing here: the rows of that channel die and say so, the others go out.
-    """
-    try:
-        made_of = notifier_class(options)
-        if found := list(faults(COMMON_OPTIONS, options)):
-            raise ValueError("; ".join(found))
-        http = HttpClient(
-            timeout=own_deadline(timeout),
-            allowed=options.get("ALLOWED_NETWORKS") or (),
-            secrets=made_of.secrets(options),
-            **the_way(options),
-        )
-        notifier = made_of(options, http)
-    except (ImportError, TypeError, ValueError) as error:
-        raise ImproperlyConfigured(f"channel {name}: {error}") from error
-    notifier.name = name
-    return notifier
-
-
-def the_way(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a channel's requests go through, and what they show: HttpClient's arguments."""
-    files = TlsFiles.made_of(options)
-    return {
-        "proxies": Proxies.made_of(options.get("PROXY")),
-        "headers": options.get("HEADERS") or {},
-        "home": str(options.get("URL") or ""),
-        **({"tls": files.context} if files else {}),
-    }
-
-
-def own_deadline(timeout: float) -> float:
-    """A little before the engine's: the notifier knows how far it came, the engine does not."""
-    return timeout - min(1.0, timeout / 20)

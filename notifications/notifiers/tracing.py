@@ -49,8 +49,9 @@ def here() -> str:
 
 
 def attempt(channel: str, events: Collection[Attempted]) -> AbstractContextManager[None]:
-    """Around one attempt, of one notification or of several that go out together."""
-    return _span(channel, events) if wanted() else NOTHING
+    """Around one attempt, of one notification or of several that go out together; of none, where no spans are
+    wanted: to ask for each attempt takes as long as a tenth of it."""
+    return _span(channel, events) if events else NOTHING
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
-from .base import Notifier, notifier_class
+from .base import Notifier
+from .loading import notifier_class
 from .options import faults
 
 logger = logging.getLogger(__name__)

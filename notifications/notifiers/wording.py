@@ -41,8 +41,9 @@ class Severity(StrEnum):
 SEVERITIES = (
     (re.compile(r"expired|revo[ck]"), Severity.CRITICAL),
     (re.compile(r"fail|error"), Severity.ERROR),
-    (re.compile(r"success|succeeded|renewed|deployed|^test$"), Severity.INFO),
+    (re.compile(r"success|succeeded|solved|renewed|deployed|^test$"), Severity.INFO),
 )
+SOLVED = "solved"
 LABELS = {
     "expiration_warning": "Expiry warning",
     "renewal_success": "Renewed",
@@ -52,6 +53,7 @@ LABELS = {
     "policy_violation": "Policy violation",
     "revocation": "Revoked",
     "dead_letter_digest": "Dead letters",
+    SOLVED: "Solved",
 }
 ICONS = {
     Severity.CRITICAL: "\N{LARGE RED CIRCLE}",

@@ -21,9 +21,10 @@ from ..database import database_now, said
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Reading, Status
 from ..models.fields import UNDELIVERED
 from ..models.history import DISMISSAL
-from ..models.queryset import Changed, free, locked, undoable_requeues
+from ..models.queryset import Changed, free, locked, requeueable, undoable_requeues
 from ..queue.batch import in_parts
 from .filters import STORED, Filters, matching, of_query, raised_within, with_problem
+from .survey import renewed_among
 from .verbs import TAKEN_BACK, Verb, verb_of
 from .walk import Walk
 
@@ -31,7 +32,7 @@ UNKNOWN_SINCE = datetime(9000, 1, 1, tzinfo=UTC)  # PostgreSQL's infinity, say
 logger = logging.getLogger(__name__)
 
 STEP = 500  # notifications that one step changes
-RUNNING, MEANWHILE = "attempt running", "changed in the meantime"
+RUNNING, RENEWED, MEANWHILE = "attempt running", "renewed since", "changed in the meantime"
 
 
 def start(
@@ -47,6 +48,7 @@ def start(
     via: str,
     reason: str = "",
     now: datetime | None = None,
+    renewed: bool = False,
 ) -> BulkOperation:
     """Put the decision on record; nothing is changed yet.
 
@@ -54,6 +56,7 @@ def start(
     requested  how many are to be changed; at_least: there are more than were counted
     refused    how many the rules will refuse, by why
     undoes     the operation whose rows are meant, instead of filters and ids
+    renewed    of a requeue: also those whose certificates were renewed since
     """
     operation: BulkOperation = BulkOperation.objects.create(
         kind=verb.kind,
@@ -68,6 +71,7 @@ def start(
         started_at=now or timezone.now(),
         undoes=undoes,
         driven_by=by,
+        renewed=renewed,
     )
     return operation
 
@@ -174,8 +178,10 @@ def _change(operation: BulkOperation, ids: Sequence[str], now: datetime | None) 
     skipped = sum(part.skipped for part in parts)
     if not skipped:
         return
-    busy = rows.filter(status__in=UNDELIVERED).exclude(free(database_now())).count()
-    for why, count in ((RUNNING, min(busy, skipped)), (MEANWHILE, max(0, skipped - busy))):
+    busy = min(skipped, rows.filter(status__in=UNDELIVERED).exclude(free(database_now())).count())
+    asked = operation.kind == OperationKind.REQUEUE and not operation.renewed
+    over = min(skipped - busy, renewed_among(rows.filter(requeueable())) if asked else 0)
+    for why, count in ((RUNNING, busy), (RENEWED, over), (MEANWHILE, skipped - busy - over)):
         if count:
             operation.skips[why] = operation.skips.get(why, 0) + count
 

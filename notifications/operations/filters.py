@@ -39,17 +39,17 @@ from ..notifiers.endpoint import going_to
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
 NOT_DELIVERED = "not_delivered"  # a kind of sent: the channel had no notifier
-DISMISSED, SEEN = "dismissed", "seen"  # the two kinds of read
+DISMISSED, SEEN, WITHDRAWN = "dismissed", "seen", "withdrawn"  # the three kinds of read
 REFUSED = "refused"  # a kind of undelivered: the database takes no change of it
 STATUSES = (
     *(*Status.values, RETRYING, STRANDED, PROBABLY_DELIVERED),
-    *(NOT_DELIVERED, DISMISSED, SEEN, REFUSED),
+    *(NOT_DELIVERED, DISMISSED, SEEN, WITHDRAWN, REFUSED),
 )
 # "" means any of them.
 STORED = {
     **dict.fromkeys((RETRYING, STRANDED, PROBABLY_DELIVERED), Status.FAILED),
     NOT_DELIVERED: Status.SENT,
-    **dict.fromkeys((DISMISSED, SEEN), Status.READ),
+    **dict.fromkeys((DISMISSED, SEEN, WITHDRAWN), Status.READ),
     REFUSED: "",
 }
 REDRIVE = "redrive"  # the surface, so to speak, of what is requeued by itself
@@ -252,6 +252,8 @@ def of_status(rows: NotificationQuerySet, status: str) -> NotificationQuerySet:
         return rows.dismissed()
     if status == SEEN:
         return rows.seen()
+    if status == WITHDRAWN:
+        return rows.withdrawn()
     if status == REFUSED:
         return rows.refused()
     return rows.filter(status=status) if status else rows

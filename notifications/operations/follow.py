@@ -11,10 +11,10 @@ from typing import Any
 from django.db.models import Q
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Reading, Requeue, Status
-from .filters import DISMISSED, SEEN, changed_by, of_status
+from .filters import DISMISSED, SEEN, WITHDRAWN, changed_by, of_status
 from .survey import capped
 
-KINDS = (Status.SENT, Status.PENDING, Status.FAILED, Status.DEAD, DISMISSED, SEEN)
+KINDS = (Status.SENT, Status.PENDING, Status.FAILED, Status.DEAD, DISMISSED, SEEN, WITHDRAWN)
 OTHERS = 5
 
 

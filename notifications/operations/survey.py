@@ -16,7 +16,14 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from ..deaths.fingerprints import fingerprint
-from ..models import AttemptOutcome, DeliveryAttempt, GroupNote, NotificationQuerySet
+from ..models import (
+    AttemptOutcome,
+    DeliveryAttempt,
+    GroupNote,
+    NotificationEvent,
+    NotificationQuerySet,
+    relevance,
+)
 from ..models.fields import Folded
 from ..text import fold
 from .filters import with_problem
@@ -24,6 +31,8 @@ from .triage import Standing, standings
 
 SAMPLES = 3
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
+PART = 1_000
+ABOUT_RENEWED = "are about certificates renewed since"  # behind `17 of 142`
 UNSURE = (AttemptOutcome.UNKNOWN, AttemptOutcome.INTERRUPTED)
 
 
@@ -35,6 +44,17 @@ def capped(rows: QuerySet[Any], most: int = COUNTED) -> int:
 def many(count: int, most: int = COUNTED) -> str:
     """A capped count in words: 10,000+."""
     return f"{most:,}+" if count > most else f"{count:,}"
+
+
+def renewed_among(rows: NotificationQuerySet, most: int = COUNTED) -> int:
+    """How many of the first so many are about certificates that were renewed since: a requeue leaves them,
+    unless it is told."""
+    if not relevance.wanted():
+        return 0
+    warnings = rows.filter(type__in=relevance.EXPIRY).order_by().only("type", "certificate_id", "created_at")
+    found: list[NotificationEvent] = list(warnings[:most])
+    parts = (found[start : start + PART] for start in range(0, len(found), PART))
+    return sum(len(relevance.renewed(part)) for part in parts)
 
 
 class Found(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.db.models import Q
@@ -72,15 +73,21 @@ class Verb:
         stored = {s: STORED.get(s, s) for s in self.statuses}
         return {s: rows.filter(q) for s, q in found.items() if status in ("", stored[s])}
 
-    def on_rows(self, rows: NotificationQuerySet, *, by: str, via: str, reason: str = "") -> Changed:
-        changed: Changed = getattr(rows, self.name)(by=by, via=via, reason=reason)
+    def on_rows(
+        self, rows: NotificationQuerySet, *, by: str, via: str, reason: str = "", renewed: bool = False
+    ) -> Changed:
+        """renewed: of a requeue, also those whose certificates were renewed since."""
+        more = {"renewed": True} if renewed else {}
+        changed: Changed = getattr(rows, self.name)(by=by, via=via, reason=reason, **more)
         return changed
 
     def on_batch(self, rows: NotificationQuerySet, operation: BulkOperation, now: datetime | None) -> Changed:
         """A part of the operation; `now` is a sweep's, which requeues only."""
         record = {"by": operation.by, "via": operation.via, "reason": operation.reason}
-        clock = {"now": now} if now else {}
-        changed: Changed = getattr(rows, self.name)(**record, operation=operation, **clock)
+        more: dict[str, Any] = {"now": now} if now else {}
+        if self.kind == OperationKind.REQUEUE:
+            more["renewed"] = operation.renewed
+        changed: Changed = getattr(rows, self.name)(**record, operation=operation, **more)
         return changed
 
     def on_event(self, event: NotificationEvent, by: str) -> None:

@@ -22,12 +22,12 @@ from ..models import NotificationEvent, NotificationQuerySet, attempt_number
 from ..models.events import LONGEST_MESSAGE
 from ..models.fields import UNDELIVERED
 from ..models.history import INTERRUPTED
-from ..models.queryset import DUE
+from ..models.queryset import DUE, ends
 from .batch import in_parts, not_refused, put_on_record
 from .mend import mend
 
 NOTHING_ANSWERED: Mapping[str, str] = MappingProxyType({})
-# answered, opened, traced
+# answered, opened, traced: what `recall`, `told` and such find out after the claim
 NOTHING_TOLD: tuple[Mapping[str, str], tuple[str, ...], str] = (NOTHING_ANSWERED, (), "")
 MOST_BYTES = 8 * 1024 * 1024  # of messages in one claim
 Row = TypeVar("Row", bound=Model)
@@ -40,6 +40,7 @@ class Claimed(NamedTuple):
 
     interrupted  how often its worker died while it was attempted: 3 for three times in a row, or more often
     due_at       since when it is due: when it was raised, or requeued
+    not_after    when the certificate ends that it is about, where that is known
     answered     as in Message; recipients.py reads it
     opened       see `opened.told`
     traced       see `traces.recall`
@@ -57,6 +58,7 @@ class Claimed(NamedTuple):
     created_at: datetime
     due_at: datetime
     leased_until: datetime
+    not_after: datetime | None = None
     answered: Mapping[str, str] = NOTHING_ANSWERED
     opened: tuple[str, ...] = ()
     traced: str = ""
@@ -125,6 +127,9 @@ def size_of_message() -> Func:
 
 def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
     """The first of them, and as many more as have no more bytes together than that."""
+    sized = list(sized)
+    if sum(size for _, size in sized) <= most:
+        return [pk for pk, _ in sized]
     ids, total = list[str](), 0
     for pk, size in sized:
         total += min(size, LONGEST_MESSAGE)
@@ -137,11 +142,12 @@ def within_bytes(sized: Iterable[tuple[str, int]], most: int) -> list[str]:
 def still_held(ids: Sequence[str], lease: datetime) -> list[Claimed]:
     """Those of the notifications that are under this very lease and not delivered yet, oldest first."""
     rows = NotificationEvent.objects.filter(pk__in=ids, leased_until=lease, status__in=UNDELIVERED)
-    names: list[Any] = list(Claimed._fields[: -1 - len(NOTHING_TOLD)])
+    names: list[Any] = [*Claimed._fields[: Claimed._fields.index("leased_until")], ends()]
     names[names.index("message")] = Left("message", LONGEST_MESSAGE + 1)
     names[names.index("interrupted")] = Value(0)
     names[names.index("due_at")] = DUE
-    return [Claimed._make((*row, lease, *NOTHING_TOLD)) for row in rows.order_by(DUE).values_list(*names)]
+    found = rows.order_by(DUE).values_list(*names)
+    return [Claimed._make((*row[:-1], lease, row[-1], *NOTHING_TOLD)) for row in found]
 
 
 # How often its worker died while it was attempted.
@@ -152,8 +158,9 @@ DEATHS = f"""CASE WHEN last_error LIKE '{INTERRUPTED} time and again:%%' THEN 3
 # A time as a number, where the database has a quick one: reading its text takes as long as all else.
 HELD = [
     f"""id, type, certificate_id, channel, recipient, substr(message, 1, {LONGEST_MESSAGE + 1}), status,
-        retry_count, {DEATHS}, {time.format("created_at")},
-        {time.format("requeued_at")}"""
+        retry_count, {DEATHS}, {time.format("created_at")}, {time.format("requeued_at")},
+        (SELECT {time.format("known.not_after")} FROM notification_deadlines AS known
+          WHERE known.notification_id = notification_events.id)"""  # noqa: S608  (constants only)
     for time in ("CAST({} AS text)", "CAST(EXTRACT(EPOCH FROM {}) AS double precision)")
 ]
 
@@ -173,10 +180,11 @@ def _take(ids: Sequence[str], until: datetime) -> list[Claimed]:
 
 
 def _claimed(row: tuple[Any, ...], until: datetime) -> Claimed:
-    created_at, requeued_at = row[-2:]
+    created_at, requeued_at, not_after = row[-3:]
     raised = time_of(created_at)
     due = raised if requeued_at is None else time_of(requeued_at)
-    return Claimed._make((*row[:-2], raised, due, until, *NOTHING_TOLD))
+    end = None if not_after is None else time_of(not_after)
+    return Claimed._make((*row[:-3], raised, due, until, end, *NOTHING_TOLD))
 
 
 def time_of(at: float | str) -> datetime:

@@ -30,12 +30,15 @@ how_things_stand: Callable[[datetime], str] = unsaid
 
 
 def raise_due(settings: conf.Conf, *, now: datetime) -> None:
-    """Tell of the deaths of the intervals that are over, at most once an interval. Raises nothing."""
+    """Tell of the deaths of the intervals that are over, at most once an interval; at once, of those of the
+    present one too, where a certificate ends soon. Raises nothing."""
     if settings.digest is None:
         return
     start = interval_start(now, settings.digest.interval)
     try:
-        if Death.objects.filter(since__lt=start).exists():
+        if Death.objects.filter(tell_by__lte=now).exists():
+            _raise(settings, settings.digest, now, how_things_stand(now))
+        elif Death.objects.filter(since__lt=start).exists():
             _raise(settings, settings.digest, start, how_things_stand(now))
     except Exception as error:
         logger.error("no digest of dead letters; the next sweep tries again: %s", error)
@@ -44,6 +47,7 @@ def raise_due(settings: conf.Conf, *, now: datetime) -> None:
 def _raise(settings: conf.Conf, digest: conf.Digest, start: datetime, verdict: str) -> None:
     """Of several workers one raises it and takes the counts away; what comes late is for the next one.
 
+    start    of the present interval; or now, where a certificate that ends soon does not let the digest wait
     verdict  its first line
     """
     over = skip_locked(Death.objects.filter(since__lt=start).order_by("pk"))

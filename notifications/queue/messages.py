@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote as urlquote
 
 from django.contrib.admin.utils import quote
@@ -11,8 +11,9 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.http import RFC3986_SUBDELIMS
 
 from ..models import NotificationEvent, Status
+from ..models.solving import SOLVED_TYPE, solves
 from ..notifiers.base import Message
-from .claim import NOTHING_TOLD, Claimed
+from .claim import NOTHING_ANSWERED, Claimed
 
 PLACE = "place-of-the-id"
 PATH_SAFE = f"{RFC3986_SUBDELIMS}/~:@"
@@ -22,7 +23,7 @@ Linker = Callable[[str], str]
 
 def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
     """The notification as its notifier sees it. link: of `linker`."""
-    told = (event.answered, event.opened) if isinstance(event, Claimed) else NOTHING_TOLD
+    told = (event.answered, event.opened) if isinstance(event, Claimed) else _told(event)
     return Message(
         event.id,
         event.type,
@@ -35,6 +36,12 @@ def message_of(event: NotificationEvent | Claimed, link: Linker) -> Message:
         link(event.id),
         *told,
     )
+
+
+def _told(event: NotificationEvent) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Of one that is only looked at."""
+    opened = solves(event.dedup_key) if event.type == SOLVED_TYPE else ""
+    return NOTHING_ANSWERED, (opened,) if opened else ()
 
 
 MOST_COMBINED = 20  # notifications in one message: with a line for each it is shown whole

@@ -14,6 +14,8 @@ from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
 from ..models import NotificationEvent, Status
+from ..models.solving import SOLVED_TYPE, solves
+from ..notifiers.base import NOT_KNOWN
 from ..text import fold
 from .claim import Claimed
 
@@ -33,6 +35,7 @@ def told(claimed: list[Claimed], channels: Collection[str]) -> None:
     channels  by their folded names, those whose provider can be told; without such a success the database is
               not asked. Without its answer the successes go out all the same: they are claimed already.
     """
+    _tell_what_is_solved(claimed, channels)
     ending = {
         n: event
         for n, event in enumerate(claimed)
@@ -46,6 +49,26 @@ def told(claimed: list[Claimed], channels: Collection[str]) -> None:
     for n, event in ending.items():
         before = [pk for raised, pk in failures.get(_place(event), ()) if raised <= event.created_at]
         claimed[n] = event._replace(opened=tuple(before))
+
+
+def _tell_what_is_solved(claimed: list[Claimed], channels: Collection[str]) -> None:
+    """A notification that an alert is solved ends just that one. Where it is not known which, it waits."""
+    solved = {
+        event.id: n
+        for n, event in enumerate(claimed)
+        if event.type == SOLVED_TYPE and fold(event.channel) in channels
+    }
+    if not solved:
+        return
+    try:
+        rows = NotificationEvent.objects.filter(pk__in=list(solved))
+        ends = {pk: solves(key) for pk, key in rows.values_list("pk", "dedup_key")}
+    except Exception as error:
+        logger.warning("which alerts are solved is not known yet: %s", error)
+        ends = dict.fromkeys(solved, NOT_KNOWN)
+    for pk, n in solved.items():
+        if opened := ends.get(pk, NOT_KNOWN):
+            claimed[n] = claimed[n]._replace(opened=(opened,))
 
 
 def _failures(successes: Sequence[Claimed]) -> dict[Place, list[tuple[datetime, str]]]:

@@ -9,7 +9,8 @@ from django.db import models
 
 EVENT = (
     "id", "type", "certificate_id", "channel", "recipient", "message", "sent_at", "status", "error",
-    "retry_count", "next_retry_at", "last_error", "created_at", "dismissed",
+    "retry_count", "next_retry_at", "last_error", "created_at", "not_after",
+    "dismissed", "withdrawn",
 )  # fmt: skip
 ATTEMPT = (
     "number", "channel", "started_at", "duration_ms", "outcome", "reason", "status_code", "error", "worker",

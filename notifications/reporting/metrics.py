@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from django.http import HttpRequest, HttpResponse
@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from .. import database
-from ..database import without_transaction
+from ..database import said, without_transaction
 from ..models import DURATIONS
 from ..text import one_line
 from .access import refusal
@@ -60,6 +60,27 @@ class NotificationsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         if answers():
             yield from families(snapshot(details=False))
+            for others in OTHERS:
+                yield from whole(others)
+
+
+OTHERS: list[Callable[[], Iterable[Metric]]] = []
+
+
+def also(others: Callable[[], Iterable[Metric]]) -> None:
+    """What another app of ours has to say at each scrape."""
+    if others not in OTHERS:
+        OTHERS.append(others)
+
+
+def whole(others: Callable[[], Iterable[Metric]]) -> list[Metric]:
+    """What fails is left out, and the page stays."""
+    try:
+        with database.atomic():
+            return list(others())
+    except Exception as error:
+        logger.warning("a part of the metrics cannot be had: %s", said(error))
+        return []
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
@@ -124,6 +145,8 @@ def families(shown: Snapshot) -> Iterator[Metric]:
     if shown.attempts is not None:
         yield attempts(shown.attempts.items())
         yield durations(shown.attempts.items())
+    if shown.withdrawn is not None:
+        yield withdrawn(shown.withdrawn.items())
     if shown.last_sweeps is not None:
         ended = {kind: run.ended_at.timestamp() if run else 0 for kind, run in shown.last_sweeps.items()}
         yield last_sweep(ended.items())
@@ -172,6 +195,16 @@ def attempts(by_channel: Iterable[tuple[str, AttemptTotals]] = ()) -> Metric:
     for channel, made in by_channel:
         for outcome, count in made.outcomes.items():
             family.add_metric([channel, outcome], count)
+    return family
+
+
+def withdrawn(by_channel: Iterable[tuple[str, int]] = ()) -> Metric:
+    text = (
+        "Notifications that were withdrawn, because their certificates were renewed before they had arrived."
+    )
+    family = CounterMetricFamily("certctl_notifications_withdrawn", text, labels=["channel"])
+    for channel, count in by_channel:
+        family.add_metric([channel], count)
     return family
 
 

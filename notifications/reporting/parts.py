@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from .. import database
 from ..models import (
     AttemptOutcome,
+    Deadline,
     DeliveryAttempt,
     NotificationEvent,
     NotificationQuerySet,
@@ -25,7 +26,7 @@ from ..models import (
 )
 from ..models.fields import UNDELIVERED
 from ..models.queryset import DUE, PROBABLY_DELIVERED
-from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK
+from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK, WITHDRAWN
 from ..queue.beside import terms
 from . import held
 from .channels import Channels, settings
@@ -44,7 +45,8 @@ from .figures import (
 )
 
 ALL_SECONDS = 3.0  # no part begins after this, so that a scrape is answered before Prometheus gives up
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MOST_ENDING = 1_000
 # Nothing was sent to anybody, so these say nothing about how long sending takes.
 UNTIMED = (AttemptOutcome.INTERRUPTED, AttemptOutcome.NO_NOTIFIER)
 
@@ -151,9 +153,15 @@ def last_sweeps(as_of: AsOf) -> dict[str, Any]:
 
 def attempts(as_of: AsOf) -> dict[str, Any]:
     by_channel: dict[str, list[Tally]] = {name: [] for name in as_of.channels.configured}
+    withdrawn = dict.fromkeys(as_of.channels.configured, 0)
     for tally in Tally.objects.filter(hour=EPOCH).order_by("channel"):
-        by_channel.setdefault(as_of.channels.folded(tally.channel), []).append(tally)
-    return {"attempts": {name: _total(tallies) for name, tallies in by_channel.items()}}
+        name = as_of.channels.folded(tally.channel)
+        if tally.outcome == WITHDRAWN:
+            withdrawn[name] = withdrawn.get(name, 0) + tally.attempts
+        else:
+            by_channel.setdefault(name, []).append(tally)
+    attempts = {name: _total(tallies) for name, tallies in by_channel.items()}
+    return {"attempts": attempts, "withdrawn": withdrawn}
 
 
 def _total(tallies: Sequence[Tally]) -> AttemptTotals:
@@ -169,7 +177,8 @@ def _total(tallies: Sequence[Tally]) -> AttemptTotals:
 def traffic(as_of: AsOf) -> dict[str, Any]:
     this_hour = as_of.now.replace(minute=0, second=0, microsecond=0)
     sent = Q(outcome=AttemptOutcome.SENT)
-    recent = Tally.objects.filter(hour__gt=this_hour - max(WINDOWS.values()) * HOUR)
+    made = Tally.objects.exclude(outcome=WITHDRAWN)
+    recent = made.filter(hour__gt=this_hour - max(WINDOWS.values()) * HOUR)
     rows: list[Any] = list(
         recent.order_by()
         .values("hour", "channel")
@@ -228,8 +237,18 @@ def latest(as_of: AsOf) -> dict[str, Any]:
     return {"latest": found}
 
 
+def next_end(as_of: AsOf) -> dict[str, Any]:
+    """Of the first MOST_ENDING that end from a day ago on."""
+    soon = Deadline.objects.filter(settled=False, not_after__gt=as_of.now - DAY).order_by("not_after")
+    found: dict[str, datetime] = dict(soon.values_list("notification", "not_after")[:MOST_ENDING])
+    dead = as_of.rows.dead().filter(pk__in=list(found)).values_list("pk", "certificate_id") if found else ()
+    first = min(((found[pk], name or "") for pk, name in dead), default=None)
+    return {"next_end": first and (first[1], first[0])}
+
+
 PARTS = (
     counts,
+    next_end,
     stranded,
     not_delivered,
     refused,

@@ -10,7 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import conf
 from ..exceptions import DeliveryError
 from ..models import NotificationEvent
-from ..notifiers.base import Message, Notifier, load, preview_of
+from ..notifiers.base import Message, Notifier
+from ..notifiers.loading import load, preview_of
 from ..notifiers.wording import Fact, Words
 from ..queue.messages import linker, message_of
 from ..text import cut, redact

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ..models import AttemptOutcome, DeliveryAttempt, Escalation, NotificationEvent, Reading, Requeue, Status
+from ..models import (
+    AttemptOutcome,
+    DeliveryAttempt,
+    Escalation,
+    NotificationEvent,
+    Reading,
+    Requeue,
+    Status,
+    Withdrawal,
+)
 from ..models.fields import UNDELIVERED
 from . import held, words
 
@@ -22,6 +31,7 @@ class Kind(StrEnum):
     ATTEMPT = "attempt"
     REQUEUE = "requeue"
     READING = "reading"
+    WITHDRAWAL = "withdrawal"
     UNDO = "undo"  # a requeue or a dismissal was taken back
     ESCALATION = "escalation"
     SENT = "sent"  # by somebody who records no attempts
@@ -66,6 +76,7 @@ def timeline(event: NotificationEvent, now: datetime) -> list[Entry]:
     happened = [_attempt(attempt, event.channel) for attempt in attempts[:NEWEST]]
     happened += map(_requeue, requeues[:NEWEST])
     happened += map(_reading, readings[:NEWEST])
+    happened += map(_withdrawal, event.withdrawals.order_by("-at", "-id")[:NEWEST])
     happened += _undone([*requeues[:NEWEST], *readings[:NEWEST]])
     happened += [*_escalations(event), *_sent(event, attempts, readings)]
     happened.sort(key=lambda entry: entry.at or now)
@@ -122,6 +133,17 @@ def _reading(reading: Reading) -> Entry:
         "Dismissed" if reading.status == Status.DEAD else "Seen",
         words.decided(reading.by, reading.via),
         _given(("Reason", reading.reason), ("Operation", reading.operation_id)),
+    )
+
+
+def _withdrawal(withdrawal: Withdrawal) -> Entry:
+    facts = (("Status before", withdrawal.status), ("Reason", withdrawal.reason))
+    return Entry(
+        Kind.WITHDRAWAL,
+        withdrawal.at,
+        "Withdrawn",
+        words.decided(withdrawal.by, withdrawal.via),
+        facts,
     )
 
 

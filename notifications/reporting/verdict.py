@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from ..deadlines import expires
 from ..endpoints import holds
 from ..models import Status
+from ..text import isolated
 from . import activity, held, words
 from .channels import settings
 from .figures import Snapshot
@@ -49,6 +51,10 @@ def _sentences(shown: Snapshot, now: datetime, recipients: bool) -> Iterator[str
     if dead := counts.get(Status.DEAD, 0):
         number = words.count(dead, estimated=Status.DEAD in shown.estimated)
         yield f"{number} dead {'letter waits' if dead == 1 else 'letters wait'} for a decision."
+        if shown.next_end:
+            name, at = shown.next_end
+            what = isolated(name) if recipients and name else "The first of their certificates"
+            yield f"{what} {expires(at, now)}."
     if shown.stranded:
         lost = shown.stranded - (shown.probably_delivered or 0)
         if lost > 0:

@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
+from ..deadlines import expires
 from ..durations import UNITS
 from ..durations import duration as duration
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN
+from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..queue.beside import Terms
 from ..text import isolated
 
@@ -66,11 +67,11 @@ def decided(by: str, via: str) -> str:
 
 def kind(event: NotificationEvent) -> str:
     """The row's status, but for a sent one that was not delivered, a failed one that probably was, and what
-    is read: a delivery that somebody saw, or a dead letter that somebody dismissed."""
+    is read: a delivery that somebody saw, a dead letter that somebody dismissed, or what was withdrawn."""
     if event.not_delivered:
         return NOT_DELIVERED
     if event.status == Status.READ:
-        return DISMISSED if event.dismissed else SEEN
+        return DISMISSED if event.dismissed else WITHDRAWN if event.withdrawn else SEEN
     return PROBABLY_DELIVERED if event.probably_delivered else event.status
 
 
@@ -128,6 +129,11 @@ def sent_at(event: NotificationEvent) -> datetime | None:
     return event.sent_at if event.status in (Status.SENT, Status.READ) else None
 
 
+def ends(event: NotificationEvent, now: datetime) -> str:
+    """`expires in 3 h`; "" where it is not known when its certificate ends."""
+    return expires(event.not_after, now) if event.not_after else ""
+
+
 def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[str, str]]:
     """What the row says, but for its type, status, message and errors: (label, text)."""
     sent = sent_at(event)
@@ -135,6 +141,7 @@ def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[st
         ("Channel", event.channel),
         ("Recipient", event.recipient),
         ("Certificate", event.certificate_id),
+        ("Ends", f"{timestamp(event.not_after)} ({ends(event, now)})" if event.not_after else ""),
         ("Raised", f"{timestamp(event.created_at)} ({ago(event.created_at, now)})"),
         ("Sent", f"{timestamp(sent)} ({ago(sent, now)})" if sent else ""),
         ("Retry", retries(event, budget)),

@@ -14,6 +14,8 @@ PERMISSIONS = {
     "adder": "add_notificationevent",
     "changer": "change_notificationevent",
     "requeuer": "requeue_notificationevent",
+    "certificates": "view_certificate",
+    "watches": "view_watch",
 }
 
 

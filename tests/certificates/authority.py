@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -102,13 +102,15 @@ class Authority:
         *,
         since: datetime = NOW - 3650 * DAY,
         until: datetime = NOW + 3650 * DAY,
+        key: Any = None,
     ) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.key = key or ec.generate_private_key(ec.SECP256R1())
         self.parents: tuple[x509.Certificate, ...] = ()
+        self.is_root: bool = above is None
         if above and not above.is_root:
             self.parents = (above.certificate, *above.parents)
         signer = above or self
-        self.certificate = (
+        self.certificate: x509.Certificate = (
             x509.CertificateBuilder()
             .subject_name(named(name))
             .issuer_name(above.certificate.subject if above else named(name))
@@ -119,7 +121,6 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer.key, hashes.SHA256())
         )
-        self.is_root = above is None
 
     @property
     def pem(self) -> bytes:
@@ -135,7 +136,7 @@ class Authority:
         since: datetime = NOW - 30 * DAY,
         until: datetime | None = None,
         key: Any = None,
-        hashed: hashes.HashAlgorithm | None = None,
+        hashed: Any = None,
         extensions: Sequence[x509.ExtensionType] = (),
         common_name: str | None = None,
     ) -> Issued:
@@ -160,6 +161,33 @@ class Authority:
         signed = builder.sign(self.key, hashed or hashes.SHA256())
         above = () if self.is_root else (self.certificate, *self.parents)
         return Issued(signed, key, above)
+
+    def revoking(self, *issued: Issued | Authority, until: datetime = NOW + 7 * DAY) -> bytes:
+        """A revocation list with these, in PEM."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(until - 14 * DAY)
+            .next_update(until)
+        )
+        for one in issued:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(one.certificate.serial_number)
+                .revocation_date(until - 14 * DAY)
+                .build()
+            )
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def signed_with(hashed: hashes.HashAlgorithm, key: Any, made: x509.Certificate) -> x509.Certificate:
+    """The same, signed by the RSA key with a hash that the library signs no certificate with any more."""
+    good = bytes.fromhex("2a864886f70d01010b")  # sha256WithRSAEncryption
+    other = good[:-1] + bytes([{"md5": 4, "sha1": 5}[hashed.name]])
+    to_sign = made.tbs_certificate_bytes.replace(good, other, 1)
+    signature = key.sign(to_sign, padding.PKCS1v15(), hashed)
+    whole = made.public_bytes(Encoding.DER).replace(made.tbs_certificate_bytes, to_sign).replace(good, other)
+    return x509.load_der_x509_certificate(whole[: -len(signature)] + signature)
 
 
 def short_key() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.django_db
 CA = Authority()
 A = CA.issue("www.example.com", since=NOW)  # until 90 days later
 B = CA.issue("www.example.com", since=NOW + days(60))
+LOCAL = CA.issue("127.0.0.1", since=NOW)
 HOUR = timedelta(hours=1)
 
 
@@ -250,6 +251,52 @@ def test_what_clients_would_refuse_for_a_day_is_told_once() -> None:
     assert alerts()[0].type == "PolicyViolation"
 
 
+def test_what_is_revoked_is_told_at_once_as_that(servers: Servers, tmp_path: Path) -> None:
+    file = tmp_path / "root.pem"
+    one = watch(f"127.0.0.1:{servers.tls(LOCAL.context(tmp_path))}", ca_file=str(file))
+    file.write_bytes(CA.pem)
+    look_really(NOW + HOUR, one)
+    file.write_bytes(CA.pem + CA.revoking(LOCAL))
+    for hours in (2, 14, 40):
+        look_really(NOW + hours * HOUR, one)
+    [event] = alerts()
+    assert (event.type, event.certificate_id) == ("Revocation", "127.0.0.1")
+    assert event.message.startswith(
+        "The certificate of 127.0.0.1 is revoked: it is on its issuer's revocation list."
+    )
+
+
+# Clocks that are wrong
+
+
+@pytest.mark.parametrize("wrong", [datetime(1971, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)])
+def test_a_clock_that_was_wrong_for_a_while_stops_nothing(wrong: datetime) -> None:
+    """It was, when somebody looked, and is right since: all goes on, by the right time."""
+    one, other = watch(), watch("gone.example.com")
+    long = CA.issue("www.example.com", since=NOW, until=NOW.replace(year=2100))
+    reading, gone = (lambda at: seen(at, long, A)), CA.issue("gone.example.com", since=NOW)
+    look(NOW, (one, reading(NOW)), (other, seen(NOW, gone, place=other.target)))
+    told = len(alerts())
+    look(wrong, (one, reading(wrong)), (other, seen(wrong, gone, place=other.target)))
+    forget(wrong)
+    assert Certificate.objects.count() == 3
+    told_wrongly = len(alerts()) - told
+    assert told_wrongly == (0 if wrong < NOW else 2)
+    # By the clock that is right again both are due, and what is gone is gone.
+    now = NOW + HOUR if wrong < NOW else NOW + days(1)
+    assert {row.pk for row in claim(now, "here")} == {one.pk, other.pk}
+    look(now, (one, reading(now)), (other, Reading()))
+    assert Sighting.objects.filter(watch=other, current=True).count() == 0
+    # Each threshold is told once at most, whatever the clock was.
+    for day in (62, 80, 88, 91):
+        look(NOW + days(day), (one, reading(NOW + days(day))))
+    of_a = Raised.objects.filter(certificate__fingerprint=A.fingerprint)
+    assert sorted(row.what for row in of_a) == ["ends:0", "ends:15%", "ends:33%", "ends:5%"]
+    assert Raised.objects.filter(certificate__fingerprint=long.fingerprint).count() == (
+        0 if wrong < NOW else 3
+    )
+
+
 def test_what_is_mended_within_the_day_is_not_told() -> None:
     one = watch()
     look(NOW, (one, seen(NOW, A, verdicts=[Verdict.INCOMPLETE_CHAIN])))
@@ -381,6 +428,7 @@ def test_what_is_long_gone_is_forgotten_and_nothing_else() -> None:
     one = watch()
     look(NOW, (one, seen(NOW, A)))
     look(NOW + days(70), (one, seen(NOW + days(70), B)))
+    look(NOW + days(160), (one, Reading()))
     assert forget(NOW + days(200)) == 0
     assert forget(NOW + days(1000)) > 0
     assert (Sighting.objects.count(), Certificate.objects.count()) == (0, 0)

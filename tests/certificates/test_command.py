@@ -187,9 +187,11 @@ def test_a_file_with_a_fault_changes_nothing(text: str, said: str, run: Run, tmp
 def test_a_file_that_cannot_be_read_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"\xff\xfe")
     (tmp_path / "long").write_bytes(b"#" * (16 * 1024 * 1024 + 1))
-    assert run("apply", str(tmp_path)).err == "there is no such file\n"
-    assert run("apply", str(tmp_path / "latin")).err == "the file is not UTF-8\n"
-    assert run("apply", str(tmp_path / "long")).err == "the file is longer than 16 MiB\n"
+    assert run("apply", str(tmp_path)).err == f"{tmp_path}: there is no such file\n"
+    assert run("apply", "watches.tmol").err == "watches.tmol: there is no such file\n"
+    assert run("apply", "a\x1b" + "x" * 500).err.count("\n") == 1
+    assert run("apply", str(tmp_path / "latin")).err == f"{tmp_path}/latin: the file is not UTF-8\n"
+    assert run("apply", str(tmp_path / "long")).err == f"{tmp_path}/long: the file is longer than 16 MiB\n"
 
 
 # check
@@ -203,7 +205,7 @@ def test_looking_at_what_is_due_raises_and_tells(run: Run, servers: Servers, tmp
     Watch.objects.filter(pk=later.pk).update(next_check_at=timezone.now() + DAY)
     ran = run("check")
     assert ran.code == 0
-    assert ran.out.startswith("2 looked at, 1 certificates, 1 alerts raised, 1 could not be read in ")
+    assert ran.out.startswith("2 looked at, 1 certificate, 1 alert raised, 1 could not be read in ")
     assert ran.err == f"{bad.target}: has a private key and no certificate\n"
     [event] = alerts()
     assert event.message.startswith("www.example.com expires on ")
@@ -224,7 +226,7 @@ def test_looking_at_what_is_named_or_at_all(run: Run, servers: Servers, tmp_path
     port = servers.tls(issued().context(tmp_path))
     targets = [f"host-{n}.example.com@127.0.0.1:{port}" for n in range(3)]
     run("add", *targets, "--notify", "Slack:#pki")
-    assert run("check").out.startswith("3 looked at, 1 certificates")
+    assert run("check").out.startswith("3 looked at, 1 certificate")
     assert run("check", targets[0]).out.startswith("1 looked at")
     assert run("check", "--all", "--concurrency", "2", "--timeout", "5s").out.startswith("3 looked at")
     ran = run("check", targets[1], "other.example.com")
@@ -287,7 +289,8 @@ def test_showing_one_tells_what_was_seen_and_what_became_of_it(run: Run) -> None
     assert f"serial {new.certificate.serial_number:x}" in said
     assert "www.example.com: 10 days, gone since " in said
     [event] = alerts()
-    assert f"ends:15% to #pki on Slack: pending ({event.pk})" in said
+    assert f"  15 % left, to #pki on Slack: withdrawn ({event.pk})" in said
+    assert said.count("#pki on Slack") == 1  # the thresholds that it covers are none of their own
     told = run("show", "www.example.com", "--json").json
     assert [row["fingerprint"] for row in told["certificates"]] == [new.fingerprint]
     assert [row["fingerprint"] for row in told["former"]] == [old.fingerprint]

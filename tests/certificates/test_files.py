@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from notifications.certificates.models import Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.targets import parse
 from notifications.certificates.verdicts import Verdict
-from tests.certificates.authority import DAY, NOW, Authority, short_key
+from tests.certificates.authority import DAY, NOW, Authority, short_key, signed_with
 
 ROOT = Authority()
 BELOW = Authority("Tests' Intermediate", ROOT)
@@ -61,11 +63,19 @@ def test_a_file_with_cas_alone_shows_these(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_certificate_itself_is_said(tmp_path: Path) -> None:
     (tmp_path / "old.pem").write_bytes(EXPIRED.pem)
     (tmp_path / "weak.pem").write_bytes(BELOW.issue("weak.example.com", key=short_key()).pem)
+    (tmp_path / "dsa.pem").write_bytes(BELOW.issue("d.example.com", key=dsa.generate_private_key(2048)).pem)
+    of_rsa = Authority("RSA", key=rsa.generate_private_key(65537, 2048))
+    for hashed in (hashes.SHA1(), hashes.MD5()):
+        weak = signed_with(hashed, of_rsa.key, of_rsa.issue("w.example.com").certificate)
+        (tmp_path / f"{hashed.name}.pem").write_bytes(weak.public_bytes(Encoding.PEM))
     (tmp_path / "young.pem").write_bytes(BELOW.issue("young.example.com", since=NOW + DAY).pem)
     verdicts = {Path(one.place).stem: one.verdicts for one in read(tmp_path).seen}
     assert verdicts == {
         "old": (Verdict.EXPIRED,),
         "weak": (Verdict.WEAK_KEY,),
+        "dsa": (Verdict.WEAK_KEY,),
+        "sha1": (Verdict.WEAK_SIGNATURE,),
+        "md5": (Verdict.WEAK_SIGNATURE,),
         "young": (Verdict.NOT_YET_VALID,),
     }
 

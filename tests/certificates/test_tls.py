@@ -7,17 +7,20 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notifications.certificates import round as looking
 from notifications.certificates.models import Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.targets import Endpoint, parse
 from notifications.certificates.verdicts import Verdict, matches
-from tests.certificates.authority import DAY, NOW, WHERE_ISSUER, Authority, short_key
+from tests.certificates.authority import DAY, NOW, WHERE_ISSUER, Authority, Issued, short_key, signed_with
 from tests.certificates.servers import Servers
 
 ROOT = Authority()
 BELOW = Authority("Tests' Intermediate", ROOT)
+OF_RSA = Authority("Tests' Intermediate with RSA", ROOT, key=rsa.generate_private_key(65537, 2048))
 WEB = BELOW.issue("www.example.com", "127.0.0.1", extensions=[WHERE_ISSUER])
 SECONDS = 2.0
 
@@ -77,6 +80,9 @@ WRONG = {
     "unknown": {Verdict.UNKNOWN_ISSUER},
     "incomplete": {Verdict.INCOMPLETE_CHAIN},
     "weak key": {Verdict.WEAK_KEY},
+    "SHA-1": {Verdict.WEAK_SIGNATURE},
+    "MD5": {Verdict.WEAK_SIGNATURE},
+    "SHA-1 above": {Verdict.WEAK_SIGNATURE},
     "old intermediate": {Verdict.CHAIN_EXPIRED},
     "all at once": {Verdict.EXPIRED, Verdict.WRONG_NAME, Verdict.WEAK_KEY, Verdict.UNKNOWN_ISSUER},
 }
@@ -99,6 +105,14 @@ def wrong(kind: str, folder: Path) -> ssl.SSLContext:
         return WEB.context(folder, chain=False)
     if kind == "weak key":
         return BELOW.issue(name, key=short_key()).context(folder)
+    if kind in ("SHA-1", "MD5"):
+        hashed, made = {"SHA-1": hashes.SHA1(), "MD5": hashes.MD5()}[kind], OF_RSA.issue(name)
+        weak = signed_with(hashed, OF_RSA.key, made.certificate)
+        return Issued(weak, made.key, made.above).context(folder)
+    if kind == "SHA-1 above":
+        below = Authority("Weak", OF_RSA)
+        below.certificate = signed_with(hashes.SHA1(), OF_RSA.key, below.certificate)
+        return below.issue(name).context(folder)
     if kind == "old intermediate":
         return Authority("Old", ROOT, until=NOW - DAY).issue(name).context(folder)
     return Authority("Nobody").issue("x.example.com", since=NOW - 100 * DAY, key=short_key()).context(folder)
@@ -125,6 +139,29 @@ def refused_by_a_client_that_verifies(port: int, trusted: str) -> bool:
         except ssl.SSLError:
             return True
     return False
+
+
+def test_what_its_issuer_has_revoked_is_said(servers: Servers, tmp_path: Path) -> None:
+    """The lists are beside the roots, as others' clients have them; nobody is asked for one."""
+    good, bad = (BELOW.issue(name, "127.0.0.1") for name in ("good.example.com", "bad.example.com"))
+    ports = [servers.tls(one.context(tmp_path)) for one in (good, bad)]
+    stranger = Authority("Tests' Intermediate", ROOT)  # the same name, another key
+    by_lists = {
+        "leaf": (BELOW.revoking(bad), [set(), {Verdict.REVOKED}]),
+        "old list": (BELOW.revoking(bad, until=NOW - DAY), [set(), {Verdict.REVOKED}]),
+        "above": (ROOT.revoking(BELOW), [{Verdict.CHAIN_REVOKED}, {Verdict.CHAIN_REVOKED}]),
+        "nobody": (BELOW.revoking(), [set(), set()]),
+        "not its issuer": (ROOT.revoking(bad), [set(), set()]),
+        "not its key": (stranger.revoking(bad), [set(), set()]),
+    }
+    for name, (listed, expected) in by_lists.items():
+        file = tmp_path / f"{name}.pem"
+        file.write_bytes(ROOT.pem + listed)
+        assert [verdicts(f"127.0.0.1:{port}", str(file)) for port in ports] == expected, name
+    broken = tmp_path / "broken.pem"
+    broken.write_bytes(ROOT.pem + BELOW.revoking(bad)[:100])
+    [reading] = look(f"127.0.0.1:{ports[1]}", ca_file=str(broken))
+    assert reading == Reading(problem="the CA file has a revocation list that cannot be read")
 
 
 def test_old_versions_and_ciphers_are_no_obstacle(servers: Servers, tmp_path: Path) -> None:

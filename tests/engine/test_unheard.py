@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 
 from notifications import conf
-from notifications.engine import loop
+from notifications.engine import leases
 from notifications.engine.loop import Engine
 from notifications.engine.recorder import Recorder
 from notifications.engine.source import DueRows, Schedule
@@ -84,7 +84,7 @@ def test_a_lease_that_was_extended_unheard_is_still_ours(
         return record(self, *args)
 
     monkeypatch.setattr(Recorder, "_record", failing)
-    monkeypatch.setattr(loop, "renew", lost_once(loop.renew))
+    monkeypatch.setattr(leases, "renew", lost_once(leases.renew))
     factories.pending(channel="Slack", recipient="#pki")
     deliver(configure, script)
     assert_delivered_once(script, 1)

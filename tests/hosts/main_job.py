@@ -1,4 +1,4 @@
-"""The main job in a host's project: raise, sweep, look, requeue, send by hand, REST, probes, metrics, prune.
+"""The main job in a host's project: raise, sweep, look, requeue, send by hand, REST, watch, metrics, prune.
 
     DJANGO_SETTINGS_MODULE=tests.hosts.cases.… HOST_FOLDER=… python -m tests.hosts.main_job
 
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ import pytest
 
 ADMIN = "/admin/notifications/notificationevent/"
 API = "/alerts/api/notifications"
+CERTIFICATES = "/admin/notifications_certificates/"
 
 
 def main() -> None:
@@ -38,6 +40,7 @@ def main() -> None:
         requeue_many(receiver)
         send_by_hand(receiver)
         over_rest(receiver)
+        watch_certificates(receiver)
         probe_and_scrape()
         prune()
     step("done")
@@ -163,14 +166,19 @@ def page(client: Any, path: str, *, status: int = 200, **data: Any) -> str:
 
 
 def says_each_zone_once(html: str) -> None:
-    """Whatever a person reads as a time is followed by the site's zone, and by nothing else."""
+    """Whatever a person reads as a time is followed by the site's zone, in summer or winter, and by nothing
+    else."""
+    from datetime import timedelta
+
     from django.utils import timezone
 
     for_programs = r' (?:datetime|value|href|action)="[^"]*"|<pre.*?</pre>'
     read = re.sub(for_programs, "", html, flags=re.DOTALL)
-    zone = f"{timezone.localtime():%Z}"
+    now = timezone.now()
+    seasons = {f"{timezone.localtime(now + timedelta(days=days)):%Z}" for days in range(0, 365, 30)}
     times = re.findall(r"(?<![\d.:-])\d{1,2}:\d\d\b(?::\d\d)?.{9}", read)
-    assert all(re.match(rf"[\d:]+ {zone}\b(?! [A-Z]{{3}})", time) for time in times), times
+    zone = "|".join(seasons)
+    assert all(re.match(rf"[\d:]+ (?:{zone})\b(?! [A-Z]{{3}})", time) for time in times), times
 
 
 def look() -> None:
@@ -253,6 +261,51 @@ def over_rest(receiver: HttpReceiver) -> None:
     assert fresh(events[0]).status == "sent"
 
 
+def watch_certificates(receiver: HttpReceiver) -> None:
+    """A server's certificate that is about to end: seen, told of, renewed."""
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from notifications.certificates.models import Certificate, Watch
+    from notifications.models import NotificationEvent
+    from tests.certificates.authority import Authority
+    from tests.certificates.servers import Servers
+
+    folder, authority, now = Path(os.environ["HOST_FOLDER"]), Authority(), timezone.now()
+    old = authority.issue("www.example.com", since=now - timedelta(days=89))
+    new = authority.issue("www.example.com", since=now - timedelta(days=1))
+    with Servers() as servers:
+        shown = [old.context(folder)]
+        target = f"www.example.com@127.0.0.1:{servers.reloading(shown)}"
+        command("watch", "add", target, "--notify", "Webhook:#pki", "--on-renewal")
+        assert "1 alert raised" in command("watch", "check")
+        assert "0 alerts raised" in command("watch", "check", "--all")
+        shown[0] = new.context(folder)
+        assert "1 alert raised" in command("watch", "check", target)
+    command("send_notifications")
+    told = NotificationEvent.objects.filter(certificate_id="www.example.com").order_by("created_at")
+    assert [(one.type, one.status) for one in told] == [
+        ("ExpirationWarning", "sent"),
+        ("RenewalSuccess", "sent"),
+    ]
+    assert {one.pk for one in told} <= set(receiver.ids)
+    client = operator()
+    assert target in page(client, f"{CERTIFICATES}watch/")
+    page(client, f"{CERTIFICATES}watch/{Watch.objects.get().pk}/change/")
+    assert "www.example.com" in page(client, f"{CERTIFICATES}certificate/")
+    for certificate in Certificate.objects.all():
+        page(client, f"{CERTIFICATES}certificate/{certificate.pk}/change/")
+    page(client, f"{CERTIFICATES}certificate/calendar/")
+    calls = API.removesuffix("notifications")
+    for path, text in (("watches", target), (f"certificates/{old.fingerprint}", "1 arrived")):
+        step(f"GET {calls}{path}")
+        assert text in client.get(f"{calls}{path}").content.decode()
+    command("watch", "list")
+    command("watch", "show", target)
+    command("watch", "remove", target)
+
+
 def probe_and_scrape() -> None:
     from django.test import Client
 
@@ -262,6 +315,7 @@ def probe_and_scrape() -> None:
     scraped = page(client, "/metrics")
     assert "certctl_notification_attempts_total" in scraped
     assert 'certctl_notifications{status="sent"}' in scraped
+    assert 'certctl_certificates{state="seen"}' in scraped
 
 
 def prune() -> None:

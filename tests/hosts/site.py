@@ -25,6 +25,7 @@ ROOT_URLCONF = "tests.hosts.urls"
 INSTALLED_APPS = [
     "notifications",
     "notifications.api",
+    "notifications.certificates",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",

@@ -9,6 +9,7 @@ from notifications.reporting import health, metrics
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("alerts/api/", include("notifications.certificates.urls")),
     path("alerts/api/", include("notifications.api.urls")),
     path("healthz", health.alive),
     path("readyz", health.ready),

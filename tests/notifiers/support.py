@@ -14,9 +14,10 @@ import django
 
 from notifications.checks import check_channels
 from notifications.exceptions import DeliveryError
-from notifications.notifiers.base import Delivered, Message, Notifier, load, the_way
+from notifications.notifiers.base import Delivered, Message, Notifier
 from notifications.notifiers.http.client import HttpClient
 from notifications.notifiers.http.network import AddressInfo, Resolver
+from notifications.notifiers.loading import load, the_way
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

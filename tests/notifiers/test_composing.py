@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from notifications import text
 from notifications.exceptions import CUT_MARK
 from notifications.notifiers import wording
-from notifications.notifiers.base import JsonNotifier, Message, Notifier, load
+from notifications.notifiers.base import JsonNotifier, Message, Notifier
 from notifications.notifiers.email import EmailNotifier
+from notifications.notifiers.loading import load
 from notifications.text import MESSAGE_LIMIT, cut, fitted, json_size, largest, utf8, utf16
 from tests.notifiers.support import HTTP_CHANNELS, a_message, email_notifier, notifier
 

@@ -10,7 +10,8 @@ from environs import ValidationError
 
 from certctl import environment
 from notifications.exceptions import PermanentError
-from notifications.notifiers.base import Notifier, load, preview_of
+from notifications.notifiers.base import Notifier
+from notifications.notifiers.loading import load, preview_of
 from notifications.notifiers.options import (
     FLAG,
     FOLDER,

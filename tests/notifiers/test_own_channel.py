@@ -12,16 +12,9 @@ from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from notifications.checks import check_channels
-from notifications.notifiers.base import (
-    Delivered,
-    JsonNotifier,
-    Message,
-    Notifier,
-    load,
-    preview_of,
-    secrets_of,
-)
+from notifications.notifiers.base import Delivered, JsonNotifier, Message, Notifier
 from notifications.notifiers.http.client import HttpClient
+from notifications.notifiers.loading import load, preview_of, secrets_of
 from notifications.notifiers.options import TEXT, URL, Option, choice
 from notifications.text import redact
 from tests.notifiers.support import TOKEN, a_message, attempt

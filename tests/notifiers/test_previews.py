@@ -10,7 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from notifications.exceptions import DeliveryError, Reason
 from notifications.models import NotificationEvent
-from notifications.notifiers.base import Message, Notifier, preview_of
+from notifications.notifiers.base import Message, Notifier
+from notifications.notifiers.loading import preview_of
 from notifications.reporting.preview import previews
 from tests.notifiers.support import (
     HTTP_CHANNELS,

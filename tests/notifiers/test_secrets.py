@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from notifications.exceptions import DeliveryError, PermanentError, Reason, TransientError
-from notifications.notifiers.base import secrets_of
 from notifications.notifiers.http.client import Answer
+from notifications.notifiers.loading import secrets_of
 from notifications.text import redact, secrets_of_url
 from tests.notifiers import wire
 from tests.notifiers.support import (

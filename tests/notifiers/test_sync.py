@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from notifications.exceptions import TransientError, UnknownOutcome
-from notifications.notifiers.base import Delivered, Message, Notifier, SyncNotifier, load
+from notifications.notifiers.base import Delivered, Message, Notifier, SyncNotifier
 from notifications.notifiers.http.client import HttpClient
+from notifications.notifiers.loading import load
 from tests.notifiers import wire
 from tests.notifiers.support import TOKEN, N, a_message, attempt, attempt_all
 from tests.notifiers.table import CONFIG, OTHER, SENT, Verdict

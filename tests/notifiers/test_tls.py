@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from notifications.exceptions import DeliveryError
-from notifications.notifiers.base import load, preview_of
+from notifications.notifiers.loading import load, preview_of
 from notifications.notifiers.tls import TlsFiles
 from notifications.text import redact
 from tests.notifiers.connect_proxy import ConnectProxy

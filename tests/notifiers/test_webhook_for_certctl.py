@@ -12,7 +12,7 @@ import pytest
 
 from notifications import delivery
 from notifications.models import Status
-from notifications.notifiers.base import preview_of
+from notifications.notifiers.loading import preview_of
 from notifications.notifiers.webhook import as_go, rfc3339
 from tests import factories
 from tests.fixtures import Configure

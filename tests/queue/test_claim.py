@@ -84,6 +84,7 @@ def test_what_a_worker_knows_of_a_notification() -> None:
         NOW - MINUTE,
         NOW - MINUTE,
         UNTIL,
+        None,
         {},
         (),
         "",

@@ -15,6 +15,11 @@ NAMES = {
     "certctl_notification_attempts_total": "counter",
     "certctl_notification_attempt_duration_seconds": "histogram",
     "certctl_notification_last_sweep_timestamp_seconds": "gauge",
+    "certctl_certificate_not_after_timestamp_seconds": "gauge",
+    "certctl_certificates": "gauge",
+    "certctl_certificate_watches": "gauge",
+    "certctl_certificate_last_check_timestamp_seconds": "gauge",
+    "certctl_certificate_check_overdue_seconds": "gauge",
 }
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

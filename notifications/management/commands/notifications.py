@@ -69,6 +69,12 @@ class Command(BaseCommand):
         verb.add_argument("--message", type=arguments.text, help="- reads standard input")
         verb.add_argument("--certificate", type=arguments.text, metavar="ID")
         verb.add_argument(
+            "--not-after",
+            type=arguments.end,
+            metavar="TIME",
+            help="when the certificate ends: 2026-12-24T10:00Z, or as openssl writes it",
+        )
+        verb.add_argument(
             "--dedup-key", type=arguments.text, metavar="KEY", help="the same key raises no second alert"
         )
         verb.add_argument(
@@ -89,6 +95,12 @@ class Command(BaseCommand):
         verb.add_argument("--status", choices=filters.STATUSES)
         arguments.add_filters(verb, "those")
         verb.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
+        verb.add_argument(
+            "--order",
+            choices=("newest", "ends"),
+            default="newest",
+            help="ends: by when the certificates end, the first in front (default: newest)",
+        )
 
     def add_show_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("id", metavar="ID", type=arguments.text)
@@ -99,6 +111,9 @@ class Command(BaseCommand):
 
     def add_requeue_arguments(self, verb: CommandParser) -> None:
         arguments.add_selection(verb)
+        verb.add_argument(
+            "--renewed", action="store_true", help="also those whose certificates were renewed since"
+        )
 
     def add_read_arguments(self, verb: CommandParser) -> None:
         arguments.add_selection(verb)
@@ -158,7 +173,8 @@ class Command(BaseCommand):
         if options["source"] is not None:
             self.create_many(options)
             return
-        given = {name: options[name] for name in ("type", "channel", "recipient", "message", "dedup_key")}
+        names = ("type", "channel", "recipient", "message", "dedup_key", "not_after")
+        given = {name: options[name] for name in names}
         if given["message"] == "-":
             given["message"] = sys.stdin.read().strip()
         if options["strict"]:
@@ -192,7 +208,8 @@ class Command(BaseCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         rows, limit = filters.matching(arguments.chosen_filters(options)), options["limit"]
-        found = rows.with_kind().order_by(*NEWEST).in_page(limit + 1)
+        ordered = rows.soonest_first() if options["order"] == "ends" else rows.order_by(*NEWEST)
+        found = ordered.with_kind().in_page(limit + 1)
         shown = found[:limit]
         if options["json"]:
             self.say_json([fields(event, EVENT) for event in shown])
@@ -203,7 +220,8 @@ class Command(BaseCommand):
         screen = self.screen(options)
         display.show_list(screen, shown, conf.current().max_attempts, database_now())
         if len(found) > limit:
-            screen.line(f"The newest {limit}; there are more (--limit).", "dim")
+            which = "first to end" if options["order"] == "ends" else "newest"
+            screen.line(f"The {which} {limit}; there are more (--limit).", "dim")
 
     def do_show(self, options: dict[str, Any]) -> None:
         event = self.known(options["id"])

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from notifications import durations
-from notifications.certificates import schedule, shown, state, targets, watcher
+from notifications.certificates import schedule, shown, state, targets, told, watcher
 from notifications.certificates.claims import claim_these
 from notifications.certificates.models import Sighting, Watch
 from notifications.database import database_now
@@ -25,6 +25,7 @@ from notifications.management.cli import Progress, add_verbs, count, stop_on_sig
 from notifications.management.display import Screen, as_json, printable
 from notifications.notifiers.usable import Doubts
 from notifications.reporting.command_line import one_line_errors
+from notifications.text import cut
 
 VERBS = {
     "add": "watch targets, or change how they are watched",
@@ -183,16 +184,16 @@ class Command(BaseCommand):
         [watch] = found
         now = database_now()
         rows = list(watch.sightings.select_related("certificate")[: shown.MOST_SIGHTINGS])
-        raised = shown.raised_of({row.certificate_id for row in rows}, watch)
+        raised = told.of({row.certificate_id for row in rows}, watch)
         there = [row for row in rows if row.current]
         if options["json"]:
             fields = shown.watch_fields(watch, there, now)
             former = [shown.sighting_fields(row) for row in rows if not row.current]
-            self._say_json({**fields, "former": former, "raised": raised})
+            self._say_json({**fields, "former": former, "raised": [one.fields() for one in raised]})
         else:
             self._show(self._screen(options), watch, rows, raised)
 
-    def _show(self, screen: Screen, watch: Watch, rows: list[Sighting], raised: list[dict[str, Any]]) -> None:
+    def _show(self, screen: Screen, watch: Watch, rows: list[Sighting], raised: list[told.Told]) -> None:
         now = database_now()
         screen.line(watch.target, "bold")
         screen.line(f"  {shown.state(watch, [row for row in rows if row.current], now)}")
@@ -208,9 +209,10 @@ class Command(BaseCommand):
             screen.line(f"  issuer {row.certificate.issuer}, {row.certificate.algorithm}")
             screen.line(f"  seen at {row.place} since {minute(row.first_seen)}")
         for one in raised:
+            alert, came = one.row, one.delivered_at
             screen.line(
-                f"{minute(one['at'])}  {one['what']} to {one['recipient']} on {one['channel']}:"
-                f" {one['status']} ({one['notification']})"
+                f"{minute(alert.at)}  {one.what}, to {alert.recipient} on {alert.channel}: {one.status}"
+                f"{f' {minute(came)}' if came else ''} ({alert.event})"
             )
 
     def do_check(self, options: dict[str, Any]) -> None:
@@ -275,9 +277,9 @@ class Command(BaseCommand):
         if not options["dry_run"]:
             state.carry_out(plan)
         if options["json"]:
-            told = {kind: [watch.target for watch in plan.of(kind)] for kind in plan.counts()}
+            done = {kind: [watch.target for watch in plan.of(kind)] for kind in plan.counts()}
             refused = list(refused)
-            self._say_json({**told, "refused": refused, "dry_run": options["dry_run"]})
+            self._say_json({**done, "refused": refused, "dry_run": options["dry_run"]})
             return
         for change in plan.changes:
             if change.kind != "same":
@@ -288,9 +290,9 @@ class Command(BaseCommand):
     def _warn(self, watches: Iterable[Watch]) -> None:
         """What would keep an alert from being delivered, each once."""
         watches = list(watches)
-        told = {to: None for watch in watches for to in watch.addressees}
+        addressees = {to: None for watch in watches for to in watch.addressees}
         doubts = Doubts()
-        found = [doubt for to in told for doubt in doubts.about(*to)]
+        found = [doubt for to in addressees for doubt in doubts.about(*to)]
         if any(not watch.notify for watch in watches):
             found.append("nobody is told of what is seen: see --notify")
         for doubt in dict.fromkeys(found):
@@ -322,17 +324,18 @@ def _as_options(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    """Raises BadState for what is no text, or cannot be read."""
+    """Raises BadState, which names the file, for what is no text, or cannot be read."""
+    shown = "standard input" if name == STDIN else cut(printable(name), 200)
     try:
         if name == STDIN:
             return sys.stdin.read(state.MOST_BYTES)
         path = Path(name)
         if not path.is_file():
-            raise state.BadState("there is no such file")
+            raise state.BadState(f"{shown}: there is no such file")
         if path.stat().st_size > state.MOST_BYTES:
-            raise state.BadState("the file is longer than 16 MiB")
+            raise state.BadState(f"{shown}: the file is longer than 16 MiB")
         return path.read_text()
     except UnicodeError as error:
-        raise state.BadState("the file is not UTF-8") from error
+        raise state.BadState(f"{shown}: the file is not UTF-8") from error
     except OSError as error:
-        raise state.BadState(f"the file cannot be read: {error.strerror}") from error
+        raise state.BadState(f"{shown}: the file cannot be read: {error.strerror}") from error

@@ -1,0 +1,74 @@
+"""Which certificates were renewed, as far as what was seen makes it certain."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from ..models.relevance import About, Renewal
+from .models import Certificate, Sighting
+
+Place = tuple[int, str]  # a watch, and where within it
+
+
+def renewed(about: Sequence[About]) -> dict[str, Renewal]:
+    """Of the alerts that name the certificates which they are about those whose certificates are all renewed;
+    with the one that ends first of what came in their places."""
+    found = successors({fingerprint for one in about for fingerprint in one.fingerprints})
+    over: dict[str, Renewal] = {}
+    for one in about:
+        if one.fingerprints and all(each in found for each in one.fingerprints):
+            new = min((found[each] for each in one.fingerprints), key=lambda each: each.not_after)
+            over[one.id] = Renewal(new.serial, new.not_after)
+    return over
+
+
+def successors(fingerprints: Collection[str]) -> dict[str, Certificate]:
+    """Of the certificates those that were renewed, by fingerprint: at every place where one was seen there is
+    now a newer one for the same names. Of several successors the one that ends first."""
+    seen: dict[Certificate, list[Sighting]] = defaultdict(list)
+    rows = Sighting.objects.filter(certificate__fingerprint__in=list(fingerprints)) if fingerprints else ()
+    for row in rows.select_related("certificate") if rows else ():
+        seen[row.certificate].append(row)
+    now_there = _current({row.watch_id for rows in seen.values() for row in rows})
+    found = {}
+    for certificate, sightings in seen.items():
+        new = [
+            _successor(certificate, row, now_there.get((row.watch_id, row.place), ())) for row in sightings
+        ]
+        certain = [each for each in new if each is not None]
+        if len(certain) == len(new):
+            found[certificate.fingerprint] = min(certain, key=lambda each: each.not_after)
+    return found
+
+
+def _current(watches: Collection[int]) -> Mapping[Place, list[Sighting]]:
+    found: dict[Place, list[Sighting]] = defaultdict(list)
+    rows = Sighting.objects.filter(watch__in=watches, current=True) if watches else ()
+    for row in rows.select_related("certificate") if rows else ():
+        found[row.watch_id, row.place].append(row)
+    return found
+
+
+def _successor(old: Certificate, place: Sighting, now_there: Sequence[Sighting]) -> Certificate | None:
+    """What is shown in its place since it was seen there last. Of two that are shown in turn neither renews
+    the other, for each was seen before the other was seen last."""
+    if place.current:
+        return None
+    new = [
+        row.certificate
+        for row in now_there
+        if renews(row.certificate, old) and row.first_seen > place.last_seen
+    ]
+    return max(new, key=_ends, default=None)
+
+
+def renews(new: Certificate, old: Certificate) -> bool:
+    """Issued later, valid for longer, and for all the names that are known."""
+    later = new.not_after > old.not_after and new.not_before > old.not_before
+    return later and bool(old.names) and set(old.names) <= set(new.names)
+
+
+def _ends(certificate: Certificate) -> datetime:
+    return certificate.not_after

@@ -1,0 +1,120 @@
+"""When the certificates end that notifications are about, and what became of them, for the engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef
+
+from ..database import said
+from ..deadlines import URGENT
+from ..models import Deadline, NotificationEvent, certctl, relevance
+from ..models.fields import UNDELIVERED
+from .claim import Claimed
+
+logger = logging.getLogger(__name__)
+
+BY, VIA = "system", "worker"
+MOST = 1_000  # that one sweep looks at
+FORGOTTEN = timedelta(days=30)  # after its end nobody asks whether a certificate was renewed
+LAST_YEAR = 9000  # a certificate of certctl's that ends later has no end
+
+
+def recall(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> None:
+    """Give those of certctl's expiry warnings that have no end the one that certctl knows, and keep it: what
+    is renewed later ends later. Can do without the database's answer."""
+    places = {
+        n: event.certificate_id
+        for n, event in enumerate(claimed)
+        if beside_certctl and event.not_after is None and event.certificate_id and is_expiry(event)
+    }
+    if not places:
+        return
+    try:
+        known = certctl.certificates(set(places.values()))
+        found = {
+            n: ends
+            for n, pk in places.items()
+            if pk in known and (ends := _end_of(known[pk], claimed[n])) is not None
+        }
+        _keep({claimed[n].id: ends for n, ends in found.items()})
+    except Exception as error:
+        logger.warning("when certctl's certificates end is not known: %s", said(error))
+        return
+    for n, ends in found.items():
+        claimed[n] = claimed[n]._replace(not_after=ends)
+
+
+def _end_of(certificate: certctl.Certificate, event: Claimed) -> datetime | None:
+    """What was renewed after the alert ends when the alert's certificate did not."""
+    ends, renewed_at = certificate.expires_at, certificate.renewed_at
+    if ends is None or ends.year > LAST_YEAR or (renewed_at and renewed_at > event.created_at):
+        return None
+    return ends
+
+
+def _keep(ends: dict[str, datetime]) -> None:
+    rows = [Deadline(notification_id=pk, not_after=at) for pk, at in sorted(ends.items())]
+    Deadline.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def is_expiry(event: Claimed) -> bool:
+    return event.type in relevance.EXPIRY
+
+
+def withdraw(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> int:
+    """Withdraw those that are about certificates that were renewed since, and take them out of what was
+    claimed; answers how many. Asks for those with an end only. Without the database's answer all are sent."""
+    mine = [
+        event
+        for event in claimed
+        if is_expiry(event) and (event.not_after is not None or (beside_certctl and event.certificate_id))
+    ]
+    try:
+        if not mine or not relevance.renewed(mine):
+            return 0
+        rows = NotificationEvent.objects.filter(pk__in=[event.id for event in mine])
+        over = rows.withdraw_batch({"by": BY, "via": VIA}, now, lease=mine[0].leased_until)
+    except Exception as error:
+        logger.warning("what was renewed since is not known, and is sent: %s", said(error))
+        return 0
+    for pk, why in over.items():
+        logger.info("notification %s is withdrawn: %s", pk, why)
+    claimed[:] = [event for event in claimed if event.id not in over]
+    return len(over)
+
+
+def keep_up(now: datetime, *, beside_certctl: bool) -> None:
+    """At the beginning of a sweep: what ends soon is known, also of certctl's, and what has ended its way is
+    looked through no more. Raises nothing."""
+    try:
+        if beside_certctl:
+            _adopt(now)
+        _put_right(now)
+    except Exception as error:
+        logger.warning("which alerts are urgent is not known anew: %s", said(error))
+
+
+def _adopt(now: datetime) -> None:
+    """The undelivered alerts about certctl's certificates that end within a day."""
+    soon = certctl.ending(now - URGENT, now + URGENT, MOST)
+    if not soon:
+        return
+    rows = NotificationEvent.objects.filter(certificate_id__in=list(soon), status__in=UNDELIVERED)
+    unknown = rows.filter(~Exists(Deadline.objects.filter(notification=OuterRef("pk"))))
+    found: Sequence[tuple[str, str | None]] = list(unknown.values_list("pk", "certificate_id")[:MOST])
+    _keep({pk: soon[name] for pk, name in found if name in soon})
+
+
+def _put_right(now: datetime) -> None:
+    waits = NotificationEvent.objects.filter(pk=OuterRef("notification"), status__in=UNDELIVERED)
+    urgent = Deadline.objects.filter(waiting=True, not_after__lt=now + URGENT)
+    ended = list(urgent.exclude(Exists(waits)).order_by("not_after").values_list("pk", flat=True)[:MOST])
+    if ended:
+        Deadline.objects.filter(pk__in=ended).update(waiting=False)
+    old = Deadline.objects.filter(settled=False, not_after__lt=now - FORGOTTEN).order_by("not_after")
+    forgotten = list(old.values_list("pk", flat=True)[:MOST])
+    if forgotten:
+        Deadline.objects.filter(pk__in=forgotten).update(settled=True)

@@ -1,0 +1,106 @@
+"""The pages of certificates in a real browser: they fit, axe accepts them, and they answer.
+
+SCREENSHOTS=<folder> writes pictures of all of them there.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from notifications.certificates.models import Certificate, Watch
+from notifications.certificates.readings import Reading
+from notifications.certificates.verdicts import Verdict
+from notifications.models import NotificationEvent
+from tests.admin.browser import Open, assert_accessible, assert_fits, browser, live_server, visit
+from tests.certificates.authority import Authority, Issued
+from tests.certificates.support import look, seen, watch
+
+__all__ = ["browser", "live_server", "visit"]
+APP = "/admin/notifications_certificates/"
+CA = Authority()
+DAY = timedelta(days=1)
+NAMES = ["shop", "api", "vpn", "mail", "wiki", "ci", "registry", "ldap", "git", "status"]
+
+
+def issued(now: datetime, name: str, left: float, lifetime: float = 90) -> Issued:
+    ends = now.replace(microsecond=0) + left * DAY
+    return CA.issue(name, f"www.{name}", since=ends - lifetime * DAY, until=ends)
+
+
+def a_site() -> tuple[Watch, Certificate]:
+    """Some that are well, some that are not; one that was told of thrice, and what became of that."""
+    now = timezone.now()
+    ends = (61, 52, 40.2, 40, 39.8, 24, 12.1, 75, 200, 26)
+    looked = []
+    for n, (name, left) in enumerate(zip(NAMES, ends, strict=True)):
+        one = watch(f"{name}.example.com")
+        verdicts = [Verdict.INCOMPLETE_CHAIN] if n == 3 else []
+        looked.append(
+            (one, seen(now, issued(now, f"{name}.example.com", left), place=one.target, verdicts=verdicts))
+        )
+    many = [issued(now, f"host-{n}.example.com", 31 + n / 20) for n in range(40)]
+    folder = watch("/etc/letsencrypt/live")
+    looked.append((folder, seen(now, *many, place="/etc/letsencrypt/live/hosts/fullchain.pem")))
+    down = watch("down.example.com")
+    looked.append((down, Reading(problem="no connection: connection refused")))
+    look(now, *looked)
+    watch("new.example.com", notify=[])
+    shop = watch("checkout.example.com", notify=["Slack:#pki", "Email:ops@example.com"])
+    ending = issued(now, "checkout.example.com", 3.2)
+    for days in (20, 12, 0):
+        look(now - days * DAY, (shop, seen(now - days * DAY, ending, place=shop.target)))
+    certificate = Certificate.objects.get(fingerprint=ending.fingerprint)
+    events = NotificationEvent.objects.filter(certificate_id="checkout.example.com").order_by(
+        "created_at", "channel"
+    )
+    for event, (status, error) in zip(
+        events,
+        (
+            ("sent", None),
+            ("dead", "SMTP 550: mailbox unavailable"),
+            ("read", None),
+            ("failed", "HTTP 503: busy"),
+        ),
+        strict=False,
+    ):
+        NotificationEvent.objects.filter(pk=event.pk).update(
+            status=status,
+            last_error=error,
+            sent_at=event.created_at if status in ("sent", "read") else None,
+        )
+    return shop, certificate
+
+
+SIZES = [(width, theme) for width in (1440, 768, 375) for theme in ("light", "dark")]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (375, "dark")])
+def test_every_page_fits_and_is_accessible(visit: Open, width: int, theme: str) -> None:
+    shop, certificate = a_site()
+    pages = {
+        "certificates": f"{APP}certificate/",
+        "certificate": f"{APP}certificate/{certificate.pk}/change/",
+        "weeks": f"{APP}certificate/calendar/",
+        "months": f"{APP}certificate/calendar/?by=month",
+        "watches": f"{APP}watch/",
+        "watch": f"{APP}watch/{shop.pk}/change/",
+    }
+    page = visit(pages["certificates"], width=width, theme=theme, policy=False)
+    for name, address in pages.items():
+        page.goto(address)
+        assert_fits(page, width)
+        assert_accessible(page)
+        for wide, shade in SIZES if os.environ.get("SCREENSHOTS") and width > 400 else ():
+            page.set_viewport_size({"width": wide, "height": 860})
+            page.emulate_media(color_scheme=shade)
+            assert_fits(page, wide)
+            page.screenshot(
+                path=Path(os.environ["SCREENSHOTS"]) / f"{name}-{wide}-{shade}.png", full_page=True
+            )
+        page.set_viewport_size({"width": width, "height": 860})
+        page.emulate_media(color_scheme=theme)
