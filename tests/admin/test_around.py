@@ -14,8 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from notifications.admin import around
 from notifications.admin import list as listed
 from notifications.models import NotificationEvent
-from tests.admin.support import LIST, As, url
-from tests.admin.test_true import text
+from tests.admin.support import LIST, As, text, url
 from tests.factories import ago, dead, failed, not_delivered, pending, read, sent
 
 pytestmark = pytest.mark.django_db
