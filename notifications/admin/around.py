@@ -15,7 +15,16 @@ from django.utils.safestring import SafeString
 
 from ..database.values import UnknownTime
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from ..operations.filters import Filters, Meaningless, matching, of_query, of_status, raised_within
+from ..operations.filters import (
+    SEEN,
+    WITHDRAWN,
+    Filters,
+    Meaningless,
+    matching,
+    of_query,
+    of_status,
+    raised_within,
+)
 from ..operations.follow import KINDS
 from ..operations.survey import capped, many
 from ..operations.walk import Place, beyond, up_to
@@ -127,7 +136,7 @@ def _counts(
 ) -> list[tuple[SafeString, str, str]]:
     """(badge, how many, their list) of each state that there is."""
     found = []
-    for kind in KINDS:
+    for kind in (*KINDS, WITHDRAWN):
         if count := capped(of_status(rows, kind)):
             query = urlencode({"certificate_id": certificate, "status": kind})
             found.append((cells.badge(kind), many(count), f"{console.url('changelist')}?{query}"))
@@ -138,6 +147,6 @@ def _told(event: NotificationEvent, now: datetime) -> Told:
     badge = cells.badge_of(event)
     if event.status in (Status.PENDING, Status.FAILED):
         return Told(event, badge, None, f"not yet: {words.next_attempt(event, now)[0]}")
-    at = None if event.not_delivered or event.dismissed else words.sent_at(event)
-    seen = event.status == Status.READ and not event.dismissed
-    return Told(event, badge, at, "not known" if seen else "never")
+    kind = words.kind(event)
+    at = words.sent_at(event) if kind in (Status.SENT, SEEN) else None
+    return Told(event, badge, at, "not known" if kind == SEEN else "never")
