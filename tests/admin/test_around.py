@@ -11,8 +11,7 @@ from django.test import Client
 
 from notifications.admin import around
 from notifications.admin import list as listed
-from tests.admin.support import LIST, As, url
-from tests.admin.test_true import text
+from tests.admin.support import LIST, As, text, url
 from tests.factories import ago, dead, failed, not_delivered, pending, read, sent
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +62,12 @@ def test_older_and_newer_are_those_of_the_list_that_one_came_from(client: Client
     assert client.get(found.newer).context["around"].newer == ""
     assert client.get(found.older).context["around"].older == ""
     assert found.back == f"{LIST}?{query}"
+    page = client.get(address)
+    assert page.context["send_url"] == url("send", second) + kept
+    [requeue, _] = [there for _, there in page.context["verbs"]]
+    assert client.post(requeue, {"page": "1"}).headers["Location"] == url("change", second) + kept
+    second.refresh_from_db()
+    assert second.status == "pending"
     plain = client.get(url("change", second)).context["around"]
     assert {plain.newer, plain.older}.isdisjoint({url("change", first), url("change", third), ""})
     assert client.get(url("change", second) + "?_changelist_filters=status%3Dbogus").status_code == 200
