@@ -25,6 +25,7 @@ from ..admin.guard import guarded
 from ..database import database_now
 from ..durations import minute, timestamp
 from . import calendar, lifetime, shown, told
+from .alerts import named
 from .messages import safe
 from .models import Certificate, Sighting, Watch, as_target
 from .thresholds import DEFAULT
@@ -401,6 +402,7 @@ class CertificateAdmin(Page):
             "marks": [(told.left(threshold), at, passed[threshold.text]) for threshold, at in moments],
             "tells": told.recipients(watches),
             "told": with_badges(alerts),
+            "sent_url": self.sent_url(request, certificate),
             "facts": facts(certificate),
             "places": list(places(seen[: shown.MOST_SIGHTINGS], watches, now, request)),
             "verdicts": told.verdicts_in_words(
@@ -409,6 +411,13 @@ class CertificateAdmin(Page):
             "sees_notifications": sees_notifications(request),
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def sent_url(self, request: HttpRequest, certificate: Certificate) -> str:
+        """The console's page of all that anybody raised about a certificate of this name."""
+        if not sees_notifications(request):
+            return ""
+        page = reverse("admin:notifications_notificationevent_certificate", current_app=self.admin_site.name)
+        return f"{page}?{urlencode({'id': named(certificate)})}"
 
     # What ends when
 
@@ -449,17 +458,17 @@ class Ended(NamedTuple):
 
 
 def ended(stretch: calendar.Stretch, most: int, by: str, now: datetime) -> Ended:
-    named = [
+    first = [
         (one, safe(one.title), shown.left(one, now), lifetime.tone(one.not_after, told.moments(one, ()), now))
         for one in stretch.certificates
     ]
-    first, last = (day_of(day, by) for day in (stretch.start, stretch.last))
+    begins, ends = (day_of(day, by) for day in (stretch.start, stretch.last))
     return Ended(
-        first,
-        "" if last == first else last,
+        begins,
+        "" if ends == begins else ends,
         stretch.count,
         f"{lifetime.WIDTH * stretch.count / most if most else 0:.1f}",
-        named,
+        first,
         stretch.more,
         between(stretch.start, stretch.end),
     )
@@ -480,7 +489,7 @@ def watches_of(certificate: Certificate) -> list[Watch]:
 
 
 def facts(certificate: Certificate) -> list[tuple[str, object]]:
-    named = (
+    found = (
         ("Names", several(certificate.names, MOST_NAMES)),
         ("Issuer", isolated(certificate.issuer)),
         ("Key and signature", certificate.algorithm),
@@ -491,4 +500,4 @@ def facts(certificate: Certificate) -> list[tuple[str, object]]:
         ("Serial", certificate.serial),
         ("Fingerprint (SHA-256)", certificate.fingerprint),
     )
-    return [(label, text) for label, text in named if text]
+    return [(label, text) for label, text in found if text]
