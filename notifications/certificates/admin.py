@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models import DateTimeField, Exists, OuterRef, Prefetch, QuerySet, Value
 from django.forms import Media
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -223,7 +223,7 @@ class WatchAdmin(Page):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Watch]:
         current = Sighting.objects.filter(current=True).select_related("certificate")
         there = Prefetch("sightings", current.order_by("certificate__not_after", "pk"), to_attr="there")
-        return super().get_queryset(request).prefetch_related(there)
+        return at_one_time(super().get_queryset(request)).prefetch_related(there)
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("notifications_certificates.check_watch")
@@ -264,14 +264,14 @@ class WatchAdmin(Page):
     def left(self, watch: Watch) -> SafeString:
         if not there(watch):
             return SafeString("")
-        first, now = there(watch)[0].certificate, database_now()
+        first, now = there(watch)[0].certificate, as_of(watch)
         return format_html(
             '{} <span class="nf-life-word">{}</span>', bar(first, [watch], now), shown.left(first, now)
         )
 
     @admin.display
     def state(self, watch: Watch) -> SafeString:
-        said = shown.state(watch, there(watch), database_now())
+        said = shown.state(watch, there(watch), as_of(watch))
         return state_badge(said, shown.tone(watch, said))
 
     @admin.display(ordering="checked_at")
@@ -281,6 +281,17 @@ class WatchAdmin(Page):
     @admin.display
     def tells(self, watch: Watch) -> SafeString:
         return several(watch.notify, 3)
+
+
+def at_one_time(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Each with the time by which all of them are judged: asked once."""
+    found: QuerySet[Any] = rows.annotate(as_of=Value(database_now(), DateTimeField()))
+    return found
+
+
+def as_of(row: Watch | Certificate) -> datetime:
+    found: datetime = row.as_of  # type: ignore[union-attr]
+    return found
 
 
 def there(watch: Watch) -> list[Sighting]:
@@ -343,7 +354,8 @@ class CertificateAdmin(Page):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Certificate]:
         current = Sighting.objects.filter(current=True).select_related("watch").order_by("place", "pk")
-        return super().get_queryset(request).prefetch_related(Prefetch("sightings", current, to_attr="there"))
+        there = Prefetch("sightings", current, to_attr="there")
+        return at_one_time(super().get_queryset(request)).prefetch_related(there)
 
     def get_urls(self) -> list[URLPattern]:
         view = guarded(self.admin_site.admin_view(self.calendar_view))
@@ -360,7 +372,7 @@ class CertificateAdmin(Page):
 
     @admin.display(description="left", ordering="not_after")
     def left(self, certificate: Certificate) -> SafeString:
-        now = database_now()
+        now = as_of(certificate)
         return format_html(
             '{} <span class="nf-life-word">{}</span>',
             bar(certificate, watches_of(certificate), now),
