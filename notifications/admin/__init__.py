@@ -284,7 +284,7 @@ class NotificationAdmin(Console):
         if not there:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
         if there and "page" in request.POST and self.has_view_permission(request):
-            return HttpResponseRedirect(self.url("change", quote(pk)))
+            return HttpResponseRedirect(self.url("change", quote(pk)) + around.kept(request))
         return self._back_to_list(request)
 
     @method_decorator(require_POST)
@@ -305,7 +305,7 @@ class NotificationAdmin(Console):
         level = messages.SUCCESS if tried.delivered else messages.WARNING
         self.message_user(request, tried.text, level)
         if self.has_view_permission(request):
-            return HttpResponseRedirect(self.url("change", quote(pk)))
+            return HttpResponseRedirect(self.url("change", quote(pk)) + around.kept(request))
         return self._back_to_list(request)
 
     def _requeue(self, request: HttpRequest, event: NotificationEvent) -> bool:
@@ -344,6 +344,7 @@ class NotificationAdmin(Console):
         event: NotificationEvent = context["original"]
         now = timezone.now()
         offered = [v for v in VERBS if v.may_take(event) and v.allowed_to(request.user)]
+        kept = around.kept(request)
         context |= {
             **self.common(request),
             "title": words.headline(event, now),
@@ -356,9 +357,11 @@ class NotificationAdmin(Console):
             "history_url": self.url("history", quote(event.pk)),
             "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
+            "verbs": [
+                (verb, self._verb_url(verb, event) + (kept if verb is REQUEUE else "")) for verb in offered
+            ],
             "send": self._send_button(request, event),
-            "send_url": self.url("send", quote(event.pk)),
+            "send_url": self.url("send", quote(event.pk)) + kept,
             "previews": previews(event),
             "refresh_seconds": WATCHED if event.status in UNDELIVERED else SELDOM,
             "around": around.neighbours(self, request, event),

@@ -193,7 +193,7 @@ def test_it_costs_the_same_for_few_and_for_many(
 ) -> None:
     # On PostgreSQL every part of the snapshot has a savepoint, and every status a count of its own.
     for _ in range(2):
-        with django_assert_max_num_queries(57) as queries:
+        with django_assert_max_num_queries(60) as queries:
             context(client)
         first = len(queries)
         for make in (dead, failed, sent, pending) * 10:

@@ -21,7 +21,7 @@ from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
 from notifications.text import isolated, revealed, revealed_markup
 from tests.admin.outages import hold, outage
-from tests.admin.support import LIST, As, act, person, said, url
+from tests.admin.support import LIST, As, act, person, said, text, typed, url
 from tests.factories import (
     ago,
     ahead,
@@ -45,17 +45,6 @@ ALL = {"select_across": "1", "_selected_action": "-"}
 @pytest.fixture
 def client(signed_in: As) -> Client:
     return signed_in("superuser")
-
-
-def text(response: Any) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
-
-
-def typed(*arguments: str) -> str:
-    out = StringIO()
-    call_command("notifications", *arguments, "--no-color", stdout=out)
-    return out.getvalue()
 
 
 # Pauses (2)
@@ -489,8 +478,8 @@ def test_one_sentence_comes_first_and_is_the_same_everywhere(client: Client, scr
         dead()
     dashboard, index = text(client.get(DASHBOARD)), text(client.get("/admin/"))
     wanted = "Webhook to https://hooks.example.com/… has been held for 50 min, 1 waits."
-    assert f"{wanted} 2 dead letters wait for a decision." in dashboard
-    assert f"{wanted} 2 dead letters wait for a decision." in index
+    assert f"{wanted} 2 died in the last hour. 2 dead letters wait for a decision." in dashboard
+    assert f"{wanted} 2 died in the last hour. 2 dead letters wait for a decision." in index
     shell = typed("status")
     assert shell.startswith("webhook https://hooks.example.com:443 has been held for 50 min, 1 waits.")
     assert "2 dead letters wait for a decision." in shell

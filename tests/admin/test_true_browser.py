@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
@@ -14,10 +12,10 @@ from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
 from notifications.operations.verbs import REQUEUE
 from tests.admin.browser import (
+    LOOKS,
     REFRESH,
     Open,
-    assert_accessible,
-    assert_fits,
+    looked_at,
     many_dead,
     press,
 )
@@ -25,16 +23,6 @@ from tests.admin.outages import hold
 from tests.admin.support import LIST, url
 from tests.factories import ago, attempt, dead, failed, pending, sent
 from tests.scripted import Script
-
-LOOKS = [(1440, "light"), (375, "dark")]
-
-
-def looked_at(page: Page, name: str, width: int, theme: str) -> None:
-    """It fits, and axe-core accepts it. SCREENSHOTS=<folder> keeps the picture there."""
-    assert_fits(page, width)
-    assert_accessible(page)
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
 
 
 def posts(page: Page) -> list[Request]:
