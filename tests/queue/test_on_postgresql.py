@@ -25,7 +25,8 @@ from tests.scripted import Script
 pytestmark = pytest.mark.django_db(transaction=True)
 EVENTS = NotificationEvent.objects
 TABLES = """
-    CREATE TABLE managed_certificates (id TEXT PRIMARY KEY, expires_at TIMESTAMPTZ, last_renewal_at TIMESTAMPTZ);
+    CREATE TABLE managed_certificates
+        (id TEXT PRIMARY KEY, expires_at TIMESTAMPTZ, last_renewal_at TIMESTAMPTZ);
     CREATE TABLE certificate_versions (certificate_id TEXT, serial_number TEXT, created_at TIMESTAMPTZ)
 """
 
@@ -54,7 +55,7 @@ def of_certctl(make: Any = pending, **fields: Any) -> NotificationEvent:
 
 
 def test_an_alert_knows_the_end_that_certctl_knows_and_passes_backlogs(script: Script) -> None:
-    theirs("mc-1", ahead(hours=3))
+    theirs("mc-1", ahead(hours=3, minutes=9))
     backlog = [pending(created_at=ago(hours=5), certificate_id=None) for _ in range(5)]
     event = of_certctl()
     delivery.send_pending(concurrency=1)
