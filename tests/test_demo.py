@@ -28,6 +28,8 @@ def test_the_demo_plays_its_story_to_the_end_and_the_receiver_agrees() -> None:
     ran = run_demo(DEMO_EXIT="1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "12 dead" in ran.stdout
+    assert "The made-up pager: 1 page open." in ran.stdout
+    assert "The made-up pager: 1 page resolved." in ran.stdout
     assert "They agree: every alert arrived exactly once." in ran.stdout
     assert ran.stderr == "", "a newcomer reads the story, and no log"
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentTypeError
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ import anyio
 import httpx2
 import pytest
 from django.core.management import CommandError, call_command
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 import notifications
@@ -29,6 +28,9 @@ from notifications.models import NotificationEvent, Requeue
 from notifications.reporting.contract import EVENT as EVENT_FIELDS
 from tests import factories
 from tests.api.support import make_user
+from tests.assistant import Speak, Talk, call, calls, stdio
+
+__all__ = ["stdio"]
 
 LISTING, DETAIL, STATS = (
     "certctl_list_notifications",
@@ -38,41 +40,6 @@ LISTING, DETAIL, STATS = (
 OF_CERTIFICATES = ("certctl_list_certificates", "certctl_get_certificate", "certctl_list_watches")
 LOOKING = (LISTING, DETAIL, STATS, *OF_CERTIFICATES)
 READ, REQUEUE = "certctl_mark_notification_read", "certctl_requeue_notification"
-Speak = Callable[..., Any]
-Talk = Callable[[Client], Awaitable[Any]]
-
-
-async def call(client: Client, tool: str, **arguments: Any) -> Any:
-    """What the tool answers; its error's text where it refuses."""
-    result = await client.call_tool(tool, arguments)
-    return result.content[0].text if result.is_error else result.structured_content  # type: ignore[union-attr]
-
-
-def calls(*names_and_arguments: tuple[str, dict[str, Any]]) -> Talk:
-    async def talk(client: Client) -> list[Any]:
-        return [await call(client, name, **arguments) for name, arguments in names_and_arguments]
-
-    return talk
-
-
-@pytest.fixture
-def stdio(process_environment: dict[str, str], certctl_command: list[str], tmp_path: Path) -> Speak:
-    """Run `talk` with a client of a new process; answers what it answers."""
-
-    def speak(talk: Talk, *arguments: str) -> Any:
-        command, *rest = certctl_command
-        server = StdioServerParameters(
-            command=command, args=[*rest, "mcp_server", *arguments], env=process_environment, cwd=tmp_path
-        )
-
-        async def session() -> Any:
-            with (tmp_path / "stderr").open("w") as errors:
-                async with Client(stdio_client(server, errlog=errors)) as client:
-                    return await talk(client)
-
-        return anyio.run(session)
-
-    return speak
 
 
 def free_port() -> int:

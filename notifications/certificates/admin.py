@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models import DateTimeField, Exists, OuterRef, Prefetch, QuerySet, Value
 from django.forms import Media
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -25,6 +25,7 @@ from ..admin.guard import guarded
 from ..database import database_now
 from ..durations import minute, timestamp
 from . import calendar, lifetime, shown, told
+from .alerts import named
 from .messages import safe
 from .models import Certificate, Sighting, Watch, as_target
 from .thresholds import DEFAULT
@@ -222,7 +223,7 @@ class WatchAdmin(Page):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Watch]:
         current = Sighting.objects.filter(current=True).select_related("certificate")
         there = Prefetch("sightings", current.order_by("certificate__not_after", "pk"), to_attr="there")
-        return super().get_queryset(request).prefetch_related(there)
+        return at_one_time(super().get_queryset(request)).prefetch_related(there)
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("notifications_certificates.check_watch")
@@ -263,14 +264,14 @@ class WatchAdmin(Page):
     def left(self, watch: Watch) -> SafeString:
         if not there(watch):
             return SafeString("")
-        first, now = there(watch)[0].certificate, database_now()
+        first, now = there(watch)[0].certificate, as_of(watch)
         return format_html(
             '{} <span class="nf-life-word">{}</span>', bar(first, [watch], now), shown.left(first, now)
         )
 
     @admin.display
     def state(self, watch: Watch) -> SafeString:
-        said = shown.state(watch, there(watch), database_now())
+        said = shown.state(watch, there(watch), as_of(watch))
         return state_badge(said, shown.tone(watch, said))
 
     @admin.display(ordering="checked_at")
@@ -280,6 +281,17 @@ class WatchAdmin(Page):
     @admin.display
     def tells(self, watch: Watch) -> SafeString:
         return several(watch.notify, 3)
+
+
+def at_one_time(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Each with the time by which all of them are judged: asked once."""
+    found: QuerySet[Any] = rows.annotate(as_of=Value(database_now(), DateTimeField()))
+    return found
+
+
+def as_of(row: Watch | Certificate) -> datetime:
+    found: datetime = row.as_of  # type: ignore[union-attr]
+    return found
 
 
 def there(watch: Watch) -> list[Sighting]:
@@ -342,7 +354,8 @@ class CertificateAdmin(Page):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Certificate]:
         current = Sighting.objects.filter(current=True).select_related("watch").order_by("place", "pk")
-        return super().get_queryset(request).prefetch_related(Prefetch("sightings", current, to_attr="there"))
+        there = Prefetch("sightings", current, to_attr="there")
+        return at_one_time(super().get_queryset(request)).prefetch_related(there)
 
     def get_urls(self) -> list[URLPattern]:
         view = guarded(self.admin_site.admin_view(self.calendar_view))
@@ -359,7 +372,7 @@ class CertificateAdmin(Page):
 
     @admin.display(description="left", ordering="not_after")
     def left(self, certificate: Certificate) -> SafeString:
-        now = database_now()
+        now = as_of(certificate)
         return format_html(
             '{} <span class="nf-life-word">{}</span>',
             bar(certificate, watches_of(certificate), now),
@@ -401,6 +414,7 @@ class CertificateAdmin(Page):
             "marks": [(told.left(threshold), at, passed[threshold.text]) for threshold, at in moments],
             "tells": told.recipients(watches),
             "told": with_badges(alerts),
+            "sent_url": self.sent_url(request, certificate),
             "facts": facts(certificate),
             "places": list(places(seen[: shown.MOST_SIGHTINGS], watches, now, request)),
             "verdicts": told.verdicts_in_words(
@@ -409,6 +423,13 @@ class CertificateAdmin(Page):
             "sees_notifications": sees_notifications(request),
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def sent_url(self, request: HttpRequest, certificate: Certificate) -> str:
+        """The console's page of all that anybody raised about a certificate of this name."""
+        if not sees_notifications(request):
+            return ""
+        page = reverse("admin:notifications_notificationevent_certificate", current_app=self.admin_site.name)
+        return f"{page}?{urlencode({'id': named(certificate)})}"
 
     # What ends when
 
@@ -449,17 +470,17 @@ class Ended(NamedTuple):
 
 
 def ended(stretch: calendar.Stretch, most: int, by: str, now: datetime) -> Ended:
-    named = [
+    first = [
         (one, safe(one.title), shown.left(one, now), lifetime.tone(one.not_after, told.moments(one, ()), now))
         for one in stretch.certificates
     ]
-    first, last = (day_of(day, by) for day in (stretch.start, stretch.last))
+    begins, ends = (day_of(day, by) for day in (stretch.start, stretch.last))
     return Ended(
-        first,
-        "" if last == first else last,
+        begins,
+        "" if ends == begins else ends,
         stretch.count,
         f"{lifetime.WIDTH * stretch.count / most if most else 0:.1f}",
-        named,
+        first,
         stretch.more,
         between(stretch.start, stretch.end),
     )
@@ -480,7 +501,7 @@ def watches_of(certificate: Certificate) -> list[Watch]:
 
 
 def facts(certificate: Certificate) -> list[tuple[str, object]]:
-    named = (
+    found = (
         ("Names", several(certificate.names, MOST_NAMES)),
         ("Issuer", isolated(certificate.issuer)),
         ("Key and signature", certificate.algorithm),
@@ -491,4 +512,4 @@ def facts(certificate: Certificate) -> list[tuple[str, object]]:
         ("Serial", certificate.serial),
         ("Fingerprint (SHA-256)", certificate.fingerprint),
     )
-    return [(label, text) for label, text in named if text]
+    return [(label, text) for label, text in found if text]

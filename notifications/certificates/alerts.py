@@ -274,7 +274,7 @@ def _raise_new(new: _New, now: datetime) -> str | None:
         channel=first.to.channel,
         recipient=first.to.recipient,
         message=cut(_message(new, now), LONGEST_MESSAGE),
-        certificate_id=_name(alone) if alone else None,
+        certificate_id=named(alone) if alone else None,
         dedup_key=f"certificates:{hashlib.sha256(keys.encode()).hexdigest()}",
         **_ends(new),
     )
@@ -302,7 +302,8 @@ def _notify(**fields: Any) -> NotificationEvent:
         return notify(**fields | {"certificate_id": None})[0]
 
 
-def _name(certificate: Certificate) -> str:
+def named(certificate: Certificate) -> str:
+    """What a notification calls it."""
     return cut(one_line(certificate.title), LONGEST_NAME)
 
 

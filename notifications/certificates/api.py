@@ -39,6 +39,12 @@ ALERT = shapes.object_of(
         "delivered_at": MAYBE_TIME,
         "attempts": {"type": ["integer", "null"]},
         "error": {"type": ["string", "null"]},
+        "solved": {
+            "oneOf": [
+                shapes.object_of({"notification": TEXT, "status": TEXT, "delivered_at": MAYBE_TIME}),
+                {"type": "null"},
+            ]
+        },
     }
 )
 WHOLE = {
@@ -67,6 +73,7 @@ AN_ALERT = {
     "delivered_at": "2026-11-20T08:00:01Z",
     "attempts": 1,
     "error": None,
+    "solved": None,
 }
 A_CERTIFICATE = {
     "fingerprint": FINGERPRINT,
@@ -190,7 +197,8 @@ class OneCertificate(View):
         },
         400,
         tags=TAGS,
-        description="Of each alert: to whom, the status of its notification, and when it arrived.",
+        description="Of each alert: to whom, the status of its notification, and when it arrived; where a"
+        " renewal has solved it, also the notification that resolves it at its provider.",
     )
     def get(self, request: Request, fingerprint: str) -> Response:
         found: Certificate | None = None if "\x00" in fingerprint else listing.certificate(fingerprint)

@@ -12,9 +12,11 @@ from typing import Any
 
 from django.db.models import Q
 
+from ..deaths.follow import SOLVED
 from ..durations import minute
 from ..models import NotificationEvent, Status
-from ..operations.filters import SEEN
+from ..models.solving import solves
+from ..operations.filters import SEEN, WITHDRAWN
 from ..reporting import words
 from . import thresholds
 from .alerts import ENDS
@@ -37,13 +39,15 @@ WHAT = {
 class Told:
     """One alert to one recipient.
 
-    what   that it was raised of
-    event  the notification; None where it was pruned
+    what    that it was raised of
+    event   the notification; None where it was pruned
+    solved  the notification that resolved it after a renewal, where one was raised
     """
 
     row: Raised
     what: str
     event: NotificationEvent | None
+    solved: NotificationEvent | None = None
 
     @property
     def state(self) -> str:
@@ -80,7 +84,14 @@ class Told:
             "delivered_at": self.delivered_at,
             "attempts": (self.event.retry_count + self.arrived) if self.event else None,
             "error": self.error or None,
+            "solved": self._solved_fields(),
         }
+
+    def _solved_fields(self) -> dict[str, Any] | None:
+        if self.solved is None:
+            return None
+        told = Told(self.row, "", self.solved)
+        return {"notification": self.solved.pk, "status": told.state, "delivered_at": told.delivered_at}
 
 
 def of(certificates: Collection[int], watch: Watch | None = None) -> list[Told]:
@@ -94,7 +105,15 @@ def of(certificates: Collection[int], watch: Watch | None = None) -> list[Told]:
     shown = list(latest.values())[:MOST][::-1]
     events = NotificationEvent.objects.filter(pk__in={row.event for row in shown}).defer("message")
     by_id = {event.pk: event for event in events.with_kind()}
-    return [Told(row, what(row.what), by_id.get(row.event)) for row in shown]
+    solving = _solving({row.event for row in shown})
+    return [Told(row, what(row.what), by_id.get(row.event), solving.get(row.event)) for row in shown]
+
+
+def _solving(ids: Collection[str]) -> dict[str, NotificationEvent]:
+    """The notifications that resolve these, by the ids of these."""
+    keys = [f"{SOLVED}{one}" for one in ids]
+    events = NotificationEvent.objects.filter(dedup_key__in=keys).defer("message").with_kind()
+    return {solves(event.dedup_key): event for event in events}
 
 
 def what(raised: str) -> str:
@@ -154,8 +173,10 @@ def _of_those(told: Sequence[Told]) -> Answer:
     parts = [f"{len(arrived)} arrived"] if arrived else []
     parts += [f"{len(lost)} could not be delivered"] if lost else []
     parts += [f"{len(waiting)} on the way"] if waiting else []
-    rest = len(told) - len(arrived) - len(lost) - len(waiting)
-    parts += [f"{rest} taken back, dismissed or pruned since"] if rest else []
+    withdrawn = sum(one.state == WITHDRAWN for one in told)
+    parts += [f"{withdrawn} withdrawn, as it was renewed before"] if withdrawn else []
+    rest = len(told) - len(arrived) - len(lost) - len(waiting) - withdrawn
+    parts += [f"{rest} dismissed or pruned since"] if rest else []
     said = f"{number}: {', '.join(parts)}."
     if arrived:
         last = arrived[-1]

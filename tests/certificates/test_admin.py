@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from html import unescape
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -105,12 +108,55 @@ def test_the_list_tells_how_things_stand() -> None:
         assert text in page
 
 
-def test_the_number_of_queries_does_not_grow_with_the_list(django_assert_max_num_queries: object) -> None:
-    http = client("view_watch")
+def test_the_number_of_queries_does_not_grow_with_the_list(django_assert_max_num_queries: Any) -> None:
+    http = client("view_watch", "view_certificate")
     for n in range(20):
-        made(f"host-{n}.example.com")
-    with django_assert_max_num_queries(60):  # type: ignore[operator]
-        assert http.get(WATCHES).status_code == 200
+        made(f"host-{n}.example.com", 10 + n)
+    one = Certificate.objects.first()
+    for address, most in (
+        (WATCHES, 15),
+        (CERTIFICATES, 15),
+        (f"{CERTIFICATES}calendar/", 20),
+        (f"{CERTIFICATES}{one.pk}/change/", 20),
+        (f"{WATCHES}{Watch.objects.first().pk}/change/", 20),
+    ):
+        with django_assert_max_num_queries(most):
+            assert http.get(address).status_code == 200
+
+
+def test_the_calendar_has_what_ends_when() -> None:
+    """Weeks begin on Monday, by the site's clock; what is not seen any more ends nobody's service."""
+    assert client("view_watch").get(f"{CERTIFICATES}calendar/").status_code == 403
+    for name, left in (("soon.example.com", 1), ("over.example.com", -2), ("late.example.com", 400)):
+        made(name, left)
+    for n in range(12):
+        made(f"host-{n}.example.com", 50)
+    gone = made("gone.example.com", 50)
+    gone.delete()
+    http = client("view_certificate")
+    for by, later in (("week", 1), ("month", 0)):
+        page = http.get(f"{CERTIFICATES}calendar/", {"by": by}).content.decode()
+        assert "<bdi>soon.example.com</bdi>" in page
+        assert "1 has ended and is still shown" in page
+        assert "and 4 more" in page
+        assert "gone.example.com" not in page
+        assert ("1 ends later" in page) == bool(later)
+    [query] = re.findall(r'href="[^"?]*\?([^"]*)">and 4 more', page)
+    assert "12 certificates" in http.get(f"{CERTIFICATES}?{unescape(query)}").content.decode()
+    for ends, found in (("7d", 1), ("90d", 13), ("over", 1)):
+        assert (
+            f"{found} certificate" in http.get(CERTIFICATES, {"ends": ends, "seen": "now"}).content.decode()
+        )
+    assert "1 certificate" in http.get(CERTIFICATES, {"seen": "gone"}).content.decode()
+
+
+@pytest.mark.parametrize("sees", [False, True])
+def test_only_who_sees_notifications_is_led_to_them(sees: bool) -> None:
+    made()
+    http = client("view_certificate", *(["view_notificationevent"] if sees else []))
+    page = http.get(f"{CERTIFICATES}{Certificate.objects.get().pk}/change/").content.decode()
+    assert ("/admin/notifications/notificationevent/" in page) is sees
+    assert "1 alert was raised: 1 on the way." in page
 
 
 def test_a_certificates_page_says_where_it_was_seen_and_what_was_raised() -> None:

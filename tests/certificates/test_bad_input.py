@@ -14,13 +14,14 @@ from django.utils import timezone
 from notifications.certificates import metrics
 from notifications.certificates.models import Certificate, Sighting, Watch
 from tests.certificates.authority import DAY, Authority
-from tests.certificates.servers import Servers
+from tests.certificates.servers import Servers, closed_port
 from tests.certificates.support import alerts, watch
-from tests.certificates.test_tls import BELOW, WEB, closed_port
 from tests.management.support import Run
 
 pytestmark = pytest.mark.django_db
 CA = Authority()
+BELOW = Authority("Tests' Intermediate", CA)
+WEB = BELOW.issue("www.example.com", "127.0.0.1")
 FIRST, LAST = datetime(1951, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 ODD = ["a\x00b.example.com", "evil\u202emoc.elpmaxe", "<b>x</b>", "\u2067"]
 

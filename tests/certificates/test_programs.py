@@ -17,17 +17,22 @@ from notifications.certificates import api, metrics
 from notifications.certificates.models import Certificate, Watch
 from notifications.certificates.readings import Reading
 from notifications.models import NotificationEvent
-from tests.api.support import client_of, client_with, faults
+from tests.api.support import SLACK, client_of, client_with, faults
+from tests.assistant import Speak, calls, stdio
 from tests.certificates.authority import Authority
 from tests.certificates.support import days, look, seen, watch
+from tests.fixtures import Configure
 from tests.reporting.promtool import promtool
 from tests.reporting.scraped import page, samples, value
-from tests.test_mcp import Speak, calls, stdio
 
 __all__ = ["stdio"]
 
 pytestmark = pytest.mark.django_db
 CA = Authority()
+PAGERDUTY = {
+    "NOTIFIER": "notifications.notifiers.pagerduty.PagerDutyNotifier",
+    "ROUTING_KEY": "k" * 32,
+}
 CERTIFICATES, WATCHES = "/api/v1/certificates", "/api/v1/watches"
 
 
@@ -91,6 +96,22 @@ def test_rest_tells_of_certificates_and_watches() -> None:
         "over.example.com:443": "has expired",
         "www.example.com:443": "fine",
     }
+
+
+def test_what_was_renewed_is_withdrawn_or_solved_and_says_so(configure: Configure) -> None:
+    configure(CHANNELS={"PagerDuty": PAGERDUTY, "Slack": SLACK})
+    now, one = timezone.now(), watch(notify=["PagerDuty:oncall", "Slack:#pki"])
+    old, new = (CA.issue("www.example.com", since=now - days(n)) for n in (80, 1))
+    look(now - days(1), (one, seen(now - days(1), old)))
+    NotificationEvent.objects.filter(channel="PagerDuty").update(status="sent", sent_at=now)
+    look(now, (one, seen(now, new)))
+    found = caller("view_certificate").get(f"{CERTIFICATES}/{old.fingerprint}").json()
+    valid(api.WHOLE, found)
+    states = {
+        row["channel"]: (row["status"], row["solved"] and row["solved"]["status"]) for row in found["alerts"]
+    }
+    assert states == {"PagerDuty": ("sent", "pending"), "Slack": ("withdrawn", None)}
+    assert "1 arrived, 1 withdrawn, as it was renewed before." in found["warned"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from notifications.certificates.readings import Reading
 from notifications.certificates.targets import Endpoint, parse
 from notifications.certificates.verdicts import Verdict, matches
 from tests.certificates.authority import DAY, NOW, WHERE_ISSUER, Authority, Issued, short_key, signed_with
-from tests.certificates.servers import Servers
+from tests.certificates.servers import Servers, closed_port
 
 ROOT = Authority()
 BELOW = Authority("Tests' Intermediate", ROOT)
@@ -267,13 +267,6 @@ def test_what_speaks_no_tls_drips_hangs_or_ends_is_one_line_and_stops_nobody(
         assert reading.problem
         assert reading.problem.startswith(said or "")
     assert readings[-1].seen[0].facts.fingerprint == WEB.fingerprint
-
-
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def test_ten_thousand_certificates_are_too_many(servers: Servers, tmp_path: Path) -> None:

@@ -278,8 +278,8 @@ def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent)
         "Raised\n",
         "Attempt 1: permanent (duration: 12 ms, provider status: 401, reason: auth, worker: worker-1:1)",
         factories.REFUSED,
-        "Requeued by alice via admin (wiped status: dead, wiped retry count: 0)",
-        "Wiped error: wiped",
+        "Requeued by alice via admin (status before: dead, retry count before: 0)",
+        "Error before: wiped",
         "Attempt 1: sent (duration: 12 ms, provider status: 200",
     ]
     places = [out.index(part) for part in told]
