@@ -79,8 +79,8 @@ class Event(Shape):
     last_error: str | None
     created_at: datetime
     not_after: datetime | None = Field(description="When the certificate ends that it is about, if known.")
-    withdrawn: bool
     dismissed: bool = Field(description="Whether a `read` one was dead before, and a person closed it.")
+    withdrawn: bool = Field(description="Whether a `read` one was taken back: its certificate was renewed.")
 
 
 class Attempt(Shape):

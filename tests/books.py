@@ -123,7 +123,7 @@ class Books:
             return None
         self.deaths -= Counter(over)
         raised = NotificationEvent.objects.get(dedup_key=f"{DIGEST}{start.isoformat()}")
-        assert re.match(rf"{sum(over.values())} alerts? died", raised.message)
+        assert re.search(rf"(?m)^{sum(over.values())} alerts? died", raised.message)
         return str(raised.pk)
 
     def swept(self, result: dict[str, Any], now: datetime) -> None:

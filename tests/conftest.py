@@ -23,6 +23,7 @@ __all__ = ["configure", "mail_receiver", "receiver", "script", "webhook"]
 
 # PostgreSQL's planner, locks and catalog are the ones that matter, and certctl keeps its tables nowhere else.
 ON_POSTGRESQL = [
+    "admin/test_on_postgresql.py",
     "certificates/test_on_postgresql.py",
     "deaths/test_races.py",
     "operations/test_on_postgresql.py",

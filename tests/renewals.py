@@ -62,3 +62,8 @@ def about(*certificates: Certificate, make: Any = factories.pending, **fields: A
         fingerprints=[one.fingerprint for one in certificates],
     )
     return event
+
+
+def wipe() -> None:
+    Watch.objects.all().delete()
+    Certificate.objects.all().delete()

@@ -102,8 +102,8 @@ def test_the_tools_of_the_contract_say_what_they_do(stdio: Speak) -> None:
         assert tool.annotations.read_only_hint is (True if tool.name in LOOKING else None)
     assert "SENDS IT" in tools[REQUEUE].description
     assert tools[REQUEUE].description.startswith("Ask the person first")
-    assert set(tools[LISTING].input_schema["properties"]) == {"status", "page", "per_page"}
-    assert set(tools[REQUEUE].input_schema["properties"]) == {"id"}
+    assert set(tools[LISTING].input_schema["properties"]) == {"status", "page", "per_page", "order"}
+    assert set(tools[REQUEUE].input_schema["properties"]) == {"id", "renewed"}
 
 
 def test_reading_needs_no_leave(stdio: Speak) -> None:

@@ -38,13 +38,13 @@ from notifications.engine import outcome as verdict
 from notifications.engine.source import LEFT_TO_OTHERS
 from notifications.exceptions import PermanentError, Reason, TransientError, UnknownOutcome
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent, Requeue, Tally
-from notifications.models.tallies import EPOCH
+from notifications.models.tallies import EPOCH, NOT_CONFIGURED, WITHDRAWN
 from notifications.notifiers.base import Delivered
 from notifications.queue.claim import Claimed, claim
 from notifications.queue.reap import reap
 from notifications.queue.record import record
 from notifications.queue.release import release
-from tests import factories
+from tests import factories, renewals
 from tests.books import BLAMES, Books, by_configured_name
 from tests.scripted import Script, channel
 from tests.settings import TEST_DATABASE
@@ -94,6 +94,9 @@ class Row:
     born_with: int = 0
     spared: int = 0  # attempts that were probes of a held endpoint, and failed
     late: list[int] = field(default_factory=list)  # which of `attempts` came after their lease had ended
+    about: bool = False  # the one certificate that is renewed some day
+    insisted: bool = False  # it is wanted all the same
+    unended: bool = False  # withdrawn before an attempt had ended it
 
     @property
     def undelivered(self) -> bool:
@@ -126,6 +129,17 @@ class Row:
         else:
             wait = timedelta(minutes=2**retry_count)
             self.fail(now + min(CAP, max(wait, timedelta(minutes=30)) if answer == "later" else wait))
+
+    def may_be_withdrawn(self, renewed: bool) -> bool:
+        """Rule 16, but for a running attempt."""
+        open_or_dead = self.undelivered or self.status == "dead"
+        return self.about and renewed and not self.insisted and open_or_dead
+
+    def withdraw(self) -> None:
+        self.unended = self.undelivered and not self.leased_until
+        if self.leased_until:
+            self.log("interrupted", self.retry_count)
+        self.status, self.next_retry_at, self.leased_until = "read", None, None
 
     def unspent(self, answer: str, next_retry_at: datetime) -> None:
         """A held endpoint's probe failed: it costs nothing."""
@@ -180,6 +194,7 @@ class Swept:
     buried: int = 0
     dead: int = 0
     without: int = 0
+    withdrawn: int = 0
 
     def __post_init__(self) -> None:
         self.script = Script({pk: ANSWERS[answer] for pk, answer in self.said.items()})
@@ -214,11 +229,16 @@ class Life(RuleBasedStateMachine):
         self.held: dict[str, list[Held]] = {"a": [], "b": []}
         self.recorded: set[tuple[str, datetime, str]] = set()
         self.gone: Counter[tuple[str, str]] = Counter()  # counted, of notifications that were deleted
+        renewals.wipe()
+        self.certificate = renewals.certificate(self.now + timedelta(days=60))
+        self.renewed = False
+        self.withdrawn: Counter[str] = Counter()  # by the channel as it is configured
 
     def teardown(self) -> None:
         self.books.check_details(self.now, self.history())
         self.settings.disable()
         factories.wipe()
+        renewals.wipe()
 
     @contextmanager
     def deaths(self) -> Iterator[Callable[[], list[Row]]]:
@@ -247,16 +267,25 @@ class Life(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from(["Alpha", "alpha", "beta", "Gone"]),
         key=st.sampled_from([None, None, "k1", "k2"]),
+        about=st.booleans(),
     )
-    def notify(self, name: str, key: str | None) -> None:
+    def notify(self, name: str, key: str | None, about: bool = False) -> None:
+        one = self.certificate
+        known = {"not_after": one.not_after, "fingerprints": [one.fingerprint]} if about else {}
         event, created = EVENTS.notify(
-            type="ExpirationWarning", channel=name, recipient="ops", message="soon", dedup_key=key
+            type="ExpirationWarning", channel=name, recipient="ops", message="soon", dedup_key=key, **known
         )
         assert created == (key is None or key not in self.keys)
         if created:
-            self.rows[event.pk] = Row(name)
+            self.rows[event.pk] = Row(name, about=about)
         if key:
             assert self.keys.setdefault(key, event.pk) == event.pk
+
+    @precondition(lambda self: not self.renewed)
+    @rule()
+    def the_certificate_is_renewed(self) -> None:
+        renewals.renew(self.certificate)
+        self.renewed = True
 
     # Time
 
@@ -316,7 +345,13 @@ class Life(RuleBasedStateMachine):
         probes = {order[name][0] for name in swept.probed if name in order}
         for pk in eligible:
             row, answer = self.rows[pk], swept.said[pk]
-            if row.channel == "Gone":
+            if EVENTS.get(pk=pk).status == "read":
+                assert row.may_be_withdrawn(self.renewed)
+                assert pk not in script.ids
+                self.withdraw_row(row)
+                swept.withdrawn += 1
+            elif row.channel == "Gone":
+                assert self.is_left_to_others(pk, swept.kind) or not row.may_be_withdrawn(self.renewed)
                 if not self.is_left_to_others(pk, swept.kind):
                     row.conclude_without_notifier(swept.missing, self.now)
                     swept.without += 1
@@ -324,6 +359,7 @@ class Life(RuleBasedStateMachine):
                 row.unspent(answer, self.now)
                 self.allow_wait(pk)
             elif pk in script.ids:
+                assert not row.may_be_withdrawn(self.renewed), "sent although it was renewed"
                 row.conclude(answer, row.retry_count, self.now, swept.budget)
                 self.allow_jitter(pk, answer)
             else:
@@ -349,6 +385,7 @@ class Life(RuleBasedStateMachine):
         assert result.rescheduled == attempts + swept.without - sent - no_notifier - dead
         assert result.claimed == attempts + swept.without + result.released
         assert not result.released or self.any_held
+        assert result.withdrawn == swept.withdrawn
         self.books.swept(asdict(result), self.now)
 
     def prepare(self, kind: str, budget: int, unscheduled: bool) -> None:
@@ -469,13 +506,17 @@ class Life(RuleBasedStateMachine):
     # Operators
 
     @precondition(lambda self: self.rows)
-    @rule(which=st.integers(0, 100))
-    def requeue(self, which: int) -> None:
+    @rule(which=st.integers(0, 100), too=st.booleans())
+    def requeue(self, which: int, too: bool) -> None:
         pk, row = self.pick(which)
+        over = row.about and self.renewed and not row.insisted
         allowed = (row.status in ("dead", "failed") or row.not_delivered) and row.free(self.now)
-        assert EVENTS.filter(pk=pk).requeue(by="op", now=self.now) == (allowed, not allowed)
+        allowed = allowed and (too or not over)
+        changed = EVENTS.filter(pk=pk).requeue(by="op", now=self.now, renewed=too)
+        assert changed == (allowed, not allowed)
         if not allowed:
             return
+        row.insisted = row.insisted or over
         if row.leased_until:
             row.log("interrupted", row.retry_count)
         if row.status == "sent":
@@ -495,6 +536,19 @@ class Life(RuleBasedStateMachine):
         assert EVENTS.filter(pk=pk).mark_read(by="op") == (allowed, not allowed)
         if allowed:
             row.status = "read"
+
+    @precondition(lambda self: self.rows)
+    @rule(which=st.integers(0, 100))
+    def withdraw(self, which: int) -> None:
+        pk, row = self.pick(which)
+        allowed = row.may_be_withdrawn(self.renewed) and row.free(self.now)
+        assert EVENTS.filter(pk=pk).withdraw(by="op", now=self.now) == (allowed, not allowed)
+        if allowed:
+            self.withdraw_row(row)
+
+    def withdraw_row(self, row: Row) -> None:
+        row.withdraw()
+        self.withdrawn[conf.current().channel(row.channel) or NOT_CONFIGURED] += 1
 
     # certctl
 
@@ -559,8 +613,13 @@ class Life(RuleBasedStateMachine):
         """What is counted is what is on record, under the channels' configured names."""
         history, counted = self.history(), Counter[tuple[str, str]]()
         tallied = Tally.objects.filter(hour=EPOCH).values_list("channel", "outcome", "attempts")
+        withdrawn = Counter[str]()
         for *kind, number in tallied:
             counted[tuple(kind)] += number
+        for name, outcome in list(counted):
+            if outcome == WITHDRAWN:
+                withdrawn[name] += counted.pop((name, outcome))
+        assert withdrawn == self.withdrawn
         # A worker with other settings may have a notifier where we have none, and counts by its name.
         assert by_configured_name(history) == by_configured_name(counted)
         self.books.check()
@@ -582,7 +641,7 @@ class Life(RuleBasedStateMachine):
         since = [
             number for n, (number, _) in enumerate(attempts) if n >= row.first_attempt and n not in row.late
         ]
-        ended = event.status in ("sent", "dead", "read") and not row.buried
+        ended = event.status in ("sent", "dead", "read") and not (row.buried or row.unended)
         # A probe that failed has the number that the next attempt has again.
         counted = len(since) - row.spared
         assert sorted(set(since)) == list(range(row.born_with + 1, max([row.born_with, *since]) + 1))

@@ -32,13 +32,14 @@ from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
+from ..reporting import words
 from ..reporting.preview import previews
 from . import around, cells, channel, confirm, dashboard, endpoints, operation, triage
 from .console import TEMPLATES, Console
 from .guard import guarded
 from .list import READ, NotificationChangeList
 from .list_filters import FILTERS
-from .page import facts, related, timeline
+from .page import clamped, errors, facts, related, timeline
 
 REFRESH_HEADER = "X-Notifications-Refresh"
 WATCHED, SELDOM = 5, 30  # seconds after which a notification's page looks again
@@ -48,8 +49,8 @@ WATCHED, SELDOM = 5, 30  # seconds after which a notification's page looks again
 class NotificationAdmin(Console):
     """Two lists and a page of evidence: everything here is read-only but for the verbs."""
 
-    list_display = ("badge", "kind", "channel", "recipient", "certificate", "age", "retry", "problem")
-    list_display_links = ("kind",)
+    list_display = ("badge", "subject", "on", "to", "certificate", "kind", "retry", "age")
+    list_display_links = ("subject",)
     list_filter = FILTERS
     list_per_page = 50
     empty_value_display = ""
@@ -143,33 +144,41 @@ class NotificationAdmin(Console):
     def badge(self, event: NotificationEvent) -> SafeString:
         return cells.badge_of(event)
 
-    @admin.display(description="type", ordering="type")
-    def kind(self, event: NotificationEvent) -> str:
-        return event.type
+    @admin.display(description="message")
+    def subject(self, event: NotificationEvent) -> SafeString:
+        return cells.subject(event, timezone.now())
 
-    @admin.display(description="certificate", ordering="certificate_id")
+    @admin.display(description="channel")
+    def on(self, event: NotificationEvent) -> SafeString:
+        return cells.channel(event.channel)
+
+    @admin.display(description="recipient")
+    def to(self, event: NotificationEvent) -> SafeString:
+        return cells.shortened(event.recipient)
+
+    @admin.display(description="certificate")
     def certificate(self, event: NotificationEvent) -> SafeString:
-        return cells.certificate(event, timezone.now())
+        return cells.shortened(event.certificate_id)
 
-    @admin.display(description="age", ordering="created_at")
-    def age(self, event: NotificationEvent) -> SafeString:
-        return cells.age(event.created_at)
+    @admin.display(description="type")
+    def kind(self, event: NotificationEvent) -> SafeString:
+        return cells.shortened(event.type)
 
     @admin.display(description="retry")
     def retry(self, event: NotificationEvent) -> SafeString:
         return cells.retry(event, timezone.now())
 
-    @admin.display(description="last error")
-    def problem(self, event: NotificationEvent) -> SafeString:
-        return cells.problem(event)
+    @admin.display(description="age", ordering="created_at")
+    def age(self, event: NotificationEvent) -> SafeString:
+        return cells.age(event.created_at)
 
-    @admin.display(description="")
+    @admin.display(description="what to do")
     def requeue_button(self, event: NotificationEvent) -> SafeString:
         """Submits a form outside the list, because the list is inside a form of its own."""
         if event.status != Status.DEAD and not event.not_delivered:
             return SafeString("")
         return format_html(
-            '<button type="submit" class="button nf-requeue" form="nf-verb" formaction="{}"'
+            '<button type="submit" class="nf-button nf-requeue" form="nf-verb" formaction="{}"'
             ' aria-label="Requeue {}">Requeue</button>',
             self._verb_url(REQUEUE, event),
             event,
@@ -275,7 +284,7 @@ class NotificationAdmin(Console):
         if not there:
             self.message_user(request, f"Notification {pk} is gone.", messages.WARNING)
         if there and "page" in request.POST and self.has_view_permission(request):
-            return HttpResponseRedirect(self.url("change", quote(pk)))
+            return HttpResponseRedirect(self.url("change", quote(pk)) + around.kept(request))
         return self._back_to_list(request)
 
     @method_decorator(require_POST)
@@ -296,7 +305,7 @@ class NotificationAdmin(Console):
         level = messages.SUCCESS if tried.delivered else messages.WARNING
         self.message_user(request, tried.text, level)
         if self.has_view_permission(request):
-            return HttpResponseRedirect(self.url("change", quote(pk)))
+            return HttpResponseRedirect(self.url("change", quote(pk)) + around.kept(request))
         return self._back_to_list(request)
 
     def _requeue(self, request: HttpRequest, event: NotificationEvent) -> bool:
@@ -335,19 +344,24 @@ class NotificationAdmin(Console):
         event: NotificationEvent = context["original"]
         now = timezone.now()
         offered = [v for v in VERBS if v.may_take(event) and v.allowed_to(request.user)]
+        kept = around.kept(request)
         context |= {
             **self.common(request),
-            "title": event.type,
+            "title": words.headline(event, now),
             "subtitle": None,
+            "message": clamped(event.message),
+            "errors": errors(event),
             "badge": cells.badge_of(event),
             "facts": facts(event, now, self._certificate_link(event)),
             "timeline": timeline(event, now),
             "history_url": self.url("history", quote(event.pk)),
             "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "verbs": [(verb, self._verb_url(verb, event)) for verb in offered],
+            "verbs": [
+                (verb, self._verb_url(verb, event) + (kept if verb is REQUEUE else "")) for verb in offered
+            ],
             "send": self._send_button(request, event),
-            "send_url": self.url("send", quote(event.pk)),
+            "send_url": self.url("send", quote(event.pk)) + kept,
             "previews": previews(event),
             "refresh_seconds": WATCHED if event.status in UNDELIVERED else SELDOM,
             "around": around.neighbours(self, request, event),

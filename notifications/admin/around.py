@@ -15,7 +15,16 @@ from django.utils.safestring import SafeString
 
 from ..database.values import UnknownTime
 from ..models import NotificationEvent, NotificationQuerySet, Status
-from ..operations.filters import Filters, Meaningless, matching, of_query, of_status, raised_within
+from ..operations.filters import (
+    SEEN,
+    WITHDRAWN,
+    Filters,
+    Meaningless,
+    matching,
+    of_query,
+    of_status,
+    raised_within,
+)
 from ..operations.follow import KINDS
 from ..operations.survey import capped, many
 from ..operations.walk import Place, beyond, up_to
@@ -44,12 +53,11 @@ class Neighbours:
 
 def neighbours(console: Console, request: HttpRequest, event: NotificationEvent) -> Neighbours:
     """The next ones within the filters of the list that the page was opened from; of all, without any."""
-    query = request.GET.get(PRESERVED, "")
+    query, suffix = request.GET.get(PRESERVED, ""), kept(request)
     try:
         filters = of_query(query, timezone.now())
     except Meaningless:
-        query, filters = "", Filters()
-    suffix = f"?{urlencode({PRESERVED: query})}" if query else ""
+        query, suffix, filters = "", "", Filters()
 
     def address(newest_first: bool) -> str:
         pk = _next(filters, event, newest_first=newest_first)
@@ -60,6 +68,12 @@ def neighbours(console: Console, request: HttpRequest, event: NotificationEvent)
     return Neighbours(
         address(False), address(True), back, filters != Filters(), "" if most is None else f"{most:,}"
     )
+
+
+def kept(request: HttpRequest) -> str:
+    """What an address of the page needs at its end, so that it stays within the list that it came from."""
+    query = request.GET.get(PRESERVED, "")
+    return f"?{urlencode({PRESERVED: query})}" if query else ""
 
 
 def _next(filters: Filters, event: NotificationEvent, *, newest_first: bool) -> str | None:
@@ -122,7 +136,7 @@ def _counts(
 ) -> list[tuple[SafeString, str, str]]:
     """(badge, how many, their list) of each state that there is."""
     found = []
-    for kind in KINDS:
+    for kind in (*KINDS, WITHDRAWN):
         if count := capped(of_status(rows, kind)):
             query = urlencode({"certificate_id": certificate, "status": kind})
             found.append((cells.badge(kind), many(count), f"{console.url('changelist')}?{query}"))
@@ -133,6 +147,6 @@ def _told(event: NotificationEvent, now: datetime) -> Told:
     badge = cells.badge_of(event)
     if event.status in (Status.PENDING, Status.FAILED):
         return Told(event, badge, None, f"not yet: {words.next_attempt(event, now)[0]}")
-    at = None if event.not_delivered or event.dismissed else words.sent_at(event)
-    seen = event.status == Status.READ and not event.dismissed
-    return Told(event, badge, at, "not known" if seen else "never")
+    kind = words.kind(event)
+    at = words.sent_at(event) if kind in (Status.SENT, SEEN) else None
+    return Told(event, badge, at, "not known" if kind == SEEN else "never")

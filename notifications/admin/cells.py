@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from .. import conf
@@ -15,7 +15,11 @@ from ..models import NotificationEvent, Status
 from ..models.fields import UNDELIVERED
 from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..reporting import words
-from ..text import one_line
+from ..text import fold, one_line, revealed
+
+HEAD, TAIL = 10, 8  # characters at the ends of what is left out in the middle
+# The channels whose mark is drawn (marks.html), folded.
+DRAWN = ("email", "webhook", "slack", "teams", "pagerduty", "opsgenie")
 
 # A mark beside the word, so that a column of badges can be told apart without colour.
 MARKS: dict[str, str] = {
@@ -54,32 +58,17 @@ def badge_of(event: NotificationEvent) -> SafeString:
     return badge(words.kind(event))
 
 
-def certificate(event: NotificationEvent, now: datetime) -> SafeString:
-    """With when it ends, while somebody waits to hear of it."""
-    name = format_html("{}", event.certificate_id or "")
-    if not event.not_after or event.status not in (*UNDELIVERED, Status.DEAD):
-        return name
-    tone = " nf-urgent" if is_urgent(event.not_after, now) else ""
-    return format_html(
-        '{} <span class="nf-ends{}" title="{}">{}</span>',
-        name,
-        tone,
-        words.timestamp(event.not_after),
-        words.ends(event, now),
-    )
-
-
-STATE_TONES = {"paused": "failed", "recovering": "recovering"}
+DELIVERING = "delivering"  # the state of an endpoint that nothing keeps back
+STATES = {DELIVERING: ("sent", "✓"), "paused": ("failed", "‖"), "recovering": ("recovering", "↻")}
 
 
 def state_badge(state: str) -> SafeString:
     """Of an endpoint, by the words of reporting.held; without one that says otherwise it delivers."""
-    mark = "✓" if state == "open" else "‖" if state == "paused" else "↻" if state == "recovering" else "✕"
-    tone = "sent" if state == "open" else STATE_TONES.get(state, "dead")
+    tone, sign = STATES.get(state, ("dead", "✕"))
     return format_html(
-        '<span class="nf-badge nf-{}"><span aria-hidden="true">{}</span> {}</span>',
+        '<span class="nf-badge nf-{}"><span aria-hidden="true">{}</span> <i class="nf-state">{}</i></span>',
         tone,
-        mark,
+        sign,
         state,
     )
 
@@ -103,29 +92,85 @@ def age(at: datetime) -> SafeString:
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`, and of a failed notification when it is attempted next; of any, what it waits for."""
+    """`Retry n/5`; of a dead one what it died on, of a failed one when it is attempted next; of any, what it
+    waits for."""
     number = words.retries(event, conf.current().max_attempts)
     if not number:
         return format_html("{}", upcoming(event, now)) if words.waits_for(event) else SafeString("")
-    shown = format_html('<span class="nf-retry">Retry {}</span>', number)
-    if event.status == Status.DEAD:
-        return shown
-    return format_html('{} <span class="nf-next">{}</span>', shown, upcoming(event, now))
+    what = words.died(event) or upcoming(event, now)
+    return format_html('<span class="nf-retry">Retry {}</span> <span class="nf-next">{}</span>', number, what)
 
 
 def upcoming(event: NotificationEvent, now: datetime) -> SafeString | str:
     text, at = words.next_attempt(event, now)
     if words.waits_for(event):
         there = reverse("admin:notifications_notificationevent_endpoints")
-        return format_html('<a class="nf-waits" href="{}">{}</a>', there, text)
+        return format_html('<a class="nf-waits" href="{}" title="{}">{}</a>', there, text, text)
     return when(at, text) if at else text
 
 
-def problem(event: NotificationEvent) -> SafeString:
-    """The error on one line."""
-    text = words.error(event)
-    return (
-        format_html('<span class="nf-error" title="{}">{}</span>', text, one_line(text))
-        if text
-        else SafeString("")
+def subject(event: NotificationEvent, now: datetime) -> SafeString:
+    """What it says, and on the same line what is wrong with it."""
+    said = words.headline(event, now)
+    shown = format_html('<span class="nf-said" title="{}: {}">{}</span>', event.type, said, bdi(said))
+    error = words.error(event)
+    more = (deadline(event, now), problem(error) if error else "")
+    return format_html_join(" ", "{}", [(part,) for part in (shown, *more) if part])
+
+
+def deadline(event: NotificationEvent, now: datetime) -> SafeString:
+    """When its certificate ends, while somebody waits to hear of it."""
+    if not event.not_after or event.status not in (*UNDELIVERED, Status.DEAD):
+        return SafeString("")
+    return format_html(
+        '<span class="nf-ends{}" title="{}">{}</span>',
+        " nf-urgent" if is_urgent(event.not_after, now) else "",
+        words.timestamp(event.not_after),
+        words.ends(event, now),
     )
+
+
+def problem(error: str) -> SafeString:
+    """An error on one line."""
+    return format_html('<span class="nf-error" title="{}">{}</span>', error, bdi(one_line(revealed(error))))
+
+
+def bdi(text: str) -> SafeString:
+    return format_html("<bdi>{}</bdi>", text)
+
+
+def shortened(text: str | None) -> SafeString:
+    """Without its middle where that has no room: the ends tell hosts and certificates apart. What is left
+    out is there for whoever copies it, and where a row has lines enough."""
+    if not text:
+        return SafeString("")
+    scheme, slashes, rest = text.partition("://")
+    if not slashes or not text.startswith(("http://", "https://")):
+        scheme, rest = "", text
+    if not text.isascii() or not (scheme or len(rest) > HEAD + TAIL + 2):
+        return format_html('<bdi class="nf-cut" title="{}">{}</bdi>', text, text)
+    head, middle, tail = rest, "", ""
+    if len(rest) > HEAD + TAIL + 2:
+        head, middle, tail = rest[:HEAD], rest[HEAD:-TAIL], rest[-TAIL:]
+    return format_html(
+        '<bdi class="nf-short" title="{}">{}{}{}{}</bdi>',
+        text,
+        format_html('<span class="nf-scheme">{}</span>', scheme + slashes) if scheme else "",
+        head,
+        format_html('<span class="nf-omitted"><span>{}</span></span>', middle) if middle else "",
+        tail,
+    )
+
+
+def mark(channel: str) -> SafeString:
+    """A channel's sign, beside its name: a drawing of tabs.html, or its first letter."""
+    name = fold(channel)
+    if name in DRAWN:
+        return format_html(
+            '<svg class="nf-mark" aria-hidden="true"><use href="#nf-mark-{}"></use></svg>', name
+        )
+    return format_html('<span class="nf-mark" aria-hidden="true">{}</span>', channel[:1].upper())
+
+
+def channel(name: str) -> SafeString:
+    return format_html('<span class="nf-channel" title="{}">{} {}</span>', name, mark(name), bdi(name))

@@ -73,7 +73,7 @@ def _shown(
         "channel": channel,
         "configured": settings.channel(channel) is not None,
         "holds": _holds(channel, settings),
-        "open": cells.state_badge("open"),
+        "open": cells.state_badge(cells.DELIVERING),
         "all_open": held.ALL_OPEN,
         "attempts": attempts,
         "looked_at": f"{LOOKED_AT:,}",

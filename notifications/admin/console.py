@@ -55,6 +55,7 @@ class Console(NotificationModelAdmin):
         return {
             "is_nav_sidebar_enabled": False,
             "list_url": here,
+            "here": request.path in pages.values(),  # the view that is chosen says what the page is
             "tabs": [
                 Tab(label, f"{here}?status={status}" if status else here) for label, status in TABS.items()
             ],

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from ..engine.heartbeat import heartbeats
-from ..models import Hold
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED
+from ..models import Hold, Status
+from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED, REFUSED, STRANDED
 from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.channels import Channels, settings
@@ -20,36 +20,42 @@ from ..reporting.figures import Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
 from ..reporting.verdict import verdict
-from . import cells
+from . import cells, charts
 from .console import Console
 
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
-WINDOWS = {"24h": "Last 24 hours", "7d": "Last 7 days"}
-STATUSES = ("pending", "failed", "dead", "sent", "read")
+WINDOWS = {"24h": "24 hours", "7d": "7 days"}
+
+
+class Figure(NamedTuple):
+    """A number, what it counts, and the query string of the list of these, if there is one. some: not 0."""
+
+    number: str
+    label: str
+    query: str
+    some: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One hour: failures stand on deliveries. Numbers as SVG writes them, in the chart's units."""
+class Hour:
+    """What the pointer is told of one; x and width in the chart's units."""
 
     x: str
     width: str
-    delivered_y: str
-    delivered_height: str
-    failed_y: str
-    failed_height: str
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One channel's hours; top: how many the tallest bar is."""
+    """One channel's hours: deliveries are bars, failed attempts a line. top: how many the tallest is."""
 
     channel: str
-    delivered: int
-    failed: int
-    top: int
-    bars: list[Bar]
+    delivered: str
+    failed: str
+    top: str
+    bars: str
+    line: str
+    hours: list[Hour]
     first: datetime
     last: datetime
 
@@ -64,28 +70,27 @@ class ChannelHealth:
     delivered: datetime | None
     failed: datetime | None
     error: str
-    dead: int | None
+    dead: str
 
 
 def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
     snapshot = read_snapshot()
     now = snapshot.at or timezone.now()
+    chosen = next((name for name in WINDOWS if name == request.GET.get("window")), "24h")
     context = {
         "title": "Dashboard",
         "at": now,
         "snapshot": snapshot,
         "verdict": verdict(snapshot, now, recipients=True),
-        "counts": counts(snapshot),
-        "probably_delivered": cells.badge(PROBABLY_DELIVERED),
-        "refused": words.REFUSED,
-        "not_delivered": cells.badge(NOT_DELIVERED),
-        "oldest_due": waited(snapshot.oldest_due),
+        "loud": loud(snapshot),
+        "quiet": quiet(snapshot),
         "health": health(snapshot, now),
-        "open": cells.state_badge("open"),
+        "delivering": cells.state_badge(cells.DELIVERING),
         "sweeps": [(kind, words.sweep(run, now)) for kind, run in (snapshot.last_sweeps or {}).items()],
         "workers": [(beat.name, words.worker(beat, now)) for beat in heartbeats(snapshot.at)],
         "no_worker": words.NO_WORKER,
-        "windows": windows(snapshot),
+        "window": window(snapshot, chosen),
+        "windows": [(name, label, name == chosen) for name, label in WINDOWS.items()],
         "may": REQUEUE.allowed_to(request.user),
         "width": WIDTH,
         "height": HEIGHT,
@@ -93,20 +98,45 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
     return console.respond(request, template, context)
 
 
-def counts(snapshot: Snapshot) -> list[tuple[Any, str, str]]:
-    """(badge, how many, the list's query string) of every status; an estimate says so."""
-    found: list[tuple[Any, str, str]] = []
-    for status in STATUSES:
-        count = (snapshot.counts or {}).get(status)
-        text = "?" if count is None else words.count(count, estimated=status in snapshot.estimated)
-        found.append((cells.badge(status), text, f"status={status}"))
-    return found
+def loud(snapshot: Snapshot) -> list[Figure]:
+    """What somebody must decide on, and how long the oldest that is due has waited."""
+    dead = _of_status(snapshot, Status.DEAD)
+    label = "stranded: no sweep sees them"
+    if snapshot.probably_delivered:
+        label = f"stranded, {words.count(snapshot.probably_delivered)} of them probably delivered"
+    stranded = _figure(snapshot.stranded, label, f"status={STRANDED}")
+    waits = Figure(*waited(snapshot.oldest_due), "", bool(snapshot.oldest_due))
+    return [dead._replace(label="dead letters wait for a decision"), stranded, waits]
 
 
-def waited(seconds: float | None) -> str:
+def quiet(snapshot: Snapshot) -> list[Figure]:
+    """The others; the special ones only where there are any."""
+    ours = [
+        _of_status(snapshot, status) for status in (Status.PENDING, Status.FAILED, Status.SENT, Status.READ)
+    ]
+    special = [
+        _figure(snapshot.in_grace, "of the pending left to certctl, which is sending", ""),
+        _figure(snapshot.probably_delivered, "probably delivered", f"status={PROBABLY_DELIVERED}"),
+        _figure(snapshot.not_delivered, "not delivered", f"status={NOT_DELIVERED}"),
+        _figure(snapshot.refused, f"refused: {words.REFUSED}", f"status={REFUSED}"),
+    ]
+    return [*ours, *(figure for figure in special if figure.some)]
+
+
+def _of_status(snapshot: Snapshot, status: Status) -> Figure:
+    number = (snapshot.counts or {}).get(status)
+    text = "?" if number is None else words.count(number, estimated=status in snapshot.estimated)
+    return Figure(text, str(status), f"status={status}", bool(number))
+
+
+def _figure(number: int | None, label: str, query: str) -> Figure:
+    return Figure("?" if number is None else words.count(number), label, query, bool(number))
+
+
+def waited(seconds: float | None) -> tuple[str, str]:
     if seconds is None:
-        return "not known"
-    return words.duration(seconds) if seconds else "nothing is due"
+        return "?", "how long the oldest due has waited is not known"
+    return words.duration(seconds), "the oldest due has waited" if seconds else "nothing is due"
 
 
 def within(seconds: float | None) -> str:
@@ -137,7 +167,7 @@ def health(snapshot: Snapshot, now: datetime) -> list[ChannelHealth]:
                 delivered=known.delivered or last_hour(week, "delivered", name),
                 failed=known.failed or last_hour(week, "failed", name),
                 error=known.error,
-                dead=dead.get(name),
+                dead="?" if snapshot.dead_by_channel is None else words.count(dead.get(name, 0)),
             )
         )
     return found
@@ -152,48 +182,43 @@ def last_hour(week: Traffic | None, what: str, channel: str) -> datetime | None:
     )
 
 
-def windows(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The two time ranges, with a chart for each channel that has anything to show."""
-    found = []
-    for name, label in WINDOWS.items():
-        traffic = (snapshot.traffic or {}).get(name)
-        if traffic is None:
-            continue
-        charts = [chart(channel, traffic) for channel in traffic.delivered]
-        found.append(
-            {
-                "label": label,
-                "charts": [c for c in charts if c.top],
-                "quiet": [c.channel for c in charts if not c.top],
-                "median": within(traffic.median),
-                "p95": within(traffic.p95),
-            }
-        )
-    return found
+def window(snapshot: Snapshot, name: str) -> dict[str, Any] | None:
+    """One of WINDOWS, with a chart for each channel that has anything to show; None where it is not known."""
+    traffic = (snapshot.traffic or {}).get(name)
+    if traffic is None:
+        return None
+    drawn = [chart(channel, traffic) for channel in traffic.delivered]
+    return {
+        "label": WINDOWS[name],
+        "charts": [c for c in drawn if c.hours],
+        "quiet": [c.channel for c in drawn if not c.hours],
+        "median": within(traffic.median),
+        "p95": within(traffic.p95),
+    }
 
 
 def chart(channel: str, traffic: Traffic) -> Chart:
     delivered, failed = traffic.delivered[channel], traffic.failed.get(channel, ())
     failed = failed or (0,) * len(delivered)
-    top = max(map(sum, zip(delivered, failed, strict=True)), default=0)
+    top = max(*delivered, *failed, 0)
     slot = WIDTH / len(traffic.hours)
-    bars = [
-        bar(n * slot, slot, traffic.hours[n], delivered[n], failed[n], top) for n in range(len(traffic.hours))
+    hours = [
+        Hour(
+            f"{n * slot:.2f}",
+            f"{slot:.2f}",
+            f"{words.minute(hour)}: {good:,} delivered, {bad:,} failed attempts",
+        )
+        for n, (hour, good, bad) in enumerate(zip(traffic.hours, delivered, failed, strict=True))
+        if good or bad
     ]
-    hours = traffic.hours
-    return Chart(channel, sum(delivered), sum(failed), top, [b for b in bars if b.title], hours[0], hours[-1])
-
-
-def bar(x: float, slot: float, hour: datetime, delivered: int, failed: int, top: int) -> Bar:
-    """An hour without attempts has no title, and is not drawn."""
-    low, high = (HEIGHT * number / top if top else 0.0 for number in (delivered, failed))
-    title = f"{words.minute(hour)}: {delivered:,} delivered, {failed:,} failed attempts"
-    return Bar(
-        x=f"{x + slot * 0.1:.2f}",
-        width=f"{slot * 0.8:.2f}",
-        delivered_y=f"{HEIGHT - low:.2f}",
-        delivered_height=f"{low:.2f}",
-        failed_y=f"{HEIGHT - low - high:.2f}",
-        failed_height=f"{high:.2f}",
-        title=title if delivered or failed else "",
+    return Chart(
+        channel=channel,
+        delivered=words.count(sum(delivered)),
+        failed=words.count(sum(failed)),
+        top=words.count(top),
+        bars=charts.bars(delivered, WIDTH, HEIGHT, top),
+        line=charts.line(failed, WIDTH, HEIGHT, top),
+        hours=hours,
+        first=traffic.hours[0],
+        last=traffic.hours[-1],
     )

@@ -43,7 +43,7 @@ def guarded(view: View) -> View:
             if kind_of(error) not in ("away", "contended"):
                 raise
             logger.warning("the console's page %s has no answer: %s", request.path, said(error))
-            return unanswered(limit, looks)
+            return unanswered(limit, looks, is_read_only=database.is_read_only_error(error))
         return legible(response)
 
     vars(page)[GUARDED] = True
@@ -72,7 +72,8 @@ def legible(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
-def unanswered(limit: float, looks: bool) -> HttpResponse:
+def unanswered(limit: float, looks: bool, *, is_read_only: bool = False) -> HttpResponse:
     """Rendered without the request, whose user is in the database as well."""
-    page = render_to_string(AWAY, {"seconds": round(limit), "looks": looks})
+    why = database.READ_ONLY if is_read_only else ""
+    page = render_to_string(AWAY, {"seconds": round(limit), "looks": looks, "read_only": why})
     return HttpResponse(page, status=503, headers={"Retry-After": "10", "Cache-Control": "no-store"})

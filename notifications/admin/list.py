@@ -6,7 +6,7 @@ What a filter means is for operations/filters.py to say.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +14,12 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.fields import Text
 from ..models.queryset import ends
 from ..operations.filters import (
     DISMISSED,
@@ -35,9 +37,11 @@ from ..operations.filters import (
     parse,
     raised_within,
 )
-from ..operations.survey import COUNTED, Group, capped, grouped, many, with_standing
+from ..operations.survey import COUNTED, capped, many
 from ..operations.walk import NEWEST, OLDEST
 from ..reporting import activity, held
+from .groups import COUNT, HOURS, ErrorGroup, error_groups, with_standing
+from .groups import SEEN as LAST_SEEN
 
 if TYPE_CHECKING:
     NotificationPaginator = Paginator[NotificationEvent]
@@ -63,7 +67,9 @@ SPECIAL_TABS = {
 }
 ENDS = "ends"  # an order: what ends first
 OFFERED_FROM = 1_000  # of the newest notifications, whose channels and types the filters offer
-TOP_GROUPS, GROUPS_SHOWN = 6, 100
+TOP_GROUPS, TOP_GROUPS_NARROWED, GROUPS_SHOWN = 5, 3, 100
+GROUPS = "groups"  # in the address: what the groups are sorted by
+MESSAGE_START = 400  # characters of a message that a row can show
 
 
 class Tab(NamedTuple):
@@ -120,8 +126,10 @@ class Pages(NotificationPaginator):
 
 
 def shown(rows: NotificationQuerySet) -> NotificationQuerySet:
-    """Without the columns that no cell shows, and with what tells of each whether it was delivered."""
-    return rows.defer("message", "dedup_key").with_kind()
+    """Without the columns that no cell shows, of a message its beginning, and with what tells of each
+    whether it was delivered."""
+    beginning = Left("message", MESSAGE_START, output_field=Text())
+    return rows.defer("message", "dedup_key").annotate(message_start=beginning).with_kind()
 
 
 class NotificationChangeList(ChangeList):
@@ -282,7 +290,7 @@ class NotificationChangeList(ChangeList):
     @property
     def narrowed(self) -> bool:
         """By more than its tab."""
-        return bool(self.query or set(self.filter_params) - {STATUS})
+        return bool(self.query or set(self.filter_params) - {STATUS, GROUPS, ORDER_VAR})
 
     @property
     def whole_tab(self) -> str:
@@ -298,22 +306,22 @@ class NotificationChangeList(ChangeList):
     # Dead letters by error
 
     @cached_property
-    def all_groups(self) -> list[tuple[Group, str]]:
-        """The most frequent errors of the newest dead letters, and the query string of each."""
+    def all_groups(self) -> list[tuple[ErrorGroup, str]]:
+        """The errors of the newest dead letters, and the query string of each."""
         if self.status != Status.DEAD or (self.reads_texts and self.query):
             return []
-        found = with_standing(grouped(self._within(Status.DEAD, DETAILED))[:GROUPS_SHOWN], self.now)
+        found = error_groups(self._within(Status.DEAD, DETAILED), self.now, self.group_order)
         return [
-            (group, self.get_query_string({"channel": group.channel, "alike": group.error}))
-            for group in found
+            (group, self.get_query_string({"channel": group.channel, "alike": group.error}, remove=[GROUPS]))
+            for group in with_standing(found[:GROUPS_SHOWN], self.now)
         ]
 
     @property
-    def groups(self) -> list[tuple[Group, str]]:
+    def groups(self) -> list[tuple[ErrorGroup, str]]:
         return [found for found in self.all_groups if not found[0].snoozed]
 
     @property
-    def snoozed_groups(self) -> list[tuple[Group, str]]:
+    def snoozed_groups(self) -> list[tuple[ErrorGroup, str]]:
         return [found for found in self.all_groups if found[0].snoozed]
 
     @property
@@ -323,12 +331,35 @@ class NotificationChangeList(ChangeList):
         return f"{number:,}{self.groups_more} dead {'letter' if number == 1 else 'letters'}"
 
     @property
-    def top_groups(self) -> list[tuple[Group, str]]:
-        return self.groups[:TOP_GROUPS]
+    def group_order(self) -> str:
+        return COUNT if self.params.get(GROUPS) == COUNT else LAST_SEEN
 
     @property
-    def other_groups(self) -> list[tuple[Group, str]]:
-        return self.groups[TOP_GROUPS:]
+    def group_orders(self) -> list[tuple[str, str, bool]]:
+        """(label, query string, whether it is chosen)"""
+        orders = (("last seen", None, LAST_SEEN), ("count", COUNT, COUNT))
+        return [
+            (label, self.get_query_string({GROUPS: value}), order == self.group_order)
+            for label, value, order in orders
+        ]
+
+    @property
+    def top_groups(self) -> list[tuple[ErrorGroup, str]]:
+        return self.groups[: self._most_groups]
+
+    @property
+    def other_groups(self) -> list[tuple[ErrorGroup, str]]:
+        return self.groups[self._most_groups :]
+
+    @property
+    def _most_groups(self) -> int:
+        return TOP_GROUPS_NARROWED if self.narrowed else TOP_GROUPS
+
+    @property
+    def new_since(self) -> datetime | None:
+        """A group whose oldest was raised after this is new; None where what was grouped does not say."""
+        day_ago = self.now - timedelta(hours=HOURS)
+        return day_ago if self.groups_since is None or self.groups_since < day_ago else None
 
     @property
     def groups_more(self) -> str:

@@ -26,7 +26,7 @@ from ..operations.filters import (
     WITHDRAWN,
 )
 from ..reporting import words
-from .list import STATUS, NotificationChangeList
+from .list import GROUPS, STATUS, NotificationChangeList
 
 if TYPE_CHECKING:
     from django.contrib.admin.filters import _ListFilterChoices
@@ -176,6 +176,16 @@ def linked(name: str, title: str) -> type[ListFilter]:
     return type(f"{name}_filter", (kind,), {"parameter_name": name, "title": title})
 
 
+class GroupOrder(NarrowingFilter):
+    """No filter: what the groups are sorted by. Their own heading offers it."""
+
+    title = "groups"
+    parameter_name = GROUPS
+
+    def has_output(self) -> bool:
+        return False
+
+
 CHOSEN: tuple[type[ListFilter], ...] = (StatusFilter, ChannelFilter, TypeFilter, AgeFilter)
 LINKED = {
     "certificate_id": "certificate",
@@ -190,4 +200,4 @@ LINKED = {
     "redriven": "redriven",
 }
 TIMES = ("since", "until", "dead_since")
-FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()))
+FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()), GroupOrder)

@@ -347,7 +347,7 @@ def scope(operation: BulkOperation) -> str:
         return f"what operation {operation.undoes_id} changed"
     if operation.ids is not None:
         return "selected rows"
-    return f"all that match “{operation.filters}”" if operation.filters else "all notifications"
+    return words.matching(operation.filters, operation.started_at)
 
 
 def progress(operation: BulkOperation) -> dict[str, Any]:

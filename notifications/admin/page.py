@@ -14,9 +14,12 @@ from ..models import AttemptOutcome, NotificationEvent
 from ..reporting import held, words
 from ..reporting import timeline as history
 from ..reporting.timeline import Entry, Fact, Kind
+from ..text import one_line, revealed
 from .cells import retry, upcoming, when_exact
 
 RELATED = 10
+LINES, CHARACTERS, SPARED = 5, 600, 200  # of a long text that are shown; no fewer characters are hidden
+ONE_LINE = 300
 TONES: dict[str, str] = {
     Kind.RAISED: "pending",
     Kind.REQUEUE: "requeue",
@@ -30,15 +33,59 @@ TONES: dict[str, str] = {
     AttemptOutcome.NO_NOTIFIER: "dead",
     Kind.NEXT: "next",
 }
+# The outcomes in plain words, beside their names.
+MEANS: dict[str, str] = {
+    AttemptOutcome.TRANSIENT: "it failed, and may succeed later",
+    AttemptOutcome.PERMANENT: "it failed, and would fail again",
+    AttemptOutcome.UNKNOWN: "it was not answered, and may have arrived",
+    AttemptOutcome.INTERRUPTED: "its worker died meanwhile",
+    AttemptOutcome.NO_NOTIFIER: "nothing was delivered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clamped:
+    """A long text: its beginning, the rest of it, and how much that is."""
+
+    text: str
+    rest: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An entry of the timeline as the page draws it; tone is its colour."""
+    """An entry of the timeline as the page draws it.
+
+    tone    its colour
+    detail  an error, where it says more than what stands above; else `again` is its beginning
+    """
 
     entry: Entry
     tone: str
     facts: list[tuple[str, object]]
+    detail: Clamped | None = None
+    again: str = ""
+
+    @property
+    def means(self) -> str:
+        return MEANS.get(self.entry.outcome, "")
+
+
+def clamped(text: str) -> Clamped:
+    """What fits into a few lines, and the rest."""
+    lines = text.splitlines(keepends=True)
+    shown = "".join(lines[:LINES])[:CHARACTERS]
+    rest = text[len(shown) :]
+    if len(rest) < SPARED:
+        return Clamped(text)
+    number = rest.count("\n") + 1 if rest.strip() else 0
+    more = f"{number} more lines" if number > 1 else f"{len(rest):,} more characters"
+    return Clamped(shown.rstrip("\n"), rest.lstrip("\n") if shown.endswith("\n") else rest, more)
+
+
+def errors(event: NotificationEvent) -> list[Clamped]:
+    """What is wrong with it, each text once."""
+    return [clamped(text) for text in dict.fromkeys((event.last_error, event.error)) if text]
 
 
 def facts(event: NotificationEvent, now: datetime, certificate: object) -> list[tuple[str, object]]:
@@ -55,14 +102,26 @@ def facts(event: NotificationEvent, now: datetime, certificate: object) -> list[
 
 
 def timeline(event: NotificationEvent, now: datetime) -> list[Shown]:
-    return [_shown(entry, event, now) for entry in history.timeline(event, now)]
+    """Every text once: the message and the last error stand above, and repeat themselves."""
+    known = {event.message, event.last_error, event.error}
+    found = []
+    for entry in history.timeline(event, now):
+        text = entry.detail.removeprefix(history.WIPED)
+        found.append(_shown(entry, event, now, again=text in known))
+        known.add(text)
+    return found
 
 
-def _shown(entry: Entry, event: NotificationEvent, now: datetime) -> Shown:
+def _shown(entry: Entry, event: NotificationEvent, now: datetime, *, again: bool) -> Shown:
     tone = TONES.get(entry.outcome or entry.kind, "read")
+    facts: list[tuple[str, object]] = [(label, _linked(value)) for label, value in entry.facts]
     if entry.kind == Kind.NEXT and entry.facts:
-        return Shown(entry, tone, [("When", upcoming(event, now))])
-    return Shown(entry, tone, [(label, _linked(value)) for label, value in entry.facts])
+        facts = [("When", upcoming(event, now))]
+    if entry.kind == Kind.RAISED or not entry.detail:
+        return Shown(entry, tone, facts)
+    if again:
+        return Shown(entry, tone, facts, again=one_line(revealed(entry.detail[:ONE_LINE])))
+    return Shown(entry, tone, facts, clamped(entry.detail))
 
 
 def _linked(value: Fact) -> object:

@@ -24,7 +24,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from ..database import is_read_only_error, kind_of
+from ..database import READ_ONLY, is_read_only_error, kind_of
 from ..exceptions import TransitionRefused
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,6 @@ class Unavailable(exceptions.APIException):
     status_code = 503
     default_detail = "The database cannot be used at the moment."
     default_code = "unavailable"
-
-
-READ_ONLY = (
-    "The database takes no change at the moment: it is read-only, as a standby is. Nothing was changed;"
-    " try again later."
-)
 
 
 class Failed(exceptions.APIException):

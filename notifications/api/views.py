@@ -146,7 +146,7 @@ class Notification(View):
 
     @schema.DETAIL
     def get(self, request: Request, event_id: str) -> Response:
-        rows = NotificationEvent.objects.prefetch_related("deliveryattempts")
+        rows = NotificationEvent.objects.with_kind().prefetch_related("deliveryattempts")
         return Response(serializers.EventWithAttempts(event_or_404(event_id, rows)).data)
 
 

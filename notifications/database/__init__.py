@@ -234,6 +234,10 @@ def is_read_only_error(error: BaseException) -> bool:
 
 
 READ_ONLY_STATE = "25006"
+READ_ONLY = (
+    "The database takes no change at the moment: it is read-only, as a standby is. Nothing was changed;"
+    " try again later."
+)
 
 
 def persistently(call: Callable[[], Answer], what: str, pauses: Sequence[float] = PAUSES) -> Answer:

@@ -7,7 +7,9 @@ also a filter: `pattern` matches exactly the texts that have the fingerprint, on
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 FOLD = "…"
 NOTHING = "(no error)"
@@ -26,14 +28,39 @@ STATUS = r"[0-9]{1,3}[\]:;,.)]*"
 STAYS = re.compile(STATUS)
 
 
+class Part(NamedTuple):
+    """A piece of an error's text. changes: it is not the same in the next error that says the same."""
+
+    text: str
+    changes: bool
+
+
 def fingerprint(text: str | None) -> str:
     words = blanks.split((text or "").strip(BLANK), WORDS)[:WORDS]
-    folded: list[str] = []
+    return " ".join(FOLD if changes else word for word, changes in _judged(words)) or NOTHING
+
+
+def parts(text: str) -> list[Part]:
+    """The whole text, blanks made one, in pieces that change and pieces that stay: for readers of many."""
+    words = blanks.split(text.strip(BLANK))
+    pieces = [*_judged(words[:WORDS]), *(Part(word, True) for word in words[WORDS:])]
+    found: list[Part] = []
+    for word, changes in pieces:
+        if found and found[-1].changes == changes:
+            found[-1] = Part(f"{found[-1].text} {word}", changes)
+        elif word:
+            found.append(Part(word, changes))
+    return found
+
+
+def _judged(words: list[str]) -> Iterator[Part]:
+    before = ""
     for word in words:
-        changes = len(word) > LONG or has_sign(word)
-        announced = changes and folded and folded[-1] in ANNOUNCES and STAYS.fullmatch(word)
-        folded.append(FOLD if changes and not announced else word)
-    return " ".join(folded) or NOTHING
+        changes = len(word) > LONG or bool(has_sign(word))
+        announced = changes and before in ANNOUNCES and STAYS.fullmatch(word)
+        changes = word == FOLD or (changes and not announced)
+        yield Part(word, changes)
+        before = FOLD if changes else word
 
 
 @lru_cache(maxsize=256)

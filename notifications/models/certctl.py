@@ -27,6 +27,18 @@ ENDING = """
 """
 
 
+# Alerts that did their part, or cannot any more, about certificates that end later than they said.
+OUTLIVED = """
+    SELECT known.notification_id
+      FROM notification_deadlines AS known
+      JOIN notification_events AS event ON event.id = known.notification_id
+      JOIN managed_certificates AS theirs ON theirs.id = event.certificate_id
+     WHERE NOT known.settled AND NOT known.insisted AND theirs.expires_at > known.not_after
+       AND event.status IN ('sent', 'read', 'dead') AND event.type = ANY(%s)
+     LIMIT %s
+"""
+
+
 class Certificate(NamedTuple):
     """expires_at, renewed_at: None where that is not known."""
 
@@ -52,6 +64,12 @@ def serials(ids: Collection[str]) -> dict[str, str]:
 def ending(since: datetime, before: datetime, most: int) -> dict[str, datetime]:
     """Which certificates end within that time, and when; the first of them."""
     return {str(pk): at for pk, at in _tried(ENDING, [since, before, most]) if _time(at)}
+
+
+def outlived(types: Sequence[str], most: int) -> list[str]:
+    """The ids of notifications of these types that are not on their way any more, and about certificates that
+    were renewed since."""
+    return [str(pk) for (pk,) in _tried(OUTLIVED, [list(types), most])]
 
 
 def _time(value: Any) -> datetime | None:

@@ -198,6 +198,8 @@ class NotificationEvent(Table):
     @cached_property
     def not_after(self) -> datetime | None:
         """When the certificate ends that it is about, where that is known. Asks as `not_delivered`."""
+        if self._state.adding:
+            return None
         deadline = Deadline.objects.filter(notification=self.pk).first()
         return deadline.not_after if deadline else None
 

@@ -86,8 +86,8 @@ def made(
         dedup_key=dedup_key or None,
     )
     event.full_clean(exclude=_not_given(model), validate_unique=False, validate_constraints=False)
-    if not_after is not None:
-        event.deadline = _deadline(event, not_after, fingerprints)
+    event.deadline = _deadline(event, not_after, fingerprints) if not_after is not None else None
+    event.not_after = event.deadline and event.deadline.not_after
     return event
 
 

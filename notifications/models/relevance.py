@@ -71,11 +71,7 @@ def renewed(events: Iterable[Any]) -> dict[str, Renewal]:
         for pk, event in alerts.items()
         if not (pk in deadlines and deadlines[pk].insisted)
     ]
-    found: dict[str, Renewal] = {}
-    for judge in _judges():
-        if left := [one for one in about if one.id not in found]:
-            found |= _judged(judge, left)
-    return found
+    return _judged(about) if about else {}
 
 
 def wanted() -> bool:
@@ -98,11 +94,15 @@ def _judges() -> Iterator[Judge]:
             yield judge
 
 
-def _judged(judge: Judge, about: Sequence[About]) -> Mapping[str, Renewal]:
-    """Nothing of one that fails. Raises what has ended the transaction anyway."""
+def _judged(about: Sequence[About]) -> dict[str, Renewal]:
+    """Nothing where one fails to answer. Raises what has ended the transaction anyway."""
+    found: dict[str, Renewal] = {}
     try:
         with database.atomic():
-            return judge(about)
+            for judge in _judges():
+                if left := [one for one in about if one.id not in found]:
+                    found |= judge(left)
+            return found
     except Exception as error:
         if database.connection().needs_rollback:
             raise

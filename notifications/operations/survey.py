@@ -19,7 +19,6 @@ from ..deaths.fingerprints import fingerprint
 from ..models import (
     AttemptOutcome,
     DeliveryAttempt,
-    GroupNote,
     NotificationEvent,
     NotificationQuerySet,
     relevance,
@@ -27,7 +26,6 @@ from ..models import (
 from ..models.fields import Folded
 from ..text import fold
 from .filters import with_problem
-from .triage import Standing, standings
 
 SAMPLES = 3
 COUNTED = 10_000  # notifications; beyond, a count says "10,000+"
@@ -76,11 +74,6 @@ class Group:
     count: int
     first: datetime
     last: datetime
-    standing: Standing | None = None
-
-    @property
-    def snoozed(self) -> bool:
-        return self.standing is not None and self.standing.snoozed
 
     @property
     def count_text(self) -> str:
@@ -111,14 +104,6 @@ def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> 
         else:
             groups[key] = Group(spelled(channel), print_, count, first, last)
     return sorted(groups.values(), key=lambda group: (-group.count, group.channel, group.error))
-
-
-def with_standing(groups: Sequence[Group], now: datetime) -> Sequence[Group]:
-    """The same groups, where each knows what people said of it."""
-    known = standings([(group.channel, group.error) for group in groups], now)
-    for group in groups:
-        group.standing = known.get(GroupNote.key_of(group.channel, group.error))
-    return groups
 
 
 def spelled(channel: str) -> str:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef
 
-from ..database import said
+from ..database import kind_of, said
 from ..deadlines import URGENT
-from ..models import Deadline, NotificationEvent, certctl, relevance
+from ..models import Deadline, NotificationEvent, Status, certctl, relevance
 from ..models.fields import UNDELIVERED
 from .claim import Claimed
 
@@ -88,12 +88,15 @@ def withdraw(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> 
 
 def keep_up(now: datetime, *, beside_certctl: bool) -> None:
     """At the beginning of a sweep: what ends soon is known, also of certctl's, and what has ended its way is
-    looked through no more. Raises nothing."""
+    looked through no more. Raises django.db's errors where the database is away, or not as it should be."""
     try:
         if beside_certctl:
             _adopt(now)
+            _settle(now)
         _put_right(now)
     except Exception as error:
+        if kind_of(error) not in ("contended", "refused"):
+            raise
         logger.warning("which alerts are urgent is not known anew: %s", said(error))
 
 
@@ -106,6 +109,18 @@ def _adopt(now: datetime) -> None:
     unknown = rows.filter(~Exists(Deadline.objects.filter(notification=OuterRef("pk"))))
     found: Sequence[tuple[str, str | None]] = list(unknown.values_list("pk", "certificate_id")[:MOST])
     _keep({pk: soon[name] for pk, name in found if name in soon})
+
+
+def _settle(now: datetime) -> None:
+    """Withdraw the dead letters about certctl's certificates that were renewed since, and solve what was
+    delivered."""
+    if not relevance.wanted() or not (ids := certctl.outlived(relevance.EXPIRY, MOST)):
+        return
+    rows = NotificationEvent.objects.filter(pk__in=ids)
+    rows.withdraw(by=BY, via=VIA, now=now)
+    rows.solve()
+    over = rows.filter(status__in=(Status.SENT, Status.READ)).values("pk")
+    Deadline.objects.filter(notification__in=over).update(settled=True)
 
 
 def _put_right(now: datetime) -> None:

@@ -76,8 +76,8 @@ class Snapshot:
     attempts         by channel, every configured one present; tallies.NOT_CONFIGURED stands for all others
     traffic          by the names of WINDOWS
     holds            the endpoints that are held, paused or on their way back, at most MOST_HOLDS
-    next_end         of the certificates that dead letters are about the one that ends next, or has ended
-                     within a day: its name, where it has one, and when
+    ending           of the certificates that dead letters are about the first to end, or that ended within a
+                     day: its name, where it has one, and when
     withdrawn        how many were withdrawn, by channel
     latest           by channel, where it is among the newest LATEST attempts
     """
@@ -98,7 +98,7 @@ class Snapshot:
     withdrawn: Mapping[str, int] | None = None
     traffic: Mapping[str, Traffic] | None = None
     holds: tuple[Hold, ...] | None = None
-    next_end: tuple[str, datetime] | None = None
+    ending: tuple[tuple[str, datetime], ...] | None = None
     latest: Mapping[str, Latest] | None = None
     died_last_hour: int | None = None
     died_more: bool | None = None

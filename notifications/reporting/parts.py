@@ -237,18 +237,17 @@ def latest(as_of: AsOf) -> dict[str, Any]:
     return {"latest": found}
 
 
-def next_end(as_of: AsOf) -> dict[str, Any]:
+def ending(as_of: AsOf) -> dict[str, Any]:
     """Of the first MOST_ENDING that end from a day ago on."""
     soon = Deadline.objects.filter(settled=False, not_after__gt=as_of.now - DAY).order_by("not_after")
     found: dict[str, datetime] = dict(soon.values_list("notification", "not_after")[:MOST_ENDING])
     dead = as_of.rows.dead().filter(pk__in=list(found)).values_list("pk", "certificate_id") if found else ()
     first = min(((found[pk], name or "") for pk, name in dead), default=None)
-    return {"next_end": first and (first[1], first[0])}
+    return {"ending": ((first[1], first[0]),) if first else ()}
 
 
 PARTS = (
     counts,
-    next_end,
     stranded,
     not_delivered,
     refused,
@@ -260,5 +259,6 @@ PARTS = (
     traffic,
     latest,
     died_last_hour,
+    ending,
 )
-DETAILS = (dead_by_channel, holds, traffic, latest, died_last_hour)
+DETAILS = (dead_by_channel, holds, traffic, latest, died_last_hour, ending)

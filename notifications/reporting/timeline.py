@@ -22,6 +22,8 @@ from . import held, words
 
 NEWEST = 100  # of each kind, and far more than anybody reads: a page must not grow with the years
 
+WIPED = "Error before: "  # what a requeue's detail begins with
+
 Fact = str | int | NotificationEvent
 
 
@@ -117,12 +119,12 @@ def _requeue(requeue: Requeue) -> Entry:
         "Requeued",
         words.decided(requeue.by, requeue.via),
         _given(
-            ("Wiped status", requeue.status),
-            ("Wiped retry count", requeue.retry_count),
+            ("Status before", requeue.status),
+            ("Retry count before", requeue.retry_count),
             ("Reason", requeue.reason),
             ("Operation", requeue.operation_id),
         ),
-        f"Wiped error: {requeue.last_error}" if requeue.last_error else "",
+        f"{WIPED}{requeue.last_error}" if requeue.last_error else "",
     )
 
 

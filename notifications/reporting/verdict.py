@@ -51,8 +51,7 @@ def _sentences(shown: Snapshot, now: datetime, recipients: bool) -> Iterator[str
     if dead := counts.get(Status.DEAD, 0):
         number = words.count(dead, estimated=Status.DEAD in shown.estimated)
         yield f"{number} dead {'letter waits' if dead == 1 else 'letters wait'} for a decision."
-        if shown.next_end:
-            name, at = shown.next_end
+        for name, at in shown.ending or ():
             what = isolated(name) if recipients and name else "The first of their certificates"
             yield f"{what} {expires(at, now)}."
     if shown.stranded:

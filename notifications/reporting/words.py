@@ -16,11 +16,26 @@ from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
-from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
+from ..notifiers.wording import LINE_LIMIT, Reading, label_of
+from ..operations.filters import (
+    DISMISSED,
+    NOT_DELIVERED,
+    PROBABLY_DELIVERED,
+    RETRYING,
+    SEEN,
+    STRANDED,
+    WITHDRAWN,
+    Filters,
+    Meaningless,
+    of_query,
+)
+from ..operations.filters import (
+    REFUSED as REFUSED_STATUS,
+)
 from ..queue.beside import Terms
-from ..text import isolated
+from ..text import isolated, revealed
 
-REFUSED = "the database takes no change of them, and the log has the reasons"
+REFUSED = "the database refuses every change of them; the log says why"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 
@@ -65,6 +80,28 @@ def decided(by: str, via: str) -> str:
 # A notification
 
 
+class _Said(NamedTuple):
+    """What its headline is made of."""
+
+    id: str
+    type: str
+    message: str
+    certificate_id: str | None
+    created_at: datetime
+    url: str = ""
+
+
+def headline(event: NotificationEvent, now: datetime) -> str:
+    """Its message's first sentence, as those read it whom it is sent to; else what kind of alert it is.
+
+    Of a row that was read with the beginning of its message only, `message_start`, no more is asked for.
+    """
+    text = vars(event).get("message_start")
+    text = revealed((event.message if text is None else text)[:LINE_LIMIT])
+    said = _Said(event.pk, event.type, text, event.certificate_id, event.created_at)
+    return Reading(said).headline(now) or label_of(event.type)
+
+
 def kind(event: NotificationEvent) -> str:
     """The row's status, but for a sent one that was not delivered, a failed one that probably was, and what
     is read: a delivery that somebody saw, a dead letter that somebody dismissed, or what was withdrawn."""
@@ -86,6 +123,11 @@ def retries(event: NotificationEvent, budget: int) -> str:
         return ""
     number = event.attempt_number if event.status == Status.DEAD else event.retry_count
     return f"{number}/{budget}"
+
+
+def died(event: NotificationEvent) -> str:
+    """`died on attempt 1`; "" of what is not dead."""
+    return f"died on attempt {event.attempt_number}" if event.status == Status.DEAD else ""
 
 
 def error(event: NotificationEvent) -> str:
@@ -150,6 +192,64 @@ def facts(event: NotificationEvent, budget: int, now: datetime) -> list[tuple[st
         ("Deduplication key", event.dedup_key),
     )
     return [(label, text) for label, text in found if text]
+
+
+# Many notifications
+
+NOUNS: dict[str, str] = {
+    "": "notifications",
+    Status.PENDING: "pending notifications",
+    Status.SENT: "sent notifications",
+    Status.FAILED: "failed notifications",
+    Status.DEAD: "dead letters",
+    Status.READ: "read notifications",
+    RETRYING: "failed notifications that will be retried",
+    STRANDED: "stranded notifications",
+    PROBABLY_DELIVERED: "probably delivered e-mails",
+    NOT_DELIVERED: "notifications that were not delivered",
+    DISMISSED: "dismissed dead letters",
+    SEEN: "seen notifications",
+    WITHDRAWN: "withdrawn alerts",
+    REFUSED_STATUS: "notifications that the database refuses to change",
+}
+
+
+def matching(query: str, now: datetime) -> str:
+    """Which notifications a query string means: `all dead letters on Slack, with the error “HTTP 503: …”`.
+
+    now: when that was asked, for "in the last hour". What cannot be read is shown as it is.
+    """
+    try:
+        filters = of_query(query, now)
+    except Meaningless:
+        return f"all that match “{isolated(query)}”"
+    if query and filters == Filters():
+        return f"all that match “{isolated(query)}”"
+    said = [text.format(_value(value)) for text, value in _conditions(filters) if value]
+    on_channel = f" {said.pop(0)}" if filters.channel else ""
+    return ", ".join([f"all {NOUNS[filters.status]}{on_channel}", *said])
+
+
+def _conditions(filters: Filters) -> tuple[tuple[str, object], ...]:
+    return (
+        ("on {}", filters.channel),
+        ("of the type {}", filters.type),
+        ("to {}", filters.recipient),
+        ("about the certificate {}", filters.certificate_id),
+        ("found by “{}”", filters.search),
+        ("with “{}” in the error", filters.error),
+        ("with the error “{}”", filters.alike),
+        ("raised since {}", filters.since),
+        ("raised until {}", filters.until),
+        ("dead since {}", filters.dead_since),
+        ("dead because of outage {}", filters.outage),
+        ("changed by operation {}", filters.operation),
+        ("never requeued by themselves", filters.redriven),
+    )
+
+
+def _value(value: object) -> str:
+    return timestamp(value) if isinstance(value, datetime) else isolated(str(value))
 
 
 # Who delivers

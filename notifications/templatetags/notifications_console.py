@@ -17,6 +17,7 @@ from ..reporting.verdict import verdict
 register = template.Library()
 register.filter("timestamp", words.timestamp)
 register.filter("minute", words.minute)
+register.filter("number", words.count)
 
 
 @register.inclusion_tag("admin/notifications/notificationevent/verdict.html")
@@ -36,3 +37,7 @@ def ago(at: datetime) -> SafeString:
 def since(at: datetime) -> str:
     """The same, where the exact time is shown too."""
     return words.ago(at, timezone.now())
+
+
+register.filter("channel", cells.channel)
+register.filter("shortened", cells.shortened)

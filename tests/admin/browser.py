@@ -25,6 +25,7 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 Open = Callable[..., Page]
 REFRESH = 31_000
+LOOKS = [(1440, "light"), (375, "dark")]
 NO_SUCH_HOOK = "HTTP 404: no_service: request {} was not taken"
 
 
@@ -117,7 +118,11 @@ def assert_accessible(page: Page) -> None:
     page.evaluate(AXE)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     grave = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-    said = [f"{fault['id']}: {node['html'][:300]}" for fault in grave for node in fault["nodes"]]
+    said = [
+        f"{fault['id']}: {node['html'][:300]} {node['failureSummary']}"
+        for fault in grave
+        for node in fault["nodes"]
+    ]
     assert not said, f"{page.url}: " + "\n".join(said)
 
 
@@ -146,3 +151,11 @@ def many_dead(count: int, **fields: object) -> None:
 
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
+
+
+def looked_at(page: Page, name: str, width: int, theme: str) -> None:
+    """It fits, and axe-core accepts it. SCREENSHOTS=<folder> keeps the picture there."""
+    assert_fits(page, width)
+    assert_accessible(page)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)

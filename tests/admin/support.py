@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import unescape
+from io import StringIO
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -19,6 +23,8 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
 }
 LIST = "/admin/notifications/notificationevent/"
 As = Callable[[str], Client]
+PEOPLE = ("anonymous", "nobody", "viewer", "reader", "requeuer", "superuser")
+LOGIN, SEEN, DONE, REFUSED = "to the login page", 200, 302, 403
 
 
 def url(view: str, event: NotificationEvent) -> str:
@@ -51,3 +57,20 @@ def act(
 def said(response: Any) -> list[str]:
     """What the next page tells the user."""
     return [str(message) for message in response.context["messages"]]
+
+
+def text(response: Any) -> str:
+    """What a page says, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
+
+
+def typed(*arguments: str) -> str:
+    out = StringIO()
+    call_command("notifications", *arguments, "--no-color", stdout=out)
+    return out.getvalue()
+
+
+def answer(client: Client, method: str, address: str, data: dict[str, str]) -> str | int:
+    response = client.post(address, data) if method == "POST" else client.generic(method, address)
+    redirected = response.headers.get("Location", "").startswith("/admin/login/")
+    return LOGIN if redirected else response.status_code

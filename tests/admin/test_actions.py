@@ -177,7 +177,7 @@ def test_who_did_what_is_logged(client: Client) -> None:
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_id) == ("superuser", None)
     assert entry.object_repr == "Requeued: 1 notification."
-    assert entry.change_message == "Requeued: 1 notification. Scope: all that match “status=dead”."
+    assert entry.change_message == "Requeued: 1 notification. Scope: all dead letters."
     assert client.get("/admin/").status_code == 200, "the log's entry can be shown"
 
 

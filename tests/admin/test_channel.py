@@ -13,9 +13,7 @@ from django.test import Client
 from notifications.admin import channel
 from notifications.models import DeliveryAttempt, Hold, NotificationEvent
 from tests.admin.outages import hold
-from tests.admin.support import LIST, As
-from tests.admin.test_permissions import LOGIN, PEOPLE, REFUSED, SEEN, answer
-from tests.admin.test_true import text
+from tests.admin.support import LIST, LOGIN, PEOPLE, REFUSED, SEEN, As, answer, text
 from tests.factories import attempt, dead, sent
 from tests.fixtures import Configure
 from tests.receiver import HttpReceiver

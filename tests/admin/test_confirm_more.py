@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tests.admin.support import LIST, As
-from tests.admin.test_true import text
+from tests.admin.support import LIST, As, text
 from tests.factories import ago, dead
 from tests.scripted import Script
 

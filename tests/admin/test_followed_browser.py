@@ -6,9 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from notifications.models import NotificationEvent
-from tests.admin.browser import Open, many_dead, press
+from tests.admin.browser import LOOKS, Open, looked_at, many_dead, press
 from tests.admin.support import LIST
-from tests.admin.test_true_browser import LOOKS, looked_at
 from tests.factories import ago, attempt, dead, failed, sent
 from tests.receiver import HttpReceiver
 from tests.scripted import Script
@@ -56,7 +55,7 @@ def test_a_group_is_snoozed_assigned_and_noted(visit: Open, script: Script, widt
     many_dead(3)
     dead()
     page = visit(LIST + "?status=dead", "reader", width=width, theme=theme, policy=False)
-    page.get_by_role("link", name="Snooze, assign, note: Webhook: HTTP 404").click()
+    page.get_by_role("link", name="Snooze, assign, note the 3 on Webhook").click()
     page.get_by_label("For how long").fill("")
     page.get_by_label("Until so many more have died").fill("2")
     press(page, "Snooze")

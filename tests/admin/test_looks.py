@@ -210,7 +210,7 @@ def test_a_message_is_seen_as_it_is_read(visit: Open, configure: Configure, widt
     configure(CHANNELS=CHANNELS, BASE_URL="https://certctl.example.com")
     event = sent(channel="Slack", recipient="pki@example.com", message=CERTCTLS, created_at=ago(minutes=2))
     page = visit(url("change", event), width=width, theme=theme, policy=False)
-    page.evaluate("document.querySelectorAll('.nf-preview').forEach(preview => preview.open = true)")
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     assert page.locator(".nf-picture").count() == len(CHANNELS)
     for picture in page.locator(".nf-picture").all():
         expect(picture).to_contain_text("api.example.com will expire in 7 days (2026-12-02)")

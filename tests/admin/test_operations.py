@@ -215,7 +215,7 @@ def test_one_operation_is_one_entry_in_the_log(client: Client) -> None:
     drive(client, begin(client, reason="the hook is back").headers["Location"])
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_repr) == ("superuser", "Requeued: 10 notifications.")
-    assert "status=dead" in entry.change_message
+    assert "Scope: all dead letters." in entry.change_message
     assert "Reason: the hook is back" in entry.change_message
 
 

@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.test import Client
 from django.utils import timezone
 
 from notifications.models import BulkOperation, GroupNote, NotificationEvent, OperationKind
-from tests.admin.support import LIST, As, act, url
+from tests.admin.support import DONE, LIST, LOGIN, PEOPLE, REFUSED, SEEN, As, act, answer, url
 from tests.factories import dead
 from tests.receiver import HttpReceiver
 
 pytestmark = pytest.mark.django_db
-PEOPLE = ("anonymous", "nobody", "viewer", "reader", "requeuer", "superuser")
-LOGIN, SEEN, DONE, REFUSED = "to the login page", 200, 302, 403
 SAME = "done, and the notification is as it was"
 
 
@@ -31,12 +28,6 @@ DATA = {
     "undo of dismissing": {"undo": "1"},
 }
 ON_A_GROUP = ("snoozing", "waking", "assigning", "noting")
-
-
-def answer(client: Client, method: str, address: str, data: dict[str, str]) -> str | int:
-    response = client.post(address, data) if method == "POST" else client.generic(method, address)
-    redirected = response.headers.get("Location", "").startswith("/admin/login/")
-    return LOGIN if redirected else response.status_code
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -14,8 +15,7 @@ from django.utils import timezone
 from notifications.models import GroupNote, NotificationEvent
 from notifications.operations import triage
 from notifications.operations.triage import Overtaken, standings
-from tests.admin.support import LIST, As, said
-from tests.admin.test_true import text, typed
+from tests.admin.support import LIST, As, said, text, typed
 from tests.factories import ago, attempt, dead
 from tests.scripted import Script
 
@@ -48,7 +48,7 @@ def decide(client: Client, **data: str) -> Any:
 
 def shown(client: Client) -> tuple[list[str], list[str]]:
     """The errors of the groups, and of those that are folded away."""
-    cl = client.get(LIST + "?status=dead").context["cl"]
+    cl = client.get(LIST + "?status=dead&groups=count").context["cl"]
     return [group.error for group, _ in cl.groups], [group.error for group, _ in cl.snoozed_groups]
 
 
@@ -56,7 +56,7 @@ def test_a_snoozed_group_is_folded_away_and_counted_all_the_same(client: Client)
     assert shown(client) == ([ERROR, OTHER], [])
     before = typed("status")
     response = decide(client, snooze="1", length="4h")
-    assert said(response)[0].startswith("Snoozed by reader 0 s ago, until ")
+    assert re.match(r"Snoozed by reader \S+ s ago, until ", said(response)[0])
     assert shown(client) == ([OTHER], [ERROR])
     page = text(client.get(LIST + "?status=dead"))
     assert "1 group snoozed, 3 dead letters" in page
@@ -69,7 +69,7 @@ def test_a_snoozed_group_is_folded_away_and_counted_all_the_same(client: Client)
     assert entry.change_message.endswith(f"Group: Webhook: {ERROR}")
     assert said(decide(client, wake="1")) == ["The snooze is ended."]
     assert shown(client) == ([ERROR, OTHER], [])
-    assert "Not snoozed: ended by reader 0 s ago" in text(client.get(address()))
+    assert "Not snoozed: ended by reader" in text(client.get(address()))
 
 
 def test_a_snooze_ends_at_its_time(client: Client) -> None:
@@ -141,7 +141,8 @@ def test_what_says_nothing_is_refused_with_why(
 def test_nobody_overwrites_what_they_have_not_seen(client: Client) -> None:
     triage.assign("Webhook", ERROR, version=0, by="ada", now=timezone.now(), to="bob")
     response = client.post(address(), {"version": "0", "assign": "reader"}, follow=True)
-    assert said(response) == ["Not done: ada changed this 0 s ago, and this is how it is now."]
+    [told] = said(response)
+    assert re.fullmatch(r"Not done: ada changed this \S+ s ago, and this is how it is now\.", told)
     assert GroupNote.objects.get().assigned_to == "bob"
     with pytest.raises(Overtaken, match="ada has changed it"):
         triage.take_note("webhook", ERROR, version=7, by="x", now=timezone.now(), text="x")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
@@ -14,10 +12,10 @@ from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
 from notifications.operations.verbs import REQUEUE
 from tests.admin.browser import (
+    LOOKS,
     REFRESH,
     Open,
-    assert_accessible,
-    assert_fits,
+    looked_at,
     many_dead,
     press,
 )
@@ -25,16 +23,6 @@ from tests.admin.outages import hold
 from tests.admin.support import LIST, url
 from tests.factories import ago, attempt, dead, failed, pending, sent
 from tests.scripted import Script
-
-LOOKS = [(1440, "light"), (375, "dark")]
-
-
-def looked_at(page: Page, name: str, width: int, theme: str) -> None:
-    """It fits, and axe-core accepts it. SCREENSHOTS=<folder> keeps the picture there."""
-    assert_fits(page, width)
-    assert_accessible(page)
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
 
 
 def posts(page: Page) -> list[Request]:
@@ -226,7 +214,7 @@ def test_an_address_that_asks_for_nothing_that_there_is_shows_nothing(visit: Ope
 def test_a_text_does_not_turn_our_words_round(visit: Open) -> None:
     event = dead(recipient="\u202egro.elpmaxe", last_error="\u05d0\u05d1 HTTP 503 \u2067")
     page = visit(LIST + "?status=dead")
-    expect(page.locator("td.field-recipient")).to_have_text("[U+202E]gro.elpmaxe")
+    expect(page.locator("td.field-to")).to_have_text("[U+202E]gro.elpmaxe")
     page.get_by_role("button", name="Requeue ExpirationWarning").click()
     expect(page.locator(".messagelist")).to_have_text(
         "Requeued: ExpirationWarning to [U+202E]gro.elpmaxe on Webhook."

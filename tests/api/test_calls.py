@@ -140,7 +140,7 @@ def test_a_list_is_a_bounded_number_of_queries(
 ) -> None:
     for _ in range(20):
         factories.attempt(factories.failed())
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         assert api.get(LIST + query).status_code == 200
 
 

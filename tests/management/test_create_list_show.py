@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ EVENT = [
     "next_retry_at",
     "last_error",
     "created_at",
+    "not_after",
     "dismissed",
+    "withdrawn",
 ]
 ESCAPES = "\x1b[2J\x07\u202eevil\r\x9b31m"
 
@@ -51,6 +54,26 @@ def test_create_raises_an_alert(run: Run, script: Script) -> None:
     assert (event.type, event.channel, event.recipient) == ("ExpirationWarning", "Webhook", "ops")
     assert (event.message, event.certificate_id, event.dedup_key) == ("7 days", "mc-api", "k")
     assert event.status == "pending"
+
+
+@pytest.mark.parametrize("written", ["notAfter=Dec 24 10:00:00 2026 GMT", "2026-12-24T10:00Z"])
+def test_create_knows_when_the_certificate_ends_and_the_list_says_it(
+    run: Run, written: str, tmp_path: Path
+) -> None:
+    alert = {"type": "ExpirationWarning", "channel": "Webhook", "recipient": "ops", "message": "7 days"}
+    run("create", *ALERT)
+    assert run("create", *ALERT, "--not-after", written).code == 0
+    many = tmp_path / "alerts"
+    many.write_text(json.dumps(alert | {"not_after": ahead(hours=3, minutes=5).isoformat()}))
+    assert run("create", "--from", str(many)).code == 0
+    found = run("list", "--order", "ends", "--json").json
+    assert [event["not_after"] is None for event in found] == [False, False, True]
+    assert found[1]["not_after"] == "2026-12-24T10:00:00Z"  # the one that ends later
+    table = run("list", "--order", "ends").out.splitlines()
+    assert "ENDS" in table[0]
+    assert "expires in 3 h" in table[1]
+    ran = run("create", *ALERT, "--not-after", "soon")
+    assert (ran.code, "is no time, such as" in ran.err) == (2, True)
 
 
 def test_the_same_key_raises_nothing_and_is_no_failure(run: Run) -> None:
@@ -255,8 +278,8 @@ def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent)
         "Raised\n",
         "Attempt 1: permanent (duration: 12 ms, provider status: 401, reason: auth, worker: worker-1:1)",
         factories.REFUSED,
-        "Requeued by alice via admin (wiped status: dead, wiped retry count: 0)",
-        "Wiped error: wiped",
+        "Requeued by alice via admin (status before: dead, retry count before: 0)",
+        "Error before: wiped",
         "Attempt 1: sent (duration: 12 ms, provider status: 200",
     ]
     places = [out.index(part) for part in told]
@@ -265,7 +288,7 @@ def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent)
 
 def test_show_for_programs(run: Run, storied: NotificationEvent) -> None:
     shown = run("show", storied.pk, "--json").json
-    assert list(shown)[:14] == EVENT
+    assert list(shown)[: len(EVENT)] == EVENT
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["permanent", "sent"]
     assert [requeue["by"] for requeue in shown["requeues"]] == ["alice"]
     assert shown["readings"] == []

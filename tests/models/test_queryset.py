@@ -180,7 +180,7 @@ def test_an_alert_is_one_statement(django_assert_num_queries: Any) -> None:
 def test_the_apps_own_keys_are_not_for_others(dedup_key: str) -> None:
     with pytest.raises(ValidationError) as refused:
         EVENTS.notify(**ALERT, dedup_key=dedup_key)
-    said = "Keys that begin with escalation: or digest: are the app's own."
+    said = "Keys that begin with escalation: or digest: or solved: are the app's own."
     assert refused.value.message_dict == {"dedup_key": [said]}
 
 

@@ -13,6 +13,7 @@ NAMES = {
     "certctl_notifications_refused": "gauge",
     "certctl_notification_oldest_due_seconds": "gauge",
     "certctl_notification_attempts_total": "counter",
+    "certctl_notifications_withdrawn_total": "counter",
     "certctl_notification_attempt_duration_seconds": "histogram",
     "certctl_notification_last_sweep_timestamp_seconds": "gauge",
     "certctl_certificate_not_after_timestamp_seconds": "gauge",

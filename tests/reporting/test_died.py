@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from notifications.models import DeliveryAttempt, NotificationEvent
 from notifications.operations.filters import Filters, matching
 from notifications.reporting import parts, snapshot, verdict
 from tests.factories import ago, attempt, dead, failed, sent
@@ -35,31 +32,3 @@ def test_the_last_failure_tells_when_one_died(script: Script, monkeypatch: pytes
     assert snapshot.summary(shown)["notifications_died_last_hour"] == 2
     monkeypatch.setattr(parts, "MOST_DIED", 1)
     assert "At least 1 died in the last hour." in verdict.sentence(timezone.now())
-
-
-def test_an_index_finds_what_failed_lately() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL says how it would find them")
-    event: NotificationEvent = sent()
-    DeliveryAttempt.objects.bulk_create(
-        DeliveryAttempt(
-            notification=event,
-            number=1,
-            channel="Slack",
-            started_at=ago(minutes=n),
-            duration_ms=1,
-            outcome="sent" if n % 50 else "transient",
-            worker="w",
-        )
-        for n in range(5000)
-    )
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE notification_attempts")
-    with CaptureQueriesContext(connection) as queries:
-        parts.died_last_hour(parts.AsOf(timezone.now()))
-    asked = [query["sql"] for query in queries if "notification_attempts" in query["sql"]]
-    assert len(asked) == 2
-    for sql in asked:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {sql}".replace("%", "%%"))
-            assert "idx_notification_attempts_failed" in "\n".join(line for (line,) in cursor.fetchall())

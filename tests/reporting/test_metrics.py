@@ -104,7 +104,11 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
         ("last_sweeps", {"certctl_notification_last_sweep_timestamp_seconds"}),
         (
             "attempts",
-            {"certctl_notification_attempts_total", "certctl_notification_attempt_duration_seconds"},
+            {
+                "certctl_notification_attempts_total",
+                "certctl_notification_attempt_duration_seconds",
+                "certctl_notifications_withdrawn_total",
+            },
         ),
         ("dead_by_channel", set()),
     ],

@@ -12,10 +12,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from notifications.api.models import ApiToken
-from notifications.models import NotificationEvent
+from notifications.models import DeliveryAttempt, NotificationEvent
 from notifications.reporting import metrics, parts
 from notifications.reporting import snapshot as stats
 from tests import factories
@@ -157,4 +158,32 @@ def test_a_page_of_the_console_waits_for_no_lock_for_ever(monkeypatch: pytest.Mo
         said = response.content.decode()
         assert response.status_code == 503 or "How things stand is not known" in said
         other.rollback()
+    monkeypatch.undo()  # what follows may take its time
     assert client.get(address).status_code == 200
+
+
+@pytest.mark.django_db
+def test_an_index_finds_what_failed_lately() -> None:
+    event: NotificationEvent = factories.sent()
+    DeliveryAttempt.objects.bulk_create(
+        DeliveryAttempt(
+            notification=event,
+            number=1,
+            channel="Slack",
+            started_at=factories.ago(minutes=n),
+            duration_ms=1,
+            outcome="sent" if n % 50 else "transient",
+            worker="w",
+        )
+        for n in range(5000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE notification_attempts")
+    with CaptureQueriesContext(connection) as queries:
+        parts.died_last_hour(parts.AsOf(timezone.now()))
+    asked = [query["sql"] for query in queries if "notification_attempts" in query["sql"]]
+    assert len(asked) == 2
+    for sql in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}".replace("%", "%%"))
+            assert "idx_notification_attempts_failed" in "\n".join(line for (line,) in cursor.fetchall())

@@ -82,7 +82,7 @@
         const why = paused();
         const text = trouble || (why ? `Paused while ${why}` : `Updated ${refreshed}`);
         const status = document.getElementById("nf-refreshed");
-        if (status.textContent !== text) status.textContent = text;
+        if (status && status.textContent !== text) status.textContent = text;
     }
 
     function replace(html) {
@@ -139,7 +139,7 @@
     // Keys
 
     const rows = () => [...list.querySelectorAll("#result_list tbody tr")];
-    const link = (row) => row?.querySelector("th a, td.field-kind a");
+    const link = (row) => row?.querySelector(".field-subject a");
     const current = () => list.querySelector("tr.nf-current");
     const here = () => link(current())?.getAttribute("href");
     const open = () => document.querySelector("dialog[open]");
