@@ -25,7 +25,9 @@ from tests.scripted import Script
 pytestmark = pytest.mark.django_db(transaction=True)
 EVENTS = NotificationEvent.objects
 TABLES = """
-    CREATE TABLE managed_certificates (id TEXT PRIMARY KEY, expires_at TIMESTAMPTZ, last_renewal_at TIMESTAMPTZ);
+    CREATE TABLE managed_certificates (
+        id TEXT PRIMARY KEY, expires_at TIMESTAMPTZ, last_renewal_at TIMESTAMPTZ
+    );
     CREATE TABLE certificate_versions (certificate_id TEXT, serial_number TEXT, created_at TIMESTAMPTZ)
 """
 
