@@ -41,6 +41,10 @@ ON_POSTGRESQL = [
 ]
 # Long, and the same on every database.
 LONG = [
+    "admin/test_endpoints_browser.py",
+    "admin/test_followed_browser.py",
+    "admin/test_looks.py",
+    "admin/test_true_browser.py",
     "api/test_docs.py",
     "api/test_document.py",
     "management/test_docs.py",
