@@ -36,6 +36,7 @@ ON_POSTGRESQL = [
     "queue/test_query_plan.py",
     "queue/test_refusals.py",
     "queue/test_wake.py",
+    "queue/test_on_postgresql.py",
     "reporting/test_on_postgresql.py",
 ]
 # Long, and the same on every database.

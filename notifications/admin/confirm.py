@@ -31,7 +31,7 @@ from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem
 from ..operations.follow import done_since
-from ..operations.survey import SAMPLES, Found, Survey, capped, many
+from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many, renewed_among
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
@@ -78,6 +78,7 @@ def run(
         by=request.user.get_username(),
         via="admin",
         reason=reason,
+        renewed="renewed" in request.POST,
     )
     return begin(console, request, operation)
 
@@ -167,6 +168,15 @@ def waits(choice: Choice) -> list[tuple[int, str, str]]:
     return [(count, holds.scope(hold), blocked.standing(hold)) for count, hold in found]
 
 
+def renewed_in(choice: Choice) -> str:
+    """`17 of 142 are about certificates renewed since`, of the surveyed; "" where none is."""
+    if choice.verb is not REQUEUE or not choice.survey.found:
+        return ""
+    ids = [row.pk for row in choice.survey.found]
+    over = renewed_among(NotificationEvent.objects.filter(pk__in=ids))
+    return f"{over:,} of {len(ids):,} {ABOUT_RENEWED}" if over else ""
+
+
 def counting(choice: Choice) -> HttpResponse:
     """The survey of the next batch of all that match; the page that asks adds them up."""
     try:
@@ -235,6 +245,8 @@ def confirmation(
         "pace": pace_of(choice) if verb is REQUEUE else "",
         "old": survey.raised_before(timezone.now() - A_WEEK),
         "samples": samples(choice),
+        "renewed": renewed_in(choice),
+        "renewed_too": "renewed" in request.POST,
         "may_try": verb is REQUEUE and total > 1,
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),

@@ -56,7 +56,7 @@ def of_certctl(make: Any = pending, **fields: Any) -> NotificationEvent:
 
 
 def test_an_alert_knows_the_end_that_certctl_knows_and_passes_backlogs(script: Script) -> None:
-    theirs("mc-1", ahead(hours=3))
+    theirs("mc-1", ahead(hours=3, minutes=9))
     backlog = [pending(created_at=ago(hours=5), certificate_id=None) for _ in range(5)]
     event = of_certctl()
     delivery.send_pending(concurrency=1)
