@@ -291,7 +291,7 @@ def narrowed(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         schemas[name]["additionalProperties"] = False
         without_nul(schemas[name]["properties"].values())
     bulk = schemas["BulkRequeue"]
-    filters = [name for name in bulk["properties"] if name not in ("all", "dry_run")]
+    filters = [name for name in bulk["properties"] if name not in ("all", "dry_run", "renewed")]
     given: dict[str, Any] = {name: {"minLength": 1} for name in filters} | {"all": {"const": True}}
     bulk["anyOf"] = [{"required": [name], "properties": {name: rule}} for name, rule in given.items()]
     for calls in result["paths"].values():

@@ -119,8 +119,7 @@ class ListQuery(Filters):
     order = serializers.ChoiceField(
         ("newest", "ends"),
         default="newest",
-        help_text="`ends`: by when the certificates end that they are about, the first in front. Not with a"
-        " cursor.",
+        help_text="`ends`: by when the certificates end that they are about, the first in front.",
     )
     page = serializers.IntegerField(min_value=1, max_value=LARGEST, required=False, help_text="From 1.")
     per_page = serializers.IntegerField(
@@ -130,13 +129,9 @@ class ListQuery(Filters):
         max_length=1000,
         required=False,
         allow_blank=True,
-        help_text="Reads on from a `next_cursor`; empty: from the newest. `page` then says nothing.",
+        help_text="Reads on from a `next_cursor`; empty: from the newest. `page` and `order` then say"
+        " nothing.",
     )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if "cursor" in attrs and attrs["order"] != "newest":
-            raise serializers.ValidationError({"order": ["A cursor reads on from the newest."]})
-        return attrs
 
 
 class BulkRequeue(Filters):

@@ -22,7 +22,7 @@ from tests.admin.support import LIST, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
 from tests.fixtures import Configure
 from tests.notifiers.support import a_message
-from tests.reporting.rows import held
+from tests.reporting.rows import held, swept
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 PICTURES = {
@@ -189,6 +189,33 @@ def test_every_page_fits_and_is_accessible(visit: Open, configure: Configure, wi
             page.screenshot(path=IMAGES / PICTURES[width, theme, name], full_page=width > 400)
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
+
+
+def test_rows_begin_high_and_are_reached_in_a_handful_of_tabs(visit: Open) -> None:
+    for n in range(12):
+        dead(
+            recipient=f"https://hooks.example.com/services/{'T0/' * 30}{n}",
+            certificate_id="mc-" + "europe-west-" * 12,
+            message=f"host-{n}.example.com will expire in 7 days (2026-12-03), " + "and so on " * 40,
+            last_error=f"error of kind {chr(97 + n)}: " + "upstream is down " * 20,
+        )
+    swept("retry", ago(seconds=9))
+    page = visit(LIST + "?status=dead", width=1440)
+    row = page.locator("#result_list tbody tr").first
+    place = "e => [e.getBoundingClientRect().y, e.getBoundingClientRect().height]"
+    top, height = row.evaluate(place)
+    assert height <= 38, "one line, however long its texts"
+    assert top < 430, "below five errors"
+    assert row.locator(".nf-said").evaluate("e => e.clientWidth") > 300
+    for key in ("Tab", "Tab", "Enter", "Tab", "Tab", "Tab", "Tab"):
+        page.keyboard.press(key)
+        if row.evaluate("row => row.contains(document.activeElement)"):
+            break
+    assert row.evaluate("row => row.contains(document.activeElement)")
+    page.goto(LIST + "?status=dead&channel=Webhook")
+    assert row.evaluate(place)[0] < 360, "below three"
+    page.set_viewport_size({"width": 768, "height": 1024})
+    assert_fits(page, 768)
 
 
 CERTCTLS = (

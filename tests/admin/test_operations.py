@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from notifications.admin import confirm
 from notifications.models import BulkOperation, NotificationEvent, Reading, Requeue, Status
 from notifications.operations import bulk, walk
+from notifications.reporting import words
 from tests.admin.support import LIST, As, act
 from tests.factories import ago, attempt, dead, failed, leased, pending, sent, stranded
 from tests.fixtures import Configure
@@ -297,3 +299,20 @@ def test_nobody_is_offered_to_delete_what_is_selected(client: Client) -> None:
     assert "delete_selected" not in client.get(LIST).content.decode()
     act(client, "delete_selected", *NotificationEvent.objects.all(), post="yes")
     assert NotificationEvent.objects.filter(status=Status.DEAD).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "all notifications"),
+        ("status=dead", "all dead letters"),
+        ("status=dead&channel=Slack&groups=count&p=2", "all dead letters on Slack"),
+        ("status=retrying&q=a+b", "all failed notifications that will be retried, found by “a b”"),
+        ("alike=HTTP+503+%E2%80%A6&recipient=ops", "all notifications, to ops, with the error “HTTP 503 …”"),
+        ("status=dead&age=24h", "all dead letters, raised since 2026-11-25 12:00:00 UTC"),
+        ("status=undead", "all that match “status=undead”"),
+        ("\u202eelse", "all that match “[U+202E]else”"),
+    ],
+)
+def test_a_scope_is_said_in_words(query: str, said: str) -> None:
+    assert words.matching(query, datetime(2026, 11, 26, 12, tzinfo=UTC)) == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -84,6 +85,22 @@ def test_a_long_history_is_cut_to_the_newest(client: Client) -> None:
     _, earlier, oldest, *_ = story(client, event)
     assert "Earlier entries are not shown" in earlier.entry.what
     assert oldest.entry.what == "Attempt 6: transient"
+
+
+def test_a_long_error_stands_there_once_and_is_clamped(client: Client) -> None:
+    error = "HTTP 502: bad gateway\n" + "\n".join(f"<!-- padding {n} -->" for n in range(37))
+    event = dead(last_error=error, message="api.example.com: renewal failed.\nCAA forbids it.")
+    for number in (1, 2, 3):
+        attempt(event, number=number, error=error)
+    event.requeue(by="bob", via="cli")
+    NotificationEvent.objects.filter(pk=event.pk).update(status="dead", last_error=error)
+    markup = client.get(url("change", event)).content.decode()
+    shown = markup.split('class="nf-halves"')[1]
+    assert shown.count("padding 36") == 1
+    assert "<span>33 more lines</span>" in shown
+    assert shown.count('class="nf-again"') == 4
+    assert re.search(r"<h1>.*api.example.com: renewal failed</bdi></h1>", markup), "the message is the title"
+    assert shown.index("nf-grave") < shown.index("nf-end") < shown.rindex("nf-grave"), "deleting is far away"
 
 
 def test_everything_from_outside_is_text(client: Client) -> None:

@@ -1,6 +1,6 @@
 """The pages of certificates in a real browser: they fit, axe accepts them, and they answer.
 
-SCREENSHOTS=<folder> writes pictures of all of them there.
+UPDATE_SCREENSHOTS=1 also writes the picture in docs/images; SCREENSHOTS=<folder> writes all of them there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.certificates.authority import Authority, Issued
 from tests.certificates.support import look, seen, watch
 
 __all__ = ["browser", "live_server", "visit"]
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "certificate.png"
 APP = "/admin/notifications_certificates/"
 CA = Authority()
 DAY = timedelta(days=1)
@@ -95,6 +96,8 @@ def test_every_page_fits_and_is_accessible(visit: Open, width: int, theme: str) 
         page.goto(address)
         assert_fits(page, width)
         assert_accessible(page)
+        if os.environ.get("UPDATE_SCREENSHOTS") == "1" and (width, name) == (1440, "certificate"):
+            page.screenshot(path=PICTURE, full_page=True)
         for wide, shade in SIZES if os.environ.get("SCREENSHOTS") and width > 400 else ():
             page.set_viewport_size({"width": wide, "height": 860})
             page.emulate_media(color_scheme=shade)

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -52,6 +53,22 @@ def test_a_server_shows_its_certificate(servers: Servers, tmp_path: Path, truste
     assert seen.place == f"www.example.com@127.0.0.1:{port}"
     assert seen.verdicts == ()
     assert verdicts(f"127.0.0.1:{port}", trusted) == set()
+
+
+def test_another_authoritys_certificates_are_judged_as_well(servers: Servers, tmp_path: Path) -> None:
+    """trustme's, which is not made after our own idea of one: an intermediate above, an address as a name."""
+    root = trustme.CA()
+    below = root.create_child_ca()
+    root.cert_pem.write_to_path(str(tmp_path / "trustme.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    below.issue_cert("127.0.0.1", "www.example.com").configure_cert(context)
+    port = servers.tls(context)
+    assert verdicts(f"127.0.0.1:{port}", str(tmp_path / "trustme.pem")) == set()
+    assert verdicts(f"other.example.com@127.0.0.1:{port}", str(tmp_path / "trustme.pem")) == {
+        Verdict.WRONG_NAME
+    }
+    (tmp_path / "ours.pem").write_bytes(ROOT.pem)
+    assert verdicts(f"127.0.0.1:{port}", str(tmp_path / "ours.pem")) == {Verdict.UNKNOWN_ISSUER}
 
 
 def test_it_is_asked_by_name(servers: Servers, tmp_path: Path, trusted: str) -> None:

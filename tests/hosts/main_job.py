@@ -281,6 +281,7 @@ def watch_certificates(receiver: HttpReceiver) -> None:
         command("watch", "add", target, "--notify", "Webhook:#pki", "--on-renewal")
         assert "1 alert raised" in command("watch", "check")
         assert "0 alerts raised" in command("watch", "check", "--all")
+        command("send_notifications")
         shown[0] = new.context(folder)
         assert "1 alert raised" in command("watch", "check", target)
     command("send_notifications")
