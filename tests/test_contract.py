@@ -39,7 +39,7 @@ from notifications.queue.reap import reap
 from notifications.queue.record import Outcome
 from notifications.queue.record import record as record_all
 from notifications.queue.release import release
-from tests import factories
+from tests import factories, renewals
 from tests.factories import ago, ahead
 from tests.fixtures import Configure
 from tests.receiver import DROP, HELD, Answer, HttpReceiver
@@ -948,3 +948,37 @@ def test_a_sweep_counts_every_row_once_and_leaves_a_record(script: Script) -> No
 def test_a_sweep_with_nothing_to_do_is_a_sweep_all_the_same(script: Script) -> None:
     assert delivery.retry_failed().claimed == 0
     assert SweepRun.objects.count() == 1
+
+
+# 16. Withdraw
+
+
+@pytest.mark.parametrize("make", [factories.pending, factories.failed, factories.dead])
+def test_rule_16_an_expiry_alert_whose_certificate_was_renewed_since_is_withdrawn(make: Any) -> None:
+    old = renewals.certificate()
+    event, other = renewals.about(old, make=make), renewals.about(old, make=make, type="Revocation")
+    assert NotificationEvent.objects.all().withdraw(by="ada") == (0, 2)
+    new = renewals.renew(old)
+    assert NotificationEvent.objects.all().withdraw(by="ada", via="cli") == (1, 1)
+    event.refresh_from_db()
+    other.refresh_from_db()
+    assert (event.status, event.withdrawn, other.status) == ("read", True, make().status)
+    assert f"renewed: serial {new.serial}, valid until " in event.withdrawals.get().reason
+
+
+def test_rule_16_never_while_an_attempt_runs_or_once_it_is_delivered() -> None:
+    old = renewals.certificate()
+    running, delivered = (renewals.about(old, make=m) for m in (factories.leased, factories.sent))
+    renewals.renew(old)
+    for event, why in ((running, "an attempt is running"), (delivered, "it was delivered")):
+        with pytest.raises(TransitionRefused, match=why):
+            event.withdraw(by="ada")
+
+
+def test_rule_16_before_each_attempt(script: Script) -> None:
+    old = renewals.certificate()
+    renewals.about(old)
+    renewals.about(old, make=factories.failed)
+    renewals.renew(old)
+    assert [delivery.send_pending().withdrawn, delivery.retry_failed().withdrawn] == [1, 1]
+    assert not script.ids

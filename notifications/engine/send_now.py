@@ -56,6 +56,8 @@ def send(event: NotificationEvent) -> Report:
     before = set(event.deliveryattempts.values_list("pk", flat=True))
     deliver(BY_HAND, claimed, settings)
     attempt = event.deliveryattempts.exclude(pk__in=before).order_by("-started_at", "-pk").first()
+    if attempt is None and (over := event.withdrawals.order_by("-at", "-pk").first()):
+        return _untried(event, f"Withdrawn instead: its certificate was {over.reason}.")
     if attempt is None:
         return _untried(
             event,

@@ -171,6 +171,26 @@ def test_a_claim_that_leaves_unknown_channels_to_others_does_too(kind: str, inde
     assert not found.scanned
 
 
+ENDING = """
+    INSERT INTO notification_deadlines (notification_id, not_after, fingerprints, waiting)
+    SELECT id, %(now)s + INTERVAL '1 hour', '[]', id = 'pending-7'
+      FROM notification_events WHERE id LIKE 'crowd-%%' OR id = 'pending-7';
+    ANALYZE notification_deadlines
+"""
+
+
+def test_what_is_urgent_is_found_by_its_index_among_all_that_is_not() -> None:
+    """However many rows wait, and however many deadlines are over."""
+    with connection.cursor() as cursor:
+        cursor.execute(ENDING, {"now": NOW})
+    source = DueRows(SweepKind.PENDING, Conf(channels={"Webhook": {}}), Options(limit=200))
+    statements = issued(lambda: source._claim_urgent(200, Scope(frozenset()), NOW))
+    found = plan(statements)
+    assert {"idx_notification_deadlines_waiting", KEY} <= found.indexes
+    assert not found.scanned
+    assert not {"idx_notification_events_due"} & found.indexes
+
+
 def test_a_claim_that_leaves_fresh_ones_to_certctl_does_too() -> None:
     source = DueRows(SweepKind.PENDING, Conf(channels={"Webhook": {}}), Options(limit=200))
     source.terms = Terms(beside.RESCUE, timedelta(minutes=5), NOW)
