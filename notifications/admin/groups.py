@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ..database.values import UnknownTime
@@ -19,6 +20,7 @@ from ..text import fold, one_line, revealed
 from .charts import spark
 
 HOURS = 24  # of a sparkline, and how long a group is new
+HOUR, DAY = timedelta(hours=1), timedelta(hours=HOURS)
 TITLE = 400  # characters of an error that a title has room for
 SEEN, COUNT = "seen", "count"  # what groups can be sorted by
 
@@ -53,8 +55,8 @@ class ErrorGroup:
         self.count += 1
         self.first = at
         self.places[place] += 1
-        if not isinstance(at, UnknownTime) and now - at < timedelta(hours=HOURS):
-            self.hours[HOURS - 1 - max(0, int((now - at) / timedelta(hours=1)))] += 1
+        if not isinstance(at, UnknownTime) and now - at < DAY:
+            self.hours[HOURS - 1 - max(0, (now - at) // HOUR)] += 1
 
     @property
     def count_text(self) -> str:
@@ -116,6 +118,7 @@ def _facts(rows: NotificationQuerySet) -> Iterable[tuple[datetime, str, str | No
     return found
 
 
+@lru_cache(maxsize=8192)
 def place_of(recipient: str) -> str:
     """The host of a URL; what is no URL is a place of its own."""
     if "://" not in recipient:

@@ -7,7 +7,6 @@ also a filter: `pattern` matches exactly the texts that have the fingerprint, on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -37,30 +36,29 @@ class Part(NamedTuple):
 
 def fingerprint(text: str | None) -> str:
     words = blanks.split((text or "").strip(BLANK), WORDS)[:WORDS]
-    return " ".join(FOLD if changes else word for word, changes in _judged(words)) or NOTHING
+    return " ".join(_folded(words)) or NOTHING
 
 
 def parts(text: str) -> list[Part]:
     """The whole text, blanks made one, in pieces that change and pieces that stay: for readers of many."""
     words = blanks.split(text.strip(BLANK))
-    pieces = [*_judged(words[:WORDS]), *(Part(word, True) for word in words[WORDS:])]
+    changes = [*(folded == FOLD for folded in _folded(words[:WORDS])), *[True] * len(words[WORDS:])]
     found: list[Part] = []
-    for word, changes in pieces:
-        if found and found[-1].changes == changes:
-            found[-1] = Part(f"{found[-1].text} {word}", changes)
+    for word, changing in zip(words, changes, strict=True):
+        if found and found[-1].changes == changing:
+            found[-1] = Part(f"{found[-1].text} {word}", changing)
         elif word:
-            found.append(Part(word, changes))
+            found.append(Part(word, changing))
     return found
 
 
-def _judged(words: list[str]) -> Iterator[Part]:
-    before = ""
+def _folded(words: list[str]) -> list[str]:
+    folded: list[str] = []
     for word in words:
-        changes = len(word) > LONG or bool(has_sign(word))
-        announced = changes and before in ANNOUNCES and STAYS.fullmatch(word)
-        changes = word == FOLD or (changes and not announced)
-        yield Part(word, changes)
-        before = FOLD if changes else word
+        changes = len(word) > LONG or has_sign(word)
+        announced = changes and folded and folded[-1] in ANNOUNCES and STAYS.fullmatch(word)
+        folded.append(FOLD if changes and not announced else word)
+    return folded
 
 
 @lru_cache(maxsize=256)
