@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.deadlines import SHARE, SHORTEST, bounded, expires, is_urgent, within
+from notifications.durations import SHARE, SHORTEST, bounded, expires, is_urgent, within
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WAITS = st.timedeltas(timedelta(0), timedelta(days=30))

@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from .. import conf
-from ..deadlines import is_urgent
+from ..durations import is_urgent
 from ..models import NotificationEvent, Status
 from ..models.fields import UNDELIVERED
 from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from .. import database
 from ..conf import Addressee, Conf
 from ..database import carried, dump
-from ..deadlines import expires
+from ..durations import expires
 from ..notifiers.loading import secrets_of
 from ..text import cut, fold, one_line, redact
 

@@ -20,7 +20,7 @@ from django.db import transaction
 
 from .. import conf, database, signals
 from ..database import database_now, free_slot, no_long_wait, said
-from ..deadlines import bounded, is_urgent
+from ..durations import bounded, is_urgent
 from ..text import one_line
 from .escalation import PREFIX, DeadLetter, Rows, cause, escalate, time_left
 from .fingerprints import fingerprint

@@ -22,7 +22,7 @@ from django.db.models import Case, F, Q, When
 from .. import database, signals
 from ..conf import Conf
 from ..database import carried, database_now, dump, said, wake_workers
-from ..deadlines import SHORTEST, bounded
+from ..durations import SHORTEST, bounded
 from ..exceptions import TransientError
 from ..models import Hold, NotificationEvent, Outage
 from ..models.fields import UNDELIVERED

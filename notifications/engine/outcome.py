@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..conf import Conf
-from ..deadlines import bounded
+from ..durations import bounded
 from ..exceptions import DeliveryError, PermanentError, TransientError, UnknownOutcome
 from ..models import AttemptOutcome, Status
 from ..notifiers.base import Delivered

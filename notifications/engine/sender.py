@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import conf
-from ..deadlines import bounded, is_urgent, within
+from ..durations import bounded, is_urgent, within
 from ..endpoints.breaker import State
 from ..endpoints.lanes import Lane, Lanes
 from ..exceptions import DeliveryError, UnknownOutcome

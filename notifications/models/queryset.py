@@ -19,7 +19,7 @@ from django.db.models.lookups import Exact, GreaterThan, GreaterThanOrEqual, Les
 
 from .. import database
 from ..database import database_now, wake_workers
-from ..deadlines import URGENT
+from ..durations import URGENT
 from ..exceptions import TransitionRefused
 from ..text import cut
 from . import relevance, tallies

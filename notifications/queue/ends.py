@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef
 
 from ..database import kind_of, said
-from ..deadlines import URGENT
+from ..durations import URGENT
 from ..models import Deadline, NotificationEvent, Status, certctl, relevance
 from ..models.fields import UNDELIVERED
 from .claim import Claimed

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from ..deadlines import expires
+from ..durations import expires
 from ..endpoints import holds
 from ..models import Status
 from ..text import isolated

@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
-from ..deadlines import expires
-from ..durations import UNITS
+from ..durations import UNITS, expires
 from ..durations import duration as duration
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
