@@ -55,7 +55,7 @@ def test_a_group_is_snoozed_assigned_and_noted(visit: Open, script: Script, widt
     many_dead(3)
     dead()
     page = visit(LIST + "?status=dead", "reader", width=width, theme=theme, policy=False)
-    page.get_by_role("link", name="Snooze, assign, note the 3 on Webhook").click()
+    page.get_by_role("link", name="Snooze, assign, note: Webhook: HTTP 404").click()
     page.get_by_label("For how long").fill("")
     page.get_by_label("Until so many more have died").fill("2")
     press(page, "Snooze")
