@@ -229,7 +229,7 @@ def test_a_step_costs_the_same_wherever_it_is(
     address = begin(client).headers["Location"]
     found = []
     for _ in range(3):
-        with django_assert_max_num_queries(20) as queries:
+        with django_assert_max_num_queries(23) as queries:
             client.post(address, headers={"Accept": "application/json"})
         found.append(len(queries))
     assert len(set(found)) == 1
