@@ -25,8 +25,8 @@ from ..database import database_now
 from ..endpoints import holds
 from ..engine import send_now
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.conditions import free
 from ..models.fields import UNDELIVERED
-from ..models.queryset import free
 from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem

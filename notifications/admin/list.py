@@ -19,8 +19,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..models import NotificationEvent, NotificationQuerySet, Status
+from ..models.conditions import ends
 from ..models.fields import Text
-from ..models.queryset import ends
 from ..operations.filters import (
     DISMISSED,
     NOT_DELIVERED,

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from ..database import database_now
 from ..models import NotificationEvent, NotificationQuerySet
-from ..models.queryset import free
+from ..models.conditions import free
 from ..operations import bulk
 from ..operations.filters import Filters, matching
 from ..operations.survey import renewed_among

@@ -25,8 +25,8 @@ from ..database import carried, database_now, dump, said, wake_workers
 from ..durations import SHORTEST, bounded
 from ..exceptions import TransientError
 from ..models import Hold, NotificationEvent, Outage
+from ..models.conditions import ends
 from ..models.fields import UNDELIVERED
-from ..models.queryset import ends
 from ..notifiers.endpoint import going_to
 from ..queue.batch import in_parts
 from ..text import fold, isolated, one_line, tidy

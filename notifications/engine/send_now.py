@@ -10,8 +10,8 @@ from ..endpoints.holds import PAUSED
 from ..endpoints.outages import endpoint_of
 from ..exceptions import TransitionRefused
 from ..models import AttemptOutcome, DeliveryAttempt, Hold, NotificationEvent
+from ..models.conditions import requeueable
 from ..models.fields import is_channel
-from ..models.queryset import requeueable
 from ..queue.claim import claim
 from .loop import deliver
 

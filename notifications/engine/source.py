@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from ..conf import Conf
 from ..models import NotificationEvent, NotificationQuerySet, SweepKind
-from ..models.queryset import past
+from ..models.conditions import past
 from ..notifiers.endpoint import Endpoint, going_to
 from ..operations.redrive import redrive, requeue_probes
 from ..queue import reap

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..database import database_now
 from ..models import AttemptOutcome, NotificationQuerySet, Status, SweepKind
-from ..models.queryset import DUE, free
+from ..models.conditions import DUE, free
 from ..notifiers.base import Message, Notifier
 from ..notifiers.endpoint import Endpoint
 from ..queue.claim import Claimed

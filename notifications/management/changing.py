@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from notifications.database import database_now
 from notifications.exceptions import TransitionRefused
 from notifications.models import NotificationEvent, NotificationQuerySet, Status
-from notifications.models.queryset import free
+from notifications.models.conditions import free
 from notifications.operations import bulk
 from notifications.operations.filters import DISMISSED, matching
 from notifications.operations.survey import ABOUT_RENEWED, grouped, renewed_among

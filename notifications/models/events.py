@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from .. import database, signals
 from ..deaths.follow import follow
 from ..text import isolated, tidy
+from .conditions import DUE, MAILED
 from .fields import (
     NO_NUL,
     UNDELIVERED,
@@ -30,7 +31,7 @@ from .fields import (
     new_id,
 )
 from .history import AttemptOutcome, Deadline
-from .queryset import DUE, MAILED, EventQuerySet
+from .queryset import EventQuerySet
 
 MOST_INDEXED = 2000  # bytes; PostgreSQL refuses an index entry of 2,704
 LONGEST_MESSAGE = 256 * 1024  # bytes; of what another program wrote, so many characters are delivered

@@ -19,9 +19,10 @@ from django.utils import timezone
 from .. import database
 from ..database import database_now, said
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Reading, Status
+from ..models.conditions import free, requeueable
 from ..models.fields import UNDELIVERED
 from ..models.history import DISMISSAL
-from ..models.queryset import Changed, free, locked, requeueable, undoable_requeues
+from ..models.queryset import Changed, locked, undoable_requeues
 from ..queue.batch import in_parts
 from .filters import STORED, Filters, matching, of_query, raised_within, with_problem
 from .survey import renewed_among

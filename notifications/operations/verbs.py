@@ -11,8 +11,9 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Permissi
 from django.db.models import Q
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind, Status
+from ..models.conditions import WITH_AN_ERROR, dismissed, readable, requeueable
 from ..models.fields import READABLE, REQUEUEABLE
-from ..models.queryset import WITH_AN_ERROR, Changed, dismissed, readable, requeueable
+from ..models.queryset import Changed
 from .filters import DISMISSED, NOT_DELIVERED, STORED
 
 

@@ -19,10 +19,10 @@ from .. import database
 from ..database import carried, dump, kind_of
 from ..database.values import UnknownTime, known
 from ..models import NotificationEvent, NotificationQuerySet, attempt_number
+from ..models.conditions import DUE, ends
 from ..models.events import LONGEST_MESSAGE
 from ..models.fields import UNDELIVERED
 from ..models.history import INTERRUPTED
-from ..models.queryset import DUE, ends
 from .batch import in_parts, not_refused, put_on_record
 from .mend import mend
 

@@ -29,8 +29,8 @@ from ..models import (
     Status,
     tallies,
 )
+from ..models.conditions import DUE
 from ..models.fields import UNDELIVERED
-from ..models.queryset import DUE
 from .batch import REFUSED_AGAIN, in_parts, not_refused, put_on_record, reason_of
 from .claim import skip_locked
 from .mend import mend

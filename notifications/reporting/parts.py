@@ -24,8 +24,8 @@ from ..models import (
     SweepRun,
     Tally,
 )
+from ..models.conditions import DUE, PROBABLY_DELIVERED
 from ..models.fields import UNDELIVERED
-from ..models.queryset import DUE, PROBABLY_DELIVERED
 from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK, WITHDRAWN
 from ..queue.beside import terms
 from . import held

@@ -21,6 +21,7 @@ from notifications.models import (
     Refusal,
     Requeue,
     Tally,
+    conditions,
 )
 from notifications.models import queryset as vocabulary
 from notifications.text import cut
@@ -127,7 +128,7 @@ def test_what_is_adopted_waits_since_then_at_the_earliest_and_is_lost() -> None:
 
 def test_what_can_be_read_is_sent_or_dead() -> None:
     rows = factories.one_of_each()
-    assert set(EVENTS.filter(vocabulary.readable())) == {rows["sent"], rows["dead"]}
+    assert set(EVENTS.filter(conditions.readable())) == {rows["sent"], rows["dead"]}
 
 
 def test_refused_are_those_on_record() -> None:

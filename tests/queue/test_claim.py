@@ -17,8 +17,8 @@ from notifications.models import (
     NotificationEvent,
     Refusal,
 )
+from notifications.models.conditions import DUE
 from notifications.models.events import LONGEST_MESSAGE
-from notifications.models.queryset import DUE
 from notifications.queue.claim import claim, size_of_message, still_held, time_of, within_bytes
 from tests import factories
 from tests.breakage import execute, refused_rows
