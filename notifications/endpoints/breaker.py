@@ -202,7 +202,7 @@ class Breaker:
         """An attempt failed because of the endpoint.
 
         recipient  whose door it was, where the endpoint is a host: it is to blame when several failed so
-        within     seconds that its row can wait at most (deadlines.within)
+        within     seconds that its row can wait at most (durations.within)
         """
         self.failures, self.streak, self.error = self.failures + 1, self.streak + 1, error
         if started_at:

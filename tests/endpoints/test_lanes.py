@@ -814,3 +814,14 @@ def test_a_probe_that_repeats_the_words_of_the_hold_holds_it_on() -> None:
     lanes.read(Records([replace(PROBE, error="SMTP 535: login refused")]))
     attempt(lanes, BAD, PermanentError("SMTP 535: login refused", reason=Reason.CLIENT))
     assert [(change.what, change.seconds) for change in lanes.changes] == [(Learned.HELD, 300.0)]
+
+
+def test_what_is_urgent_goes_first_and_bounds_the_pace() -> None:
+    lanes: Lanes[str] = Lanes(LIMITS, RULES)
+    lane = lanes.lane(GOOD, per_second=0.01)
+    fill(lanes, GOOD, 2)
+    assert take_all(lanes, 0.0) == ["good 0"]
+    assert lane.not_before > 90
+    assert lanes.put("urgent", lane, within=60.0, now=0.0)
+    assert take_all(lanes, 59.9) == []
+    assert take_all(lanes, 60.0) == ["urgent"]
