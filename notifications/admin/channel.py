@@ -79,7 +79,7 @@ def _shown(
         "looked_at": f"{LOOKED_AT:,}",
         "further": further,
         "only_failed": "failed" in request.GET,
-        "here": f"{request.path}?{urlencode({'name': channel})}",
+        "address": f"{request.path}?{urlencode({'name': channel})}",
         "recipient": recipient or _newest_recipient(channel),
         "tested": tested,
         "fault": fault,
