@@ -192,7 +192,7 @@ def test_asking_costs_the_same_for_few_and_for_many(
     client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     rows = [dead() for _ in range(40)]
-    # session, user, the list's count, refusals twice, details, repeats, holds, operations, what was renewed; the
+    # session, user, the list's count, refusals twice, details, repeats, holds, operations, what was renewed;
     # database's clock
     for chosen in (rows[:1], rows):
         with django_assert_max_num_queries(23):
