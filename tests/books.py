@@ -93,7 +93,7 @@ class Door:
     def _delivered(self, now: datetime) -> None:
         if self.state in ("probing", "past"):
             assert self.hold
-            self.state = "recovering"
+            self.state, self.times = "recovering", 0
             self.hold |= {"reopened_at": now, "until": now + RECOVERY}
         if self.outage and self.outage["died"]:
             self.ended.append(self.outage)
