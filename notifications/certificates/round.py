@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from ..notifiers.http.network import Dialler, Guard
-from . import files, tls, verdicts
+from . import files, tls, trust, verdicts
 from .facts import Unreadable, facts_of
 from .models import Watch
 from .readings import Reading, Seen, reading_of
 from .targets import BadTarget, Endpoint, parse
-from .verdicts import TrustStore
+from .trust import TrustStore
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +72,12 @@ class Looker:
     async def _endpoint(self, target: Endpoint, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
         if isinstance(trusted, Unreadable):
             raise trusted
-        sent = await tls.chain_of(target, self._dialler, self._seconds)
+        sent = await tls.sent_by(target, self._dialler, self._seconds)
         try:
-            facts = facts_of(sent[0])
+            facts = facts_of(sent.chain[0])
         except Unreadable as fault:
             raise Unreadable(f"what the server sends {fault}") from fault
-        found = verdicts.of_chain(sent, target.name, trusted, now)
+        found = verdicts.of_chain(sent.chain, target.name, trusted, now, sent.staple)
         return reading_of([Seen(str(target), facts, tuple(dict.fromkeys(found)))], [])
 
 
@@ -85,7 +85,7 @@ async def _trusted(ca_file: str, now: datetime) -> TrustStore | Unreadable:
     """Read anew every hour."""
     hour = int(now.timestamp() // 3600)
     try:
-        return await _in_thread(lambda: verdicts.trust_store(ca_file, hour))
+        return await _in_thread(lambda: trust.trust_store(ca_file, hour))
     except Unreadable as fault:
         return fault
     except TimeoutError:

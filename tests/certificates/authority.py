@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -21,11 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     pkcs12,
 )
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 LIFETIME = 90 * DAY
+MAY_ANSWER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
 WHERE_ISSUER = x509.AuthorityInformationAccess(
     [
         x509.AccessDescription(
@@ -178,6 +180,28 @@ class Authority:
                 .build()
             )
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def answering(
+        self, issued: Issued, *, revoked: bool = True, by: Issued | None = None, since: datetime = NOW
+    ) -> bytes:
+        """An OCSP response about that certificate. by: who answers in its name"""
+        when = {"revocation_time": since - DAY, "revocation_reason": None} if revoked else {}
+        status = ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            issued.certificate,
+            self.certificate,
+            hashes.SHA256(),
+            status,
+            since,
+            since + DAY,
+            **{"revocation_time": None, "revocation_reason": None, **when},
+        )
+        signer = by or self
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+        if by:
+            builder = builder.certificates([by.certificate])
+        hashed = None if isinstance(signer.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+        return builder.sign(signer.key, hashed).public_bytes(Encoding.DER)
 
 
 def signed_with(hashed: hashes.HashAlgorithm, key: Any, made: x509.Certificate) -> x509.Certificate:

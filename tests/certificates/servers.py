@@ -10,6 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from OpenSSL import SSL
+
+from tests.certificates.authority import Issued
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FOREVER = 3600.0
 
@@ -85,6 +89,31 @@ class Servers:
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await writer.start_tls(contexts[0])
+            await reader.read(1)
+
+        return self.talking(talk)
+
+    def stapling(self, issued: Issued, staple: bytes, *, version: int = SSL.TLS1_3_VERSION) -> int:
+        """One that staples this to its certificate, which Python's own TLS cannot."""
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_max_proto_version(version)
+        context.use_certificate(issued.certificate)
+        context.use_privatekey(issued.key)
+        for one in issued.above:
+            context.add_extra_chain_cert(one)
+        context.set_ocsp_server_callback(lambda tls, _: staple)
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tls, shaken = SSL.Connection(context, None), False
+            tls.set_accept_state()
+            while not shaken:
+                with suppress(SSL.WantReadError):
+                    tls.do_handshake()
+                    shaken = True
+                with suppress(SSL.WantReadError):
+                    writer.write(tls.bio_read(65536))
+                if not shaken:
+                    tls.bio_write(await reader.read(65536))
             await reader.read(1)
 
         return self.talking(talk)

@@ -10,13 +10,26 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from OpenSSL import SSL
 
 from notifications.certificates import round as looking
 from notifications.certificates.models import Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.targets import Endpoint, parse
 from notifications.certificates.verdicts import Verdict, matches
-from tests.certificates.authority import DAY, NOW, WHERE_ISSUER, Authority, Issued, short_key, signed_with
+from tests.certificates.authority import (
+    DAY,
+    MAY_ANSWER,
+    NOW,
+    WHERE_ISSUER,
+    Authority,
+    Issued,
+    short_key,
+    signed_with,
+)
 from tests.certificates.servers import Servers, closed_port
 
 ROOT = Authority()
@@ -179,6 +192,44 @@ def test_what_its_issuer_has_revoked_is_said(servers: Servers, tmp_path: Path) -
     broken.write_bytes(ROOT.pem + BELOW.revoking(bad)[:100])
     [reading] = look(f"127.0.0.1:{ports[1]}", ca_file=str(broken))
     assert reading == Reading(problem="the CA file has a revocation list that cannot be read")
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_revocation_that_the_server_itself_staples_is_said(
+    version: int, servers: Servers, tmp_path: Path, trusted: str
+) -> None:
+    issued = OF_RSA.issue("www.example.com", "127.0.0.1")
+    stranger = Authority("Tests' Intermediate with RSA", ROOT, key=rsa.generate_private_key(65537, 2048))
+    delegate = OF_RSA.issue("ocsp.example.com", extensions=[MAY_ANSWER], key=Ed25519PrivateKey.generate())
+    says = {
+        OF_RSA.answering(issued): {Verdict.REVOKED},
+        OF_RSA.answering(issued, since=NOW - 100 * DAY): {Verdict.REVOKED},
+        OF_RSA.answering(issued, by=delegate): {Verdict.REVOKED},
+        OF_RSA.answering(issued, revoked=False): set(),
+        OF_RSA.answering(issued, by=OF_RSA.issue("www.example.org")): set(),
+        OF_RSA.answering(issued, by=stranger.issue("ocsp.example.com", extensions=[MAY_ANSWER])): set(),
+        OF_RSA.answering(OF_RSA.issue("www.example.com")): set(),
+        stranger.answering(issued): set(),
+        ROOT.answering(issued): set(),
+        ocsp.OCSPResponseBuilder.build_unsuccessful(
+            ocsp.OCSPResponseStatus.TRY_LATER
+        ).public_bytes(Encoding.DER): set(),
+        b"no response": set(),
+        b"": set(),
+    }  # fmt: skip
+    ports = [servers.stapling(issued, staple, version=version) for staple in says]
+    assert [verdicts(f"127.0.0.1:{port}", trusted) for port in ports] == list(says.values())
+
+
+def test_a_staple_is_judged_where_a_list_says_nothing_and_no_root_is_known(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """By whoever signed the certificate, of those that the server sends."""
+    issued = BELOW.issue("127.0.0.1")
+    root = tmp_path / "stranger.pem"
+    root.write_bytes(Authority("Another Root").pem + BELOW.revoking())
+    port = servers.stapling(issued, BELOW.answering(issued))
+    assert verdicts(f"127.0.0.1:{port}", str(root)) == {Verdict.UNKNOWN_ISSUER, Verdict.REVOKED}
 
 
 def test_old_versions_and_ciphers_are_no_obstacle(servers: Servers, tmp_path: Path) -> None:
