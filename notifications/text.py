@@ -138,6 +138,7 @@ def isolated(text: str) -> str:
     return f"\N{FIRST STRONG ISOLATE}{plain}\N{POP DIRECTIONAL ISOLATE}" if turns else plain
 
 
+@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """A channel's name for comparing: ASCII letters in lower case, which is what both databases do."""
     return name.translate(ASCII_LOWER)

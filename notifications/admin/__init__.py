@@ -37,7 +37,7 @@ from ..reporting.preview import previews
 from . import around, cells, channel, confirm, dashboard, endpoints, operation, triage
 from .console import TEMPLATES, Console
 from .guard import guarded
-from .list import READ, NotificationChangeList
+from .list import LOOKED_AT, NotificationChangeList
 from .list_filters import FILTERS
 from .page import clamped, errors, facts, related, timeline
 
@@ -59,7 +59,8 @@ class NotificationAdmin(Console):
     search_fields = ("id",)  # what is searched is for operations/filters.py to say
     search_help_text = (
         "A whole id, certificate or recipient is found wherever it is."
-        f" Words are looked for in the recipient, certificate, message and errors of the newest {READ:,}."
+        " Words are looked for in the recipient, certificate, message and errors of the newest"
+        f" {LOOKED_AT:,}."
     )
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

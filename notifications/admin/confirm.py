@@ -31,7 +31,7 @@ from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem
 from ..operations.follow import done_since
-from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many, renewed_among
+from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import words
@@ -104,6 +104,11 @@ class Choice:
     def filters(self) -> str:
         return str(self.request.META.get("QUERY_STRING", ""))
 
+    @property
+    def status(self) -> str:
+        """That the list was filtered by; "" where it was not."""
+        return QueryDict(self.filters).get("status") or ""
+
     @cached_property
     def idle(self) -> Q:
         """In nobody's hands."""
@@ -112,7 +117,7 @@ class Choice:
     @cached_property
     def chosen(self) -> NotificationQuerySet:
         """Those that the rules allow now."""
-        return self.rows.filter(self.idle, self.verb.allows())
+        return self.rows.filter(self.idle, self.verb.allows_of(self.status))
 
     @cached_property
     def survey(self) -> Survey:
@@ -142,8 +147,7 @@ class Choice:
         rest = self.rows.exclude(self.verb.allows())
         if not self.everything:
             return dict(rest.order_by().values_list("status").annotate(Count("pk")))
-        named = QueryDict(self.filters).get("status")
-        others = [s for s in Status.values if s not in self.verb.statuses and named in (None, "", s)]
+        others = [s for s in Status.values if s not in self.verb.statuses and self.status in ("", s)]
         return {status: capped(rest.filter(status=status)) for status in others}
 
 
@@ -170,11 +174,9 @@ def waits(choice: Choice) -> list[tuple[int, str, str]]:
 
 def renewed_in(choice: Choice) -> str:
     """`17 of 142 are about certificates renewed since`, of the surveyed; "" where none is."""
-    if choice.verb is not REQUEUE or not choice.survey.found:
-        return ""
-    ids = [row.pk for row in choice.survey.found]
-    over = renewed_among(NotificationEvent.objects.filter(pk__in=ids))
-    return f"{over:,} of {len(ids):,} {ABOUT_RENEWED}" if over else ""
+    survey = choice.survey
+    over = survey.renewed if choice.verb is REQUEUE else 0
+    return f"{over:,} of {len(survey.found):,} {ABOUT_RENEWED}" if over else ""
 
 
 def counting(choice: Choice) -> HttpResponse:

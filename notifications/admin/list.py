@@ -49,8 +49,7 @@ else:
     NotificationPaginator = Paginator
 
 DETAILED = 5_000  # how many of the newest are told apart by error
-READ = 10_000  # how many of the newest a text is looked for in
-WALKED = 25_000  # how many of the newest are looked through where no index helps
+LOOKED_AT = 10_000  # how many of the newest are looked through where no index helps
 STATUS = "status"
 # Few enough to look through all of them, where most of the table is sent or read.
 RARE = (
@@ -96,12 +95,12 @@ class Reach:
 
 
 class Pages(NotificationPaginator):
-    """Counts up to COUNTED. Where texts are read, they are read once for the count and the page."""
+    """Counts up to COUNTED. What no index finds is looked for once, for the count and the page."""
 
-    def __init__(self, rows: NotificationQuerySet, per_page: int, reads_texts: bool) -> None:
+    def __init__(self, rows: NotificationQuerySet, per_page: int, looks: bool) -> None:
         super().__init__(rows, per_page)
         self.rows = rows
-        self.reads_texts = reads_texts
+        self.looks = looks
 
     @cached_property
     def ids(self) -> list[str]:
@@ -110,7 +109,7 @@ class Pages(NotificationPaginator):
     @cached_property
     def found(self) -> int:
         """COUNTED + 1 when there are more."""
-        return len(self.ids) if self.reads_texts else capped(self.rows)
+        return len(self.ids) if self.looks else capped(self.rows)
 
     @property
     def count(self) -> int:
@@ -119,7 +118,7 @@ class Pages(NotificationPaginator):
     def rows_of(self, number: int) -> QuerySet[NotificationEvent]:
         """Raises InvalidPage."""
         start = (self.validate_number(number) - 1) * self.per_page
-        if not self.reads_texts:
+        if not self.looks:
             return self.rows[start : start + self.per_page]
         everything = NotificationEvent.objects.filter(pk__in=self.ids[start : start + self.per_page])
         return shown(everything.order_by(*self.rows.query.order_by))
@@ -179,7 +178,7 @@ class NotificationChangeList(ChangeList):
         return str(self.params.get(ORDER_VAR, "")).split(".")[0].isdecimal()
 
     def get_results(self, request: HttpRequest) -> None:
-        self.paginator = Pages(self.queryset, self.list_per_page, self.reads_texts)
+        self.paginator = Pages(self.queryset, self.list_per_page, self.looked_at is not None)
         self.result_count = self.paginator.count
         self.full_result_count = None
         self.show_full_result_count = self.can_show_all = False
@@ -195,14 +194,9 @@ class NotificationChangeList(ChangeList):
     def status(self) -> str:
         return str(self.params.get(STATUS, ""))
 
-    @property
-    def reads_texts(self) -> bool:
-        return self.looked_at == READ
-
     @cached_property
     def looked_at(self) -> int | None:
-        most = bound(self.filters)
-        return min(most or WALKED, WALKED) if self.ends_first else most
+        return LOOKED_AT if self.ends_first else bound(self.filters)
 
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
@@ -212,13 +206,11 @@ class NotificationChangeList(ChangeList):
 
     def horizon(self, status: str, most: int | None = None) -> datetime | None:
         """How far back the list looks; None: to the beginning."""
-        most = most or self.looked_at
-        if most is None and status:
-            most = bound(replace(self.filters, status=status))
+        most = most or self.looked_at or bound(self.filters, status)
         if most is None:
             return None
         if (status, most) not in self._horizons:
-            self._horizons[status, most] = horizon(replace(self.filters, status=status), most)
+            self._horizons[status, most] = horizon(self.filters, most, status)
         return self._horizons[status, most]
 
     # What the page says about them
@@ -264,7 +256,7 @@ class NotificationChangeList(ChangeList):
     def reach(self) -> Reach | None:
         """What to say when the list did not look at everything."""
         since = self.horizon(self.status)
-        looked_at = bound(replace(self.filters, status=self.status))
+        looked_at = bound(self.filters, self.status)
         if since is None or looked_at is None:
             return None
         what = f"{self.status.replace('_', ' ')} notifications" if self.status in RARE else "notifications"
@@ -308,7 +300,7 @@ class NotificationChangeList(ChangeList):
     @cached_property
     def all_groups(self) -> list[tuple[ErrorGroup, str]]:
         """The errors of the newest dead letters, and the query string of each."""
-        if self.status != Status.DEAD or (self.reads_texts and self.query):
+        if self.status != Status.DEAD or (self.query and self.filters.exact is None):
             return []
         found = error_groups(self._within(Status.DEAD, DETAILED), self.now, self.group_order)
         return [
@@ -379,30 +371,35 @@ class NotificationChangeList(ChangeList):
 # How far it looks
 
 
-def bound(filters: Filters) -> int | None:
-    """How many of the newest notifications the list looks at; None: an index finds what it needs."""
+def bound(filters: Filters, status: str = "") -> int | None:
+    """How many of the newest notifications the list looks at; None: an index finds what it needs.
+
+    filters  all but the status
+    """
     reads_texts = filters.error or filters.alike or (filters.search and filters.exact is None)
     if reads_texts or filters.outage or filters.dead_since:
-        return READ
+        return LOOKED_AT
     if (filters.search and not filters.addressee) or filters.certificate_id or filters.operation:
         return None
-    walks = filters.channel or filters.type or filters.redriven or (filters.addressee and filters.status)
-    return WALKED if walks or filters.status == SEEN else None
+    walks = filters.channel or filters.type or filters.redriven or (filters.addressee and status)
+    return LOOKED_AT if walks or status == SEEN else None
 
 
-def horizon(filters: Filters, most: int) -> datetime | None:
+def horizon(filters: Filters, most: int, status: str) -> datetime | None:
     """When the last of the `most` newest was raised, of one status if it is a rare one.
 
     None when there are fewer. Of one recipient an index has all in order: where those are fewer, all of them
     are looked at.
+
+    filters  all but the status
     """
     rows: NotificationQuerySet = raised_within(filters, NotificationEvent.objects.all())
     if filters.addressee:
         mine = rows.filter(recipient=filters.addressee).order_by("-created_at")
         if not mine.values("created_at")[most - 1 : most].exists():
             return None
-    if filters.status in RARE:
-        rows = of_status(rows, filters.status)
+    if status in RARE:
+        rows = of_status(rows, status)
     edge = rows.order_by(*NEWEST).values_list("created_at", flat=True)[most - 1 : most]
     return next(iter(edge), None)
 
@@ -410,5 +407,5 @@ def horizon(filters: Filters, most: int) -> datetime | None:
 def looks_at_a_part(query: str) -> bool:
     """Whether the list of this query string stops before the oldest."""
     filters = of_query(query, timezone.now())
-    most = bound(filters)
-    return most is not None and horizon(filters, most) is not None
+    most = bound(filters, filters.status)
+    return most is not None and horizon(filters, most, filters.status) is not None

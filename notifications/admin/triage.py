@@ -50,8 +50,8 @@ def _shown(console: Console, request: HttpRequest, channel: str, error: str) -> 
     now = timezone.now()
     standing = triage.standings([(channel, error)], now).get(GroupNote.key_of(channel, error))
     filters = Filters(status=Status.DEAD, channel=channel, alike=error)
-    most = bound(filters)
-    since = horizon(filters, most) if most else None
+    most = bound(filters, filters.status)
+    since = horizon(filters, most, filters.status) if most else None
     rows = matching(filters)
     count = capped(rows.filter(created_at__gte=since) if since else rows)
     may = DISMISS.allowed_to(request.user)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import Contains
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -34,7 +36,9 @@ from ..models import (
     Requeue,
     Status,
 )
+from ..models.fields import Folded
 from ..notifiers.endpoint import going_to
+from ..text import fold
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
@@ -277,11 +281,13 @@ def _searched(rows: NotificationQuerySet, filters: Filters) -> NotificationQuery
     if filters.exact is not None:
         return rows.filter(**filters.exact)
     for word in _words(filters.search):
-        somewhere = Q()
-        for field in TEXTS:
-            somewhere |= Q(**{f"{field}__icontains": word})
-        rows = rows.filter(somewhere)
+        rows = rows.filter(reduce(or_, (_says(field, word) for field in TEXTS)))
     return rows
+
+
+def _says(field: str, word: str) -> Q:
+    """In any case: for a word in ASCII that of ASCII letters, which takes PostgreSQL half the time."""
+    return Q(Contains(Folded(field), fold(word))) if word.isascii() else Q(**{f"{field}__icontains": word})
 
 
 def _words(value: str) -> list[str]:
@@ -318,17 +324,18 @@ def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
 
     Those that were requeued since, or dismissed, are none of them.
     """
-    newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk"))
-    newest = newest.order_by("-started_at", "-id")
+    newest = DeliveryAttempt.objects.filter(notification=OuterRef("pk")).order_by("-started_at", "-id")
+    within = Q(started_at__gte=outage.since, reason__in=BLAMING)
+    if outage.ended_at:
+        within &= Q(started_at__lte=outage.ended_at)
+    # Asked once for a row: when the newest was, where it is one of these.
+    killed_at = newest.annotate(killed_at=Case(When(within, then=F("started_at")))).values("killed_at")
     requeued = Requeue.objects.filter(
         notification=OuterRef("pk"), at__gte=OuterRef("killed_at"), undone_at__isnull=True
     )
     mine: Any = before_the_end(rows.dead().filter(going_to([endpoint_of(outage)])), outage)
-    mine = mine.alias(
-        killed_at=Subquery(newest.values("started_at")[:1]), killed_for=Subquery(newest.values("reason")[:1])
-    )
-    mine = mine.filter(killed_at__gte=outage.since, killed_for__in=BLAMING).exclude(Exists(requeued))
-    found: NotificationQuerySet = mine.filter(killed_at__lte=outage.ended_at) if outage.ended_at else mine
+    mine = mine.alias(killed_at=Subquery(killed_at[:1])).filter(killed_at__isnull=False)
+    found: NotificationQuerySet = mine.exclude(Exists(requeued))
     return found
 
 

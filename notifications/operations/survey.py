@@ -19,7 +19,6 @@ from ..deaths.fingerprints import fingerprint
 from ..models import (
     AttemptOutcome,
     DeliveryAttempt,
-    NotificationEvent,
     NotificationQuerySet,
     relevance,
 )
@@ -50,8 +49,11 @@ def renewed_among(rows: NotificationQuerySet, most: int = COUNTED) -> int:
     if not relevance.wanted():
         return 0
     warnings = rows.filter(type__in=relevance.EXPIRY).order_by().only("type", "certificate_id", "created_at")
-    found: list[NotificationEvent] = list(warnings[:most])
-    parts = (found[start : start + PART] for start in range(0, len(found), PART))
+    return _renewed(list(warnings[:most]))
+
+
+def _renewed(events: Sequence[Any]) -> int:
+    parts = (events[start : start + PART] for start in range(0, len(events), PART))
     return sum(len(relevance.renewed(part)) for part in parts)
 
 
@@ -63,6 +65,8 @@ class Found(NamedTuple):
     channel: str
     problem: str | None
     recipient: str
+    type: str
+    certificate_id: str | None
 
 
 @dataclass(slots=True)
@@ -90,14 +94,13 @@ def grouped(rows: NotificationQuerySet) -> list[Group]:
     kinds = kinds.annotate(
         name=Max("channel"), count=Count("pk"), first=Min("created_at"), last=Max("created_at")
     )
-    return merged((k["name"], k["problem"], k["count"], k["first"], k["last"]) for k in kinds)
+    return merged((k["name"], fingerprint(k["problem"]), k["count"], k["first"], k["last"]) for k in kinds)
 
 
-def merged(kinds: Iterable[tuple[str, str | None, int, datetime, datetime]]) -> list[Group]:
-    """(channel, error, how many, oldest, newest) of each kind, the alike ones together."""
+def merged(kinds: Iterable[tuple[str, str, int, datetime, datetime]]) -> list[Group]:
+    """(channel, fingerprint, how many, oldest, newest) of each kind, the alike ones together."""
     groups: dict[tuple[str, str], Group] = {}
-    for channel, text, count, first, last in kinds:
-        print_ = fingerprint(text)
+    for channel, print_, count, first, last in kinds:
         key = (fold(channel), print_)
         if group := groups.get(key):
             group.add(count, first, last)
@@ -128,10 +131,16 @@ class Survey:
         return [(spelled(names[folded]), count) for folded, count in counts.most_common()]
 
     @cached_property
-    def groups(self) -> list[Group]:
-        return merged((row.channel, row.problem, 1, row.created_at, row.created_at) for row in self.found)
+    def prints(self) -> list[str]:
+        """The fingerprint of each."""
+        return [fingerprint(row.problem) for row in self.found]
 
-    @property
+    @cached_property
+    def groups(self) -> list[Group]:
+        rows = zip(self.found, self.prints, strict=True)
+        return merged((row.channel, print_, 1, row.created_at, row.created_at) for row, print_ in rows)
+
+    @cached_property
     def oldest(self) -> datetime | None:
         return min((row.created_at for row in self.found), default=None)
 
@@ -143,11 +152,16 @@ class Survey:
     def samples(self) -> list[str]:
         """The ids of some to look at: the newest of each of the greatest groups, and the oldest."""
         newest: dict[tuple[str, str], str] = {}
-        for row in self.found:
-            newest.setdefault((fold(row.channel), fingerprint(row.problem)), row.pk)
+        for row, print_ in zip(self.found, self.prints, strict=True):
+            newest.setdefault((fold(row.channel), print_), row.pk)
         greatest = [newest[fold(group.channel), group.error] for group in self.groups[: SAMPLES - 1]]
-        oldest = [row.pk for row in self.found if row.created_at == self.oldest][-1:]
+        oldest = [row.pk for row in self.found[::-1] if row.created_at == self.oldest][:1]
         return list(dict.fromkeys([*greatest, *oldest]))
+
+    @cached_property
+    def renewed(self) -> int:
+        """How many are about certificates that were renewed since."""
+        return _renewed(self.found)
 
     @cached_property
     def arrived(self) -> int:

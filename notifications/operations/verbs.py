@@ -65,6 +65,11 @@ class Verb:
             or (DISMISSED in self.statuses and event.dismissed)
         )
 
+    def allows_of(self, status: str) -> Q:
+        """`allows`, of rows that are known to have this status ("" means any). Of a whole one it asks nothing
+        more, so that an index gives them in order."""
+        return Q() if status in self.statuses and status not in PARTS else self.allows()
+
     def parts(self, rows: NotificationQuerySet, status: str) -> dict[str, NotificationQuerySet]:
         """Of the rows all that it may take, and some more (see `allows`): a part for each index.
 

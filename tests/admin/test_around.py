@@ -30,8 +30,7 @@ def ids(client: Client, query: str) -> list[str]:
 def test_one_search_finds_all_of_one_recipient_anywhere_in_history(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("READ", "WALKED"):
-        monkeypatch.setattr(listed, name, 3)
+    monkeypatch.setattr(listed, "LOOKED_AT", 3)
     old = [dead(recipient="ops", created_at=ago(days=days)) for days in (800, 900)]
     delivered = sent(recipient="ops", created_at=ago(days=1000))
     for _ in range(5):
@@ -76,7 +75,7 @@ def test_older_and_newer_are_those_of_the_list_that_one_came_from(client: Client
 def test_no_more_is_looked_at_for_them_than_by_the_list(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listed, "READ", 3)
+    monkeypatch.setattr(listed, "LOOKED_AT", 3)
     moment = ago(days=1)
     newest = dead(last_error="needle", created_at=moment)
     for n in range(3):
