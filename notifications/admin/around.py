@@ -63,7 +63,7 @@ def neighbours(console: Console, request: HttpRequest, event: NotificationEvent)
         pk = _next(filters, event, newest_first=newest_first)
         return "" if pk is None else console.url("change", quote(pk)) + suffix
 
-    most = bound(filters)
+    most = bound(filters, filters.status)
     back = console.url("changelist") + (f"?{query}" if query else "")
     return Neighbours(
         address(False), address(True), back, filters != Filters(), "" if most is None else f"{most:,}"
@@ -84,7 +84,7 @@ def _next(filters: Filters, event: NotificationEvent, *, newest_first: bool) -> 
     if filters.addressee:
         rows = rows.filter(recipient=filters.addressee)
     ahead = beyond(rows, Place(event.created_at, event.pk), newest_first=newest_first)
-    if most := bound(filters):
+    if most := bound(filters, filters.status):
         last = ahead.values_list("created_at", "pk")[most - 1 : most]
         ends = [Place(*found) for found in last]
         ahead = up_to(ahead, ends[0], newest_first=newest_first) if ends else ahead

@@ -196,7 +196,7 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def looked_at(self) -> int | None:
-        return LOOKED_AT if self.ends_first else bound(self.filters)
+        return LOOKED_AT if self.ends_first else bound(self.filters, "")
 
     def _within(self, status: str, most: int | None = None) -> NotificationQuerySet:
         """The rows of a tab, within reach."""
@@ -229,6 +229,8 @@ class NotificationChangeList(ChangeList):
         selected = self.params.get(STATUS) == status
         if (status or "") == self.status:
             number = self.count_text
+        elif self.filters.of_the_dead and status not in (None, Status.DEAD):
+            number = "0"
         else:
             number = many(capped(self._within(status or "")))
         return Tab(label, self.get_query_string({STATUS: status}), number, selected)
@@ -371,7 +373,7 @@ class NotificationChangeList(ChangeList):
 # How far it looks
 
 
-def bound(filters: Filters, status: str = "") -> int | None:
+def bound(filters: Filters, status: str) -> int | None:
     """How many of the newest notifications the list looks at; None: an index finds what it needs.
 
     filters  all but the status
