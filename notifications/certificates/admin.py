@@ -28,6 +28,7 @@ from . import calendar, lifetime, shown, told
 from .alerts import named
 from .messages import safe
 from .models import Certificate, Sighting, Watch, as_target
+from .settling import remove
 from .thresholds import DEFAULT
 
 if TYPE_CHECKING:
@@ -224,6 +225,12 @@ class WatchAdmin(Page):
         current = Sighting.objects.filter(current=True).select_related("certificate")
         there = Prefetch("sightings", current.order_by("certificate__not_after", "pk"), to_attr="there")
         return at_one_time(super().get_queryset(request)).prefetch_related(there)
+
+    def delete_model(self, request: HttpRequest, watch: Watch) -> None:
+        remove([watch.pk])
+
+    def delete_queryset(self, request: HttpRequest, rows: QuerySet[Watch]) -> None:
+        remove(list(rows.values_list("pk", flat=True)))
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("notifications_certificates.check_watch")

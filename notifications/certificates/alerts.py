@@ -21,14 +21,14 @@ from ..database import said
 from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, thresholds
-from .models import Certificate, Raised, Sighting, Watch
+from .models import ENDS, Certificate, Raised, Sighting, Watch
+from .settling import unsettle
 from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(days=1)  # that something may be wrong or unreadable
 TO_RELOAD = timedelta(hours=1)
-ENDS = "ends:"  # before a threshold, in Raised.what
 LONGEST_MESSAGE = 20_000
 LONGEST_NAME = 200
 
@@ -75,7 +75,9 @@ MANY = {
 def ends(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding]:
     """Of the certificates that were seen now those that have passed a threshold."""
     passed = [(watch, sighting) for watch, sighting in seen if _has_passed(watch, sighting.certificate, now)]
-    told = _told({sighting.certificate_id for _, sighting in passed})
+    ending = {sighting.certificate_id for _, sighting in passed}
+    unsettle(ending, now)
+    told = _told(ending)
     found: dict[tuple[str, str], Finding] = {}
     for watch, sighting in passed:
         certificate = sighting.certificate
@@ -103,7 +105,7 @@ def _has_passed(watch: Watch, certificate: Certificate, now: datetime) -> bool:
 def _told(certificates: set[Any]) -> dict[tuple[Any, str, str], set[str]]:
     """The thresholds that were raised, by certificate, folded channel and recipient."""
     found: dict[tuple[Any, str, str], set[str]] = defaultdict(set)
-    rows = Raised.objects.filter(certificate__in=certificates, what__startswith=ENDS)
+    rows = Raised.objects.filter(certificate__in=certificates, undone_at=None, what__startswith=ENDS)
     for certificate, channel, recipient, what in rows.values_list(
         "certificate", "channel", "recipient", "what"
     ):
@@ -267,7 +269,9 @@ def _raise_new(new: _New, now: datetime) -> str | None:
     if not new:
         return None
     first = new[0]
-    keys = "\0".join(sorted(finding.key(finding.what) for finding in new))
+    before = Raised.objects.filter(certificate__in=[one.certificate for one in new if one.certificate])
+    undone = before.exclude(undone_at=None).values_list("key", flat=True)
+    keys = "\0".join(sorted([*(finding.key(finding.what) for finding in new), *undone]))
     alone = first.certificate if len(new) == 1 else None
     event = _notify(
         type=first.type,

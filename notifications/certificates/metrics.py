@@ -5,18 +5,18 @@ The number of series is bounded: one for each certificate that is seen now, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from django.db.models import Count, Max, Min, Q
-from prometheus_client.core import GaugeMetricFamily, Metric
+from django.db.models import Count, Max, Min, Q, Sum
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .. import database
 from ..database import database_now
 from ..notifiers.wording import clean
 from ..text import cut, one_line
 from .calendar import seen_now
-from .models import Watch
+from .models import Checks, Watch
 
 MOST_SERIES = 500
 SECONDS = 2.0  # that all of it may take
@@ -37,6 +37,7 @@ def families() -> Iterator[Metric]:
             due=Min("next_check_at"),
         )
         yield watches({state: found[state] for state in ("read", "failing", "new")})
+        yield checks(dict(Checks.objects.values_list("outcome").annotate(Sum("number")).order_by()))
         yield last_check(found["last"])
         yield overdue(max((now - found["due"]).total_seconds(), 0) if found["due"] else 0)
 
@@ -63,6 +64,14 @@ def watches(numbers: dict[str, int]) -> Metric:
     family = GaugeMetricFamily("certctl_certificate_watches", text, labels=["state"])
     for state, number in numbers.items():
         family.add_metric([state], number)
+    return family
+
+
+def checks(numbers: Mapping[str, int]) -> Metric:
+    text = "Checks of watched places that ended, by how: read, or failed (something could not be read)."
+    family = CounterMetricFamily("certctl_certificate_checks", text, labels=["outcome"])
+    for outcome in ("read", "failed"):
+        family.add_metric([outcome], numbers.get(outcome, 0))
     return family
 
 

@@ -22,6 +22,7 @@ from .messages import safe
 from .readings import LONGEST_PROBLEM
 
 MOST_ADDRESSEES = 20
+ENDS = "ends:"  # before a threshold, in Raised.what
 LONGEST_PLACE = targets.LONGEST
 
 
@@ -190,9 +191,10 @@ class Raised(Table):
     """That an alert was raised, or covered by a more urgent one: never again for the same certificate (or
     watch), channel and recipient, also when the notification was pruned.
 
-    key    of all that makes it the same alert
-    batch  which of them were written together
-    event  the notification's id
+    key        of all that makes it the same alert
+    batch      which of them were written together
+    event      the notification's id
+    undone_at  since when it counts no more: it was withdrawn or solved, and the certificate is shown again
     """
 
     key = models.CharField(max_length=64, unique=True)
@@ -204,6 +206,7 @@ class Raised(Table):
     batch = models.CharField(max_length=36)
     event = models.TextField(blank=True, default="")
     at = models.DateTimeField()
+    undone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "notification_certificate_alerts"
@@ -216,6 +219,27 @@ class Raised(Table):
 
     def __str__(self) -> str:
         return f"{self.what} to {self.recipient} on {self.channel}"
+
+
+class Checks(Table):
+    """How many checks ended how, ever: `read`, or `failed` where something could not be read.
+
+    slot  so that nobody who counts waits for another
+    """
+
+    outcome = models.CharField(max_length=10)
+    slot = models.IntegerField()
+    number = models.BigIntegerField()
+
+    class Meta:
+        db_table = "notification_certificate_checks"
+        ordering = ("outcome", "slot")
+        constraints = (
+            models.UniqueConstraint(fields=["outcome", "slot"], name="uniq_notification_certificate_checks"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.outcome}"
 
 
 def is_due(now: datetime) -> models.Q:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,8 +13,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Least
 
 from .. import database
-from ..database import carried, dump, kind_of, persistently, said
-from ..models import Escalation, NotificationEvent
+from ..database import carried, dump, free_slot, kind_of, persistently, said
 from ..notifiers.wording import clean
 from ..text import cut, one_line
 from . import alerts
@@ -22,12 +21,12 @@ from .facts import LONGEST_NAME, Facts
 from .models import LONGEST_PLACE, Certificate, Raised, Sighting, Watch
 from .readings import LONGEST_PROBLEM, Reading, Seen
 from .schedule import next_check
+from .settling import settle
 
 logger = logging.getLogger(__name__)
 
 MOST_SEEN = 2000  # certificates at places in one transaction, or one target's
 REFUSED = "the database cannot hold what was read there"
-BY, VIA = "system", "watch"
 SOON = alerts.TO_RELOAD + timedelta(minutes=1)
 KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
 FORGOTTEN_AT_ONCE = 1000
@@ -91,8 +90,9 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
         certificates = _certificates(looked, before, now)
         seen = _sightings(looked, certificates, before, now)
         _watches(looked, now, chance)
+        _count(looked)
         _look_soon_where_it_is_served(seen, before, now)
-        _settle(seen, before, now)
+        settle(_replaced(seen, before, now))
         return alerts.raise_all(_findings(looked, seen, before, now), now)
 
 
@@ -241,6 +241,21 @@ def _columns(watch: Watch) -> dict[str, Any]:
     return {"id": watch.pk, "problem": watch.problem, **written}
 
 
+def _count(looked: Sequence[Looked]) -> None:
+    numbers = Counter("failed" if reading.problem else "read" for _, reading in looked)
+    if not numbers:
+        return
+    row = f"(%s, %s, {free_slot()})"
+    statement = f"""
+        INSERT INTO notification_certificate_checks (outcome, number, slot)
+        VALUES {", ".join([row] * len(numbers))}
+        ON CONFLICT (outcome, slot) DO UPDATE
+           SET number = notification_certificate_checks.number + excluded.number
+    """  # noqa: S608  (constants and placeholders only)
+    with database.connection().cursor() as cursor:
+        cursor.execute(statement, [value for one in sorted(numbers.items()) for value in one])
+
+
 def _look_soon_where_it_is_served(
     seen: Sequence[tuple[Watch, Sighting]], before: dict[Place, list[Sighting]], now: datetime
 ) -> None:
@@ -262,31 +277,18 @@ def _look_soon_where_it_is_served(
 # What follows
 
 
-def _settle(
+def _replaced(
     seen: Sequence[tuple[Watch, Sighting]], before: dict[Place, list[Sighting]], now: datetime
-) -> None:
-    """Withdraw and solve the alerts about what another certificate has replaced, where it was renewed. They
-    are known by what was raised, and by what was raised in the place of these."""
+) -> set[int]:
+    """The certificates in whose places another one was seen for the first time."""
     there = {(watch.pk, row.place, row.certificate_id) for watch, row in seen}
     new = {(watch.pk, row.place) for watch, row in seen if row.first_seen == now}
-    gone = {
+    return {
         row.certificate_id
         for place in new
         for row in before.get(place, ())
         if (*place, row.certificate_id) not in there
     }
-    if not gone:
-        return
-    raised = Raised.objects.filter(certificate__in=gone).exclude(event="")
-    events = set(raised.values_list("event", flat=True))
-    more = events
-    while more:
-        links = Escalation.objects.filter(notification__in=more).values_list("raised", flat=True)
-        more = set(links) - events
-        events |= more
-    rows = NotificationEvent.objects.filter(pk__in=events)
-    rows.withdraw(by=BY, via=VIA)
-    rows.solve()
 
 
 def _findings(

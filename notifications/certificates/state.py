@@ -24,6 +24,7 @@ from .. import database, durations
 from ..database import database_now
 from ..text import cut, one_line
 from .models import Watch
+from .settling import remove
 
 MOST_BYTES = 16 * 1024 * 1024
 MOST = 100_000
@@ -177,7 +178,7 @@ def carry_out(plan: Plan) -> None:
         Watch.objects.bulk_update(changed, [*OPTIONS, "next_check_at"], batch_size=BATCH)
         removed = [watch.pk for watch in plan.of("removed")]
         for start in range(0, len(removed), BATCH):
-            Watch.objects.filter(pk__in=removed[start : start + BATCH]).delete()
+            remove(removed[start : start + BATCH])
 
 
 def _shown(text: object) -> str:

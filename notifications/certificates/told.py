@@ -19,9 +19,8 @@ from ..models.solving import solves
 from ..operations.filters import SEEN, WITHDRAWN
 from ..reporting import words
 from . import thresholds
-from .alerts import ENDS
 from .messages import safe, several, share
-from .models import Certificate, Raised, Watch
+from .models import ENDS, Certificate, Raised, Watch
 from .thresholds import Threshold
 from .verdicts import VERDICTS
 

@@ -298,6 +298,8 @@ def encoding_fault() -> str | None:
 
 # Out of reach
 
+OBEYS_WITHIN = 1.0  # seconds that a server has to end a statement; then the connection is cut
+
 
 def cut_off(connection: Any) -> None:
     """End a connection of psycopg's from any thread: whoever waits for its answer gets an OperationalError.
@@ -314,7 +316,10 @@ def cut_off(connection: Any) -> None:
 def cancel(connection: Any) -> None:
     """Have the server, or SQLite, end the statement that waits, from any thread; nothing where none does."""
     with suppress(Exception):
-        (connection.cancel if hasattr(connection, "cancel") else connection.interrupt)()
+        if hasattr(connection, "cancel_safe"):
+            connection.cancel_safe(timeout=OBEYS_WITHIN)
+        else:
+            connection.interrupt()
 
 
 @contextmanager
@@ -322,34 +327,43 @@ def in_time(seconds: float) -> Iterator[None]:
     """What is read and written inside takes no longer, all of it together: whoever goes on for longer gets an
     OperationalError, also where the server says nothing any more."""
     used, deadline = connection(), time.monotonic() + seconds
-    timers = [
-        threading.Timer(seconds, lambda: cancel(used.connection)),
-        threading.Timer(1.5 * seconds, lambda: cut_off(used.connection)),
-    ]
 
     def begin(execute: Callable[..., Any], *statement: Any) -> Any:
         if time.monotonic() > deadline:
             raise OperationalError(f"not done within {seconds:g} s")
         return execute(*statement)
 
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
-    try:
-        with used.execute_wrapper(begin):
-            yield
-    finally:
-        for timer in timers:
-            timer.cancel()
+    with (
+        _unless_left(seconds, lambda: cancel(used.connection)),
+        _unless_left(seconds + OBEYS_WITHIN, lambda: cut_off(used.connection)),
+        used.execute_wrapper(begin),
+    ):
+        yield
 
 
 @contextmanager
 def within(seconds: float, connection: Any) -> Iterator[None]:
     """What waits for the connection inside does so no longer than that."""
-    timer = threading.Timer(seconds, cut_off, [connection])
+    with _unless_left(seconds, lambda: cut_off(connection)):
+        yield
+
+
+@contextmanager
+def _unless_left(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Act when the inside lasts so long, and never once it is left: the connection is another's then."""
+    lock, left = threading.Lock(), False
+
+    def ring() -> None:
+        with lock:
+            if not left:
+                act()
+
+    timer = threading.Timer(seconds, ring)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        with lock:
+            left = True

@@ -185,16 +185,15 @@ class Authority:
         self, issued: Issued, *, revoked: bool = True, by: Issued | None = None, since: datetime = NOW
     ) -> bytes:
         """An OCSP response about that certificate. by: who answers in its name"""
-        when = {"revocation_time": since - DAY, "revocation_reason": None} if revoked else {}
-        status = ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD
         builder = ocsp.OCSPResponseBuilder().add_response(
             issued.certificate,
             self.certificate,
             hashes.SHA256(),
-            status,
+            ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD,
             since,
             since + DAY,
-            **{"revocation_time": None, "revocation_reason": None, **when},
+            since - DAY if revoked else None,
+            None,
         )
         signer = by or self
         builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)

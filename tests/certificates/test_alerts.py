@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings as site
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client, override_settings
+from django.urls import reverse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -22,6 +28,8 @@ from notifications.notifiers.wording import Severity, words_of
 from tests.certificates.authority import NOW, Authority, Issued
 from tests.certificates.servers import Servers
 from tests.certificates.support import alerts, days, look, look_really, seen, texts, watch
+from tests.fixtures import Configure
+from tests.scripted import Script, channel
 
 pytestmark = pytest.mark.django_db
 CA = Authority()
@@ -345,8 +353,87 @@ def test_two_that_alternate_are_told_of_once_each(servers: Servers, tmp_path: Pa
     one = watch(f"127.0.0.1:{port}", on_renewal=True)
     for hours in range(12):
         look_really(NOW + days(63) + hours * HOUR, one)
-    assert [event.type for event in alerts()] == ["ExpirationWarning", "ExpirationWarning", "RenewalSuccess"]
+    # The first looked renewed until it was shown again: its alert was withdrawn then, and raised anew.
+    told = [(event.type, event.status) for event in alerts() if not event.withdrawn]
+    assert sorted(told) == [("ExpirationWarning", "pending")] * 2 + [("RenewalSuccess", "pending")]
+    assert len(alerts()) == 4
     assert Sighting.objects.count() == Certificate.objects.count() == 2
+
+
+@pytest.mark.parametrize("settled", ["withdrawn", "solved"])
+def test_what_looked_like_a_renewal_and_was_none_is_raised_anew(settled: str, configure: Configure) -> None:
+    """A load balancer shows the new certificate first, and the old one again: that one still ends."""
+    configure(**TELLS_SLACK)
+    one = watch()
+
+    def shown(day: float, issued: Issued) -> list[str]:
+        look(NOW + days(day), (one, seen(NOW + days(day), issued)))
+        return [event.status for event in alerts(type="ExpirationWarning")]
+
+    assert shown(61, A) == ["pending"]
+    if settled == "solved":
+        NotificationEvent.objects.update(status="sent", sent_at=NOW + days(61))
+    ended = {"withdrawn": "read", "solved": "sent"}[settled]
+    assert shown(62, B) == [ended]
+    assert len(alerts(type="Solved")) == (settled == "solved")
+    assert shown(63, A) == [ended, "pending"]
+    for day in (64, 65, 66, 67):  # from now on it is known that they are shown in turn
+        assert shown(day, B if day % 2 == 0 else A) == [ended, "pending"]
+    assert shown(78, A) == [ended, "pending", "pending"], "and what is more urgent is raised as ever"
+    first, again, _ = alerts(type="ExpirationWarning")
+    assert again.message.startswith("www.example.com expires on 2027-02-24 12:00 UTC, in 27 days")
+    assert first.dedup_key != again.dedup_key
+    assert Raised.objects.exclude(undone_at=None).get().event == first.pk
+
+
+def test_an_alert_that_ended_in_every_other_way_is_not_raised_anew(configure: Configure) -> None:
+    """Delivered and nobody told that it is solved; dismissed; dead."""
+    one = watch(notify=["Slack:sent", "Slack:dismissed", "Slack:dead"])
+    look(NOW + days(61), (one, seen(NOW + days(61), A)))
+    NotificationEvent.objects.filter(recipient="sent").update(status="sent", sent_at=NOW + days(61))
+    NotificationEvent.objects.exclude(recipient="sent").update(status="dead")
+    NotificationEvent.objects.filter(recipient="dismissed").dismiss(by="ops", reason="known")
+    for day, issued in ((61.5, A), (62, A)):
+        look(NOW + days(day), (one, seen(NOW + days(day), issued)))
+    assert len(alerts()) == 3
+    look(NOW + days(63), (one, seen(NOW + days(63), B)))
+    assert alerts(recipient="dead")[0].withdrawn
+    look(NOW + days(64), (one, seen(NOW + days(64), A)))
+    assert {event.recipient: event.status for event in alerts()[3:]} == {"dead": "pending"}
+
+
+def test_what_a_removed_watch_alone_still_showed_is_settled(client: Client) -> None:
+    """Everywhere else it was renewed, and nobody cares for the last place any more."""
+    for by in ("command", "admin", "admin's list"):
+        NotificationEvent.objects.all().delete()
+        Certificate.objects.all().delete()
+        Watch.objects.all().delete()
+        one, last = watch(), watch("last.example.com")
+        look(NOW + days(61), *((each, seen(NOW + days(61), A, place=each.target)) for each in (one, last)))
+        look(NOW + days(62), (one, seen(NOW + days(62), B)))
+        assert [event.status for event in alerts()] == ["pending"], by
+        removed(by, last, client)
+        assert not Watch.objects.filter(pk=last.pk).exists()
+        assert [event.withdrawn for event in alerts()] == [True], by
+        removed(by, one, client)
+    # And where none is left that shows it, nothing is certain.
+    other = watch("other.example.com")
+    look(NOW + days(61), (other, seen(NOW + days(61), LOCAL, place=other.target)))
+    removed("command", other, client)
+    assert alerts()[-1].status == "pending"
+
+
+def removed(by: str, one: Watch, client: Client) -> None:
+    if by == "command":
+        call_command("watch", "remove", one.target, stdout=StringIO())
+        return
+    client.force_login(User.objects.get_or_create(username="root", is_superuser=True, is_staff=True)[0])
+    if by == "admin":
+        address = reverse("admin:notifications_certificates_watch_delete", args=[one.pk])
+        client.post(address, {"post": "yes"})
+    else:
+        address = reverse("admin:notifications_certificates_watch_changelist")
+        client.post(address, {"action": "delete_selected", "_selected_action": [one.pk], "post": "yes"})
 
 
 def test_a_renewals_success_is_told_where_it_is_asked_for() -> None:
@@ -457,5 +544,30 @@ class TestAnySightings(TestCase):
         events = [row.event for row in Raised.objects.all()]
         assert set(events) == {event.pk for event in alerts()}
 
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "ab", "none"]), st.booleans()), max_size=9))
+    def test_whoever_is_shown_and_ends_has_an_alert_that_nobody_took_back(
+        self, steps: list[tuple[str, bool]]
+    ) -> None:
+        """Of one name several certificates, in any order and turn; now and then what waits is delivered."""
+        shown = {"a": A, "b": B, "c": CA.issue("www.example.com", since=NOW + days(70))}
+        one = watch(at=["100%"])
+        with override_settings(NOTIFICATIONS={**site.NOTIFICATIONS, **TELLS_SLACK}):
+            for hour, (names, delivers) in enumerate(steps):
+                now = NOW + days(75) + hour * HOUR
+                here = [issued for name, issued in shown.items() if name in names]
+                look(now, (one, seen(now, *here)))
+                told = [event for event in alerts(type="ExpirationWarning") if event.status != "read"]
+                solved = {event.dedup_key for event in alerts(type="Solved")}
+                standing = {event.pk for event in told if f"solved:{event.pk}" not in solved}
+                for issued in here:
+                    mine = Raised.objects.filter(certificate__fingerprint=issued.fingerprint, undone_at=None)
+                    assert [row.event in standing for row in mine] == [True]
+                if delivers:
+                    NotificationEvent.objects.pending().update(status="sent", sent_at=now)
+        # Once for each that came in its place at most.
+        assert len(alerts(type="ExpirationWarning")) <= 6
 
+
+TELLS_SLACK: dict[str, Any] = {"CHANNELS": {"Slack": channel(Script())}, "SOLVED_ON": ["Slack"]}
 SHARES = {"33%": 0.33, "15%": 0.15, "5%": 0.05, "0": 0.0}

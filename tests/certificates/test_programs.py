@@ -196,6 +196,9 @@ def test_prometheus_is_told_when_each_ends_and_what_fails(django_assert_max_num_
         assert value(found, "certctl_certificates", state=state) == number
     for state, number in (("read", 2), ("failing", 1), ("new", 1)):
         assert value(found, "certctl_certificate_watches", state=state) == number
+    for outcome, number in (("read", 3), ("failed", 1)):
+        assert value(empty, "certctl_certificate_checks_total", outcome=outcome) == 0
+        assert value(found, "certctl_certificate_checks_total", outcome=outcome) == number
     assert value(found, "certctl_certificate_check_overdue_seconds") == pytest.approx(1200, abs=60)
     checked = value(found, "certctl_certificate_last_check_timestamp_seconds")
     assert checked == pytest.approx(now.timestamp(), abs=60)

@@ -19,6 +19,7 @@ NAMES = {
     "certctl_certificate_not_after_timestamp_seconds": "gauge",
     "certctl_certificates": "gauge",
     "certctl_certificate_watches": "gauge",
+    "certctl_certificate_checks_total": "counter",
     "certctl_certificate_last_check_timestamp_seconds": "gauge",
     "certctl_certificate_check_overdue_seconds": "gauge",
 }
