@@ -23,7 +23,7 @@ from django.utils.dateparse import parse_datetime
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind
 from ..operations import bulk
-from ..operations.bulk import MEANWHILE, RUNNING
+from ..operations.bulk import MEANWHILE, RENEWED, RUNNING
 from ..operations.filters import REDRIVE, matching, of_query
 from ..operations.follow import Deed, became, done_since
 from ..operations.survey import COUNTED, capped, many
@@ -352,7 +352,7 @@ def scope(operation: BulkOperation) -> str:
 
 def progress(operation: BulkOperation) -> dict[str, Any]:
     """For the progress page and its script."""
-    done = operation.changed + sum(operation.skips.get(why, 0) for why in (RUNNING, MEANWHILE))
+    done = operation.changed + sum(operation.skips.get(why, 0) for why in (RUNNING, RENEWED, MEANWHILE))
     finished = operation.ended_at is not None and not operation.stopped_by
     return {
         "ended": operation.ended_at is not None,

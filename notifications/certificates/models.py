@@ -177,6 +177,7 @@ class Sighting(Table):
     class Meta:
         db_table = "notification_sightings"
         ordering = ("-current", "-last_seen", "id")
+        indexes = (Index(fields=["first_seen"], name="idx_notification_sightings_first_seen"),)
         constraints = (
             models.UniqueConstraint(
                 fields=["watch", "certificate", "place"], name="uniq_notification_sightings"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Value
 from django.db.models.functions import Concat
@@ -15,6 +15,7 @@ from ..models import Escalation, NotificationEvent, Withdrawal, relevance
 from .models import ENDS, Raised, Sighting, Watch
 
 BY, VIA = "system", "watch"
+AGAIN = timedelta(days=1)
 
 
 def settle(certificates: Collection[int]) -> None:
@@ -31,6 +32,21 @@ def settle(certificates: Collection[int]) -> None:
     rows = NotificationEvent.objects.filter(pk__in=events)
     rows.withdraw(by=BY, via=VIA)
     rows.solve()
+
+
+def settle_again(now: datetime) -> None:
+    """The same of all that were renewed within a day: what a worker had in hand when the renewal was seen was
+    neither withdrawn nor solved then, and has been sent since, or died."""
+    new = Sighting.objects.filter(watch=OuterRef("watch"), place=OuterRef("place"), current=True)
+    new = new.filter(first_seen__gte=now - AGAIN, first_seen__gt=OuterRef("last_seen"))
+    old = Sighting.objects.filter(Exists(new), current=False, watch__in=_renewed_lately(now))
+    settle(set(old.values_list("certificate", flat=True)))
+
+
+def _renewed_lately(now: datetime) -> list[int]:
+    """An index knows: which watches saw something new."""
+    lately = Sighting.objects.filter(current=True, first_seen__gte=now - AGAIN)
+    return list(lately.order_by().values_list("watch", flat=True).distinct())
 
 
 def unsettle(certificates: Collection[int], now: datetime) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from cryptography import x509
 
@@ -69,11 +70,13 @@ def of_chain(
     staple  the OCSP response that came with it
     """
     sent = tuple(chain[: MOST_SENT + 1])
-    lasting, used = (_cached if sum(map(len, sent)) <= MOST_CACHED else _judged)(sent, name, store)
-    found = [*of_time(facts_of(chain[0]), now), *lasting]
+    lasting = (_cached if sum(map(len, sent)) <= MOST_CACHED else _judged)(sent, store)
+    found = [*of_time(facts_of(chain[0]), now), *lasting.verdicts]
+    if not matches(lasting.names, name):
+        found.append(Verdict.WRONG_NAME)
     if staple and Verdict.REVOKED not in found and revocations.is_stapled(staple, _path(sent), store):
         found.append(Verdict.REVOKED)
-    if any(not _is_valid(der, now) for der in used):
+    if any(not _is_valid(der, now) for der in lasting.used):
         found.append(Verdict.CHAIN_EXPIRED)
     return found
 
@@ -94,19 +97,27 @@ def _is_valid(der: bytes, now: datetime) -> bool:
     return facts.not_before <= now < facts.not_after
 
 
-def _judged(
-    chain: tuple[bytes, ...], name: str, store: TrustStore
-) -> tuple[tuple[Verdict, ...], tuple[bytes, ...]]:
-    """What does not depend on the time, and the certificates on whose dates the rest depends."""
+class Lasting(NamedTuple):
+    """What depends neither on the time nor on the name that was asked for.
+
+    names  that the certificate is for
+    used   the certificates on whose dates the rest depends
+    """
+
+    verdicts: tuple[Verdict, ...]
+    names: tuple[str, ...]
+    used: tuple[bytes, ...]
+
+
+def _judged(chain: tuple[bytes, ...], store: TrustStore) -> Lasting:
     found = [Verdict(fault) for fault in facts_of(chain[0]).faults]
-    if not matches(names_of(load(chain[0])), name):
-        found.append(Verdict.WRONG_NAME)
     used, fault = _used(chain, store)
     places = revocations.listed([load(der) for der in (chain[0], *used)], store)
     found += [Verdict.CHAIN_REVOKED if place else Verdict.REVOKED for place in places]
     for der in used:
         found += [Verdict(weak) for weak in facts_of(der).faults if weak not in found and weak != "malformed"]
-    return ((*found, fault) if fault else tuple(found)), used
+    found += [fault] if fault else []
+    return Lasting(tuple(found), tuple(names_of(load(chain[0]))), used)
 
 
 _cached = lru_cache(maxsize=CACHED)(_judged)

@@ -28,6 +28,7 @@ from .claims import BATCH, claim, release
 from .models import Watch
 from .record import Looked, Recorded, forget, record
 from .round import Looker
+from .settling import settle_again
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +80,16 @@ def check_due(
     seconds: float = tls.SECONDS,
     progress: Callable[[Round], None] = lambda _: None,
 ) -> Round:
-    """Look at all that is due, and raise what follows. Raises django.db's errors when the database is away.
+    """Look at all that is due, raise what follows, and settle what was renewed.
 
     seconds  that one server may take
+
+    Raises django.db's errors when the database is away.
     """
     claimed = partial(claim, host=host(), count=BATCH)
-    return async_to_sync(_check)(lambda: claimed(database_now()), stop, at_once, seconds, progress)
+    done = async_to_sync(_check)(lambda: claimed(database_now()), stop, at_once, seconds, progress)
+    settle_again(database_now())
+    return done
 
 
 def check(watches: Sequence[Watch], *, at_once: int = AT_ONCE, seconds: float = tls.SECONDS) -> Round:

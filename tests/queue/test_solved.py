@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from notifications import conf, delivery
+from notifications.certificates import watcher
 from notifications.certificates.models import Watch
 from notifications.models import Deadline, Escalation, NotificationEvent, Status
 from notifications.models.solving import SOLVED_TYPE
@@ -27,6 +28,7 @@ from tests.scripted import Script, channel
 
 pytestmark = pytest.mark.django_db
 EVENTS = NotificationEvent.objects
+OLD = timedelta(days=89)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_a_page_resolves_itself_when_the_certificate_is_seen_renewed(
     """The story: watched, raised, delivered, renewed, resolved. Slack is told where it asks, and once."""
     configure(SOLVED_ON=["slack"])
     authority, now = Authority(), ago(hours=1)
-    old = authority.issue("www.example.com", since=now - timedelta(days=89))
+    old = authority.issue("www.example.com", since=now - OLD)
     new = authority.issue("www.example.com", since=now)
     one = watch(notify=["PagerDuty:ops", "Slack:#pki", "Email:ops@example.com"])
     look(now, (one, seen(now, old)))
@@ -69,6 +71,30 @@ def test_a_page_resolves_itself_when_the_certificate_is_seen_renewed(
     assert first.startswith(f"Solved: www.example.com was renewed: serial {serial}, valid until ")
     assert ends.startswith("It ends: www.example.com expires on ")
     assert all(row.settled for row in Deadline.objects.all())
+
+
+@pytest.mark.parametrize("ended", ["sent", "dead"])
+def test_what_a_worker_had_in_hand_when_the_renewal_was_seen_is_settled_later(
+    ended: str, pagerduty: HttpReceiver
+) -> None:
+    authority, now = Authority(), ago(hours=1)
+    old = authority.issue("www.example.com", since=now - OLD)
+    new = authority.issue("www.example.com", since=now)
+    one, other = (watch(name, notify=[f"PagerDuty:{name}"]) for name in ("www.example.com", "still.there"))
+    look(now, (one, seen(now, old)), (other, seen(now, authority.issue("still.there", since=now - OLD))))
+    EVENTS.update(leased_until=ago(hours=-1))
+    look(ago(minutes=10), (one, seen(now, new)))
+    Watch.objects.update(next_check_at=ago(hours=-1))
+    event, another = EVENTS.get(recipient="www.example.com"), EVENTS.get(recipient="still.there")
+    assert (event.status, another.status, solved()) == ("pending", "pending", [])
+    EVENTS.update(status=ended, leased_until=None)
+    for _ in range(2):
+        watcher.check_due()
+    event.refresh_from_db()
+    another.refresh_from_db()
+    assert event.withdrawn == (ended == "dead")
+    assert [one.dedup_key for one in solved()] == [f"solved:{event.pk}"] * (ended == "sent")
+    assert another.status == ended, "its certificate is shown as ever"
 
 
 @pytest.mark.parametrize("make", [sent, read])
@@ -180,7 +206,7 @@ def test_opsgenie_is_closed_by_the_alias(receiver: HttpReceiver, configure: Conf
 def test_what_was_raised_in_an_alerts_place_goes_with_it(pagerduty: HttpReceiver) -> None:
     """An escalation: the dead letter is withdrawn, and what arrived in its place is resolved."""
     authority, now = Authority(), ago(hours=1)
-    old = authority.issue("www.example.com", since=now - timedelta(days=89))
+    old = authority.issue("www.example.com", since=now - OLD)
     new = authority.issue("www.example.com", since=now)
     one = watch(notify=["Email:ops@example.com"])
     look(now, (one, seen(now, old)))
