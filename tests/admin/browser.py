@@ -26,6 +26,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 Open = Callable[..., Page]
 REFRESH = 31_000
 LOOKS = [(1440, "light"), (375, "dark")]
+WIDTHS, THEMES = (1440, 768, 375), ("light", "dark")
+HEIGHT = 860
 NO_SUCH_HOOK = "HTTP 404: no_service: request {} was not taken"
 
 
@@ -76,7 +78,7 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
         client.force_login(person(who))
         context = browser.new_context(
             base_url=live_server.url,
-            viewport={"width": width, "height": 860},
+            viewport={"width": width, "height": HEIGHT},
             color_scheme=theme,
             bypass_csp=not policy,
         )
@@ -154,8 +156,18 @@ def press(page: Page, name: str) -> None:
 
 
 def looked_at(page: Page, name: str, width: int, theme: str) -> None:
-    """It fits, and axe-core accepts it. SCREENSHOTS=<folder> keeps the picture there."""
-    assert_fits(page, width)
-    assert_accessible(page)
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
+    """It fits, and axe-core accepts it, at every width and in both themes; then it is again what it was.
+
+    It needs a page opened with policy=False. SCREENSHOTS=<folder> keeps the pictures there.
+    """
+    page.add_style_tag(content="* { transition: none !important }")  # or a colour is measured on its way
+    for other in THEMES:
+        page.emulate_media(color_scheme=other)
+        for wide in WIDTHS:
+            page.set_viewport_size({"width": wide, "height": HEIGHT})
+            assert_fits(page, wide)
+            assert_accessible(page)
+            if folder := os.environ.get("SCREENSHOTS"):
+                page.screenshot(path=Path(folder) / f"{name}-{wide}-{other}.png", full_page=True)
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": HEIGHT})
