@@ -137,12 +137,19 @@ def wrongs(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Findin
         if revoked := sorted(REVOCATIONS.intersection(sighting.verdicts)):
             head = messages.is_wrong(sighting.certificate, revoked)
             found += _for_all(watch, EventType.REVOCATION, "revoked", sighting, head)
-        verdicts = sorted(set(sighting.verdicts) - TOLD_BY_THRESHOLDS - REVOCATIONS)
-        if verdicts and sighting.wrong_since and sighting.wrong_since <= now - PATIENCE:
+        verdicts = _lasting(sighting, now)
+        if verdicts:
             head = messages.is_wrong(sighting.certificate, verdicts)
             what = cut(f"wrong:{','.join(verdicts)}", 100)
             found += _for_all(watch, EventType.POLICY_VIOLATION, what, sighting, head)
     return found
+
+
+def _lasting(sighting: Sighting, now: datetime) -> list[str]:
+    """Of its verdicts those that are so for a day."""
+    others = set(sighting.verdicts_since) - TOLD_BY_THRESHOLDS - REVOCATIONS
+    since = {verdict: datetime.fromisoformat(sighting.verdicts_since[verdict]) for verdict in others}
+    return sorted(verdict for verdict, at in since.items() if at <= now - PATIENCE)
 
 
 def unreadable(watches: Iterable[Watch], now: datetime) -> list[Finding]:
@@ -166,8 +173,9 @@ def stale(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding
     shown: dict[Any, list[tuple[Watch, Sighting]]] = defaultdict(list)
     for watch, sighting in seen:
         shown[sighting.certificate_id].append((watch, sighting))
-    gone = Sighting.objects.filter(certificate__in=list(shown), current=False)
-    held = {(one.watch_id, one.place): one.certificate_id for one in gone}
+    held: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for one in Sighting.objects.filter(certificate__in=list(shown), current=False):
+        held[one.watch_id, one.place].append(one.certificate_id)
     if not held:
         return []
     files = {watch for watch, _ in held}
@@ -175,7 +183,8 @@ def stale(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding
     found = list[Finding]()
     for successor in successors.select_related("certificate"):
         what = f"stale:{successor.certificate.fingerprint}"
-        for watch, sighting in shown.get(held.get((successor.watch_id, successor.place)), ()):
+        before = held.get((successor.watch_id, successor.place), ())
+        for watch, sighting in (each for certificate in before for each in shown[certificate]):
             if _renews(successor.certificate, sighting.certificate):
                 head = messages.is_stale(sighting.certificate, successor.certificate, successor.place)
                 found += _for_all(watch, EventType.DEPLOYMENT_FAILURE, what, sighting, head)

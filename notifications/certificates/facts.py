@@ -29,7 +29,8 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """names: what it is for, the first of them; key: the fingerprint of its public key."""
+    """names: what it is for, the first of them; all_names: the fingerprint of all; key: that of its public
+    key."""
 
     fingerprint: str
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Facts:
     algorithm: str
     not_before: datetime
     not_after: datetime
+    all_names: str
     is_ca: bool
     faults: tuple[str, ...]  # of verdicts.Verdict: those that it has by itself
 
@@ -81,6 +83,7 @@ def _facts_of(der: bytes) -> Facts:
         algorithm=algorithm,
         not_before=not_before,
         not_after=not_after,
+        all_names=hashlib.sha256("\n".join(sorted(map(str.lower, names))).encode()).hexdigest(),
         is_ca=is_ca(certificate),
         faults=(*faults, *(["malformed"] if malformed else [])),
     )

@@ -16,18 +16,20 @@ from datetime import datetime
 from glob import iglob
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
 from ..text import cut, one_line
 from .facts import Facts, Unreadable, facts_of
-from .readings import Reading, Seen, reading_of
+from .readings import ANYWHERE, Reading, Seen, reading_of
 from .targets import Files
 from .verdicts import Verdict, of_time
 
 MOST_BYTES = 1024 * 1024  # of one file
 MOST_FILES = 1000  # of one target
 MOST_CERTIFICATES = 200  # of one file
+MOST_BLOCKS = 10 * MOST_CERTIFICATES  # also of such as are there twice
 DEPTH = 4  # of folders in folders
 BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
@@ -43,26 +45,48 @@ class NoCertificate(Unreadable):
 
 def read(files: Files, now: datetime, password_file: str = "") -> Reading:
     """What is in them. One file's fault is its own; it is the target's where nothing could be read."""
-    seen, faults, found = list[Seen](), list[str](), False
     alone = not (files.is_pattern or os.path.isdir(files.path))
     try:
         password = _password(password_file)
         paths = _paths(files, alone)
     except Unreadable as fault:
         return Reading(problem=str(fault))
-    for path in islice(paths, MOST_FILES):
-        found = True
+    seen, faults, unread, count = list[Seen](), list[str](), list[str](), 0
+    for path in paths:
+        count += 1
+        if count > MOST_FILES:
+            faults.append(f"there are more than {MOST_FILES:,} files, and the rest is not read")
+            unread.append("")
+            break
+        if isinstance(path, Closed):
+            faults.append(f"{shown(path.folder)} {path.why}")
+            unread.append(place_of(path.folder))
+            continue
         try:
-            seen += _seen(path, now, password)
+            for one in _seen(path, now, password):
+                seen.append(one)
         except NoCertificate as fault:
             faults += [str(fault)] if alone else []
         except Unreadable as fault:
             faults.append(str(fault) if alone else f"{shown(path)} {fault}")
-    if not found:
+            unread.append("" if alone else place_of(path))
+    if not count:
         faults.append("there is no such file" if alone else "there is no file of a certificate's")
     elif not (seen or faults):
         faults.append("there is no certificate in any of the files")
-    return reading_of(seen, faults)
+    return reading_of(seen, faults, unread or ANYWHERE)
+
+
+class Closed(NamedTuple):
+    """A folder that cannot be looked into, and why."""
+
+    folder: str
+    why: str
+
+
+def place_of(path: str) -> str:
+    """As a sighting has it."""
+    return cut(shown(path), 500)
 
 
 def shown(path: str) -> str:
@@ -71,10 +95,13 @@ def shown(path: str) -> str:
 
 
 def _seen(path: str, now: datetime, password: bytes | None) -> Iterator[Seen]:
-    place = cut(shown(path), 500)
-    for facts in _own(certificates(_bytes(path), password)):
+    """Raises Unreadable, also behind the last one that is read."""
+    place, found = place_of(path), certificates(_bytes(path), password)
+    for facts in _own(found[:MOST_CERTIFICATES]):
         verdicts = [*of_time(facts, now), *map(Verdict, facts.faults)]
         yield Seen(place, facts, tuple(verdicts))
+    if len(found) > MOST_CERTIFICATES:
+        raise Unreadable(f"has more than {MOST_CERTIFICATES} certificates, and the rest is not read")
 
 
 def _own(found: Sequence[Facts]) -> Sequence[Facts]:
@@ -83,13 +110,13 @@ def _own(found: Sequence[Facts]) -> Sequence[Facts]:
 
 
 def certificates(data: bytes, password: bytes | None = None) -> list[Facts]:
-    """Those in a file's bytes, each once. Raises Unreadable; NoCertificate for another kind of file."""
-    ders = _ders(data, password)
-    return [facts_of(der) for der in dict.fromkeys(ders[:MOST_CERTIFICATES])]
+    """Those in a file's bytes, each once. Raises Unreadable; NoCertificate for files of another kind."""
+    ders = dict.fromkeys(_ders(data, password))
+    return [facts_of(der) for der in islice(ders, MOST_CERTIFICATES + 1)]
 
 
 def _ders(data: bytes, password: bytes | None) -> list[bytes]:
-    if blocks := BLOCK.split(data, MOST_CERTIFICATES)[1:]:
+    if blocks := BLOCK.split(data, MOST_BLOCKS)[1:]:
         return [_from_base64(block.partition(b"-----END")[0]) for block in blocks]
     if found := BEGIN.search(data):
         if KEY.search(data):
@@ -167,12 +194,12 @@ def _password(path: str) -> bytes | None:
         raise Unreadable(f"the password's file {fault}") from fault
 
 
-def _paths(files: Files, alone: bool) -> Iterator[str]:
-    """Raises Unreadable where a folder may not be looked into."""
+def _paths(files: Files, alone: bool) -> Iterator[str | Closed]:
+    """Raises Unreadable where the target's own folder cannot be looked into."""
     if alone:
         return iter([files.path] if os.path.lexists(files.path) else [])
     if files.is_pattern and not os.path.isdir(files.path):
-        return (path for path in iglob(files.path, recursive=True) if not os.path.isdir(path))
+        return _matching(files.path)
     try:
         os.scandir(files.path).close()
     except OSError as error:
@@ -180,10 +207,19 @@ def _paths(files: Files, alone: bool) -> Iterator[str]:
     return _in_folder(files.path)
 
 
-def _in_folder(folder: str, depth: int = 0) -> Iterator[str]:
+def _matching(pattern: str) -> Iterator[str | Closed]:
+    """A folder that cannot be read is empty to glob."""
+    for folder in iglob(os.path.dirname(pattern), recursive=True):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            yield Closed(folder, "cannot be read: permission denied")
+    yield from (path for path in iglob(pattern, recursive=True) if not os.path.isdir(path))
+
+
+def _in_folder(folder: str, depth: int = 0) -> Iterator[str | Closed]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)[: 10 * MOST_FILES]
-    except OSError:
+    except OSError as error:
+        yield Closed(folder, _why(error))
         return
     likely = [entry for entry in entries if Path(entry.name).suffix.lower() in ENDINGS]
     likely = [entry for entry in likely if not entry.is_dir()]

@@ -24,6 +24,12 @@ from .readings import LONGEST_PROBLEM
 MOST_ADDRESSEES = 20
 ENDS = "ends:"  # before a threshold, in Raised.what
 LONGEST_PLACE = targets.LONGEST
+MISSED = 10  # looks: what was not at a place so often in a row is there no more
+
+
+def _sentence(text: str) -> str:
+    text = one_line(text)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def as_target(text: str) -> str:
@@ -31,7 +37,7 @@ def as_target(text: str) -> str:
     try:
         return str(targets.parse(text))
     except targets.BadTarget as error:
-        raise ValidationError(f"{one_line(str(error)).capitalize()}.") from None
+        raise ValidationError(_sentence(str(error))) from None
 
 
 def as_addressees(texts: object) -> list[str]:
@@ -56,7 +62,7 @@ def as_thresholds(texts: object) -> list[str]:
     try:
         return [threshold.text for threshold in thresholds.parse_all(texts)] if texts else []
     except ValueError as error:
-        raise ValidationError(f"{str(error).capitalize()}.") from None
+        raise ValidationError(_sentence(str(error))) from None
 
 
 class Watch(Table):
@@ -116,22 +122,27 @@ class Watch(Table):
 
     @property
     def addressees(self) -> list[Addressee]:
-        return [addressee(text) for text in self.notify]
+        return [addressee(text) for text in self.notify if isinstance(text, str)]
 
     @property
     def thresholds(self) -> list[thresholds.Threshold]:
-        return thresholds.parse_all(self.at)
+        """The default ones also where another program wrote what none is."""
+        try:
+            return thresholds.parse_all(self.at)
+        except (TypeError, ValueError, AttributeError):
+            return thresholds.parse_all([])
 
 
 class Certificate(Table):
     """One certificate that was seen, wherever and however often. Its texts are an outsider's.
 
-    fingerprint  SHA-256, in hexadecimal
-    key          the same of its public key
+    fingerprint  SHA-256, in hexadecimal; key: the same of its public key
+    names        the first of them; all_names: the fingerprint of all
     """
 
     fingerprint = models.CharField(max_length=64, unique=True)
     names = models.JSONField(default=list)
+    all_names = models.CharField(max_length=64, blank=True, default="")
     subject = models.CharField(max_length=LONGEST_NAME, blank=True)
     issuer = models.CharField(max_length=LONGEST_NAME, blank=True)
     serial = models.CharField(max_length=64, blank=True)
@@ -162,7 +173,9 @@ class Sighting(Table):
     """One certificate seen at one place of a watch: a file, or the endpoint.
 
     current      it was there when the watch was read last
-    verdicts     what a client that verifies would say against it, and since when that is so
+    returned     it was shown again after another one had looked like its renewal
+    missed       how often in a row it was not there since, up to MISSED
+    verdicts     what a client that verifies would say against it; verdicts_since: each since when
     """
 
     watch = models.ForeignKey(Watch, on_delete=models.CASCADE, related_name="sightings", db_index=False)
@@ -170,7 +183,9 @@ class Sighting(Table):
     place = models.CharField(max_length=LONGEST_PLACE)
     current = models.BooleanField(default=True)
     verdicts = models.JSONField(default=list, blank=True)
-    wrong_since = models.DateTimeField(null=True, blank=True)
+    verdicts_since = models.JSONField(default=dict, blank=True)
+    returned = models.BooleanField(default=False)
+    missed = models.PositiveSmallIntegerField(default=0)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
 
@@ -195,7 +210,8 @@ class Raised(Table):
     key        of all that makes it the same alert
     batch      which of them were written together
     event      the notification's id
-    undone_at  since when it counts no more: it was withdrawn or solved, and the certificate is shown again
+    settled_at  since when its alert is withdrawn or solved
+    undone_at  since when it counts no more: it was settled, and the certificate is shown again
     """
 
     key = models.CharField(max_length=64, unique=True)
@@ -207,6 +223,7 @@ class Raised(Table):
     batch = models.CharField(max_length=36)
     event = models.TextField(blank=True, default="")
     at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

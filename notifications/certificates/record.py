@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,12 +16,13 @@ from .. import database
 from ..database import carried, dump, free_slot, kind_of, persistently, said
 from ..notifiers.wording import clean
 from ..text import cut, one_line
-from . import alerts
+from . import alerts, sightings
 from .facts import LONGEST_NAME, Facts
-from .models import LONGEST_PLACE, Certificate, Raised, Sighting, Watch
-from .readings import LONGEST_PROBLEM, Reading, Seen
+from .models import Certificate, Raised, Sighting, Watch
+from .readings import LONGEST_PROBLEM, Reading
 from .schedule import next_check
 from .settling import settle
+from .sightings import Looked, Place
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,6 @@ REFUSED = "the database cannot hold what was read there"
 SOON = alerts.TO_RELOAD + timedelta(minutes=1)
 KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
 FORGOTTEN_AT_ONCE = 1000
-
-Place = tuple[int, str]  # a watch, and where within it
-Looked = tuple[Watch, Reading]
 
 
 class Recorded(NamedTuple):
@@ -70,29 +68,28 @@ def _persistently(part: Sequence[Looked], now: datetime, chance: Callable[[], fl
     try:
         return persistently(lambda: _record(part, now, chance), "recording certificates")
     except Exception as error:
-        if kind_of(error) != "refused":
+        if kind_of(error) not in ("refused", "other"):
             raise
         if len(part) > 1:
             middle = len(part) // 2
             return [*_persistently(part[:middle], now, chance), *_persistently(part[middle:], now, chance)]
         [(watch, reading)] = part
-        if reading.problem == REFUSED:
-            raise
         logger.error("what was read at %s is not recorded: %s", one_line(watch.target), said(error))
-        return _persistently([(watch, Reading(problem=REFUSED))], now, chance)
+        refused = Reading(problem=REFUSED)
+        return [] if reading == refused else _persistently([(watch, refused)], now, chance)
 
 
 def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
     with database.atomic():
         ours = _still_ours([watch for watch, _ in looked])
         looked = [(watch, reading) for watch, reading in looked if watch.pk in ours]
-        before = _before(looked)
+        before = sightings.before(looked)
         certificates = _certificates(looked, before, now)
-        seen = _sightings(looked, certificates, before, now)
+        seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
         _count(looked)
         _look_soon_where_it_is_served(seen, before, now)
-        settle(_replaced(seen, before, now))
+        settle(_replaced(seen, before, now) | over, now)
         return alerts.raise_all(_findings(looked, seen, before, now), now)
 
 
@@ -141,6 +138,7 @@ def _row(facts: Facts, now: datetime) -> Certificate:
         algorithm=_safe(facts.algorithm)[:100],
         not_before=facts.not_before,
         not_after=facts.not_after,
+        all_names=facts.all_names,
         first_seen=now,
         last_seen=now,
     )
@@ -149,57 +147,6 @@ def _row(facts: Facts, now: datetime) -> Certificate:
 def _safe(text: str) -> str:
     """What any database holds, and nothing that leaves its line."""
     return cut(one_line(clean(text)), LONGEST_NAME)
-
-
-# Sightings
-
-
-def _before(looked: Sequence[Looked]) -> dict[Place, list[Sighting]]:
-    """What each place held, the last to end first."""
-    rows = Sighting.objects.filter(watch__in=[watch.pk for watch, _ in looked])
-    found: dict[Place, list[Sighting]] = defaultdict(list)
-    for row in rows.select_related("certificate").order_by("-certificate__not_after", "-id"):
-        found[row.watch_id, row.place].append(row)
-    return found
-
-
-def _sightings(
-    looked: Sequence[Looked],
-    certificates: dict[str, Certificate],
-    before: dict[Place, list[Sighting]],
-    now: datetime,
-) -> list[tuple[Watch, Sighting]]:
-    """What was seen, as it is now on record."""
-    old = {(row.watch_id, row.certificate_id, row.place): row for rows in before.values() for row in rows}
-    seen, new, changed, same = list[tuple[Watch, Sighting]](), [], [], []
-    for watch, reading in looked:
-        for one in reading.seen:
-            certificate = certificates[one.facts.fingerprint]
-            row = old.get((watch.pk, certificate.pk, one.place))
-            if row is None:
-                row = Sighting(watch=watch, place=one.place[:LONGEST_PLACE], first_seen=now)
-                new.append(row)
-            elif row.current and row.verdicts == list(one.verdicts):
-                same.append(row.pk)
-            else:
-                changed.append(row)
-            row.certificate = certificate
-            _now_says(row, one, now)
-            seen.append((watch, row))
-    Sighting.objects.filter(pk__in=same).update(last_seen=now)
-    Sighting.objects.bulk_update(changed, ["verdicts", "wrong_since", "current", "last_seen"], batch_size=200)
-    Sighting.objects.bulk_create(new)
-    read = [watch.pk for watch, reading in looked if not reading.problem]
-    # Not "before now": the clock may have been wrong, and gone back since.
-    Sighting.objects.filter(watch__in=read, current=True).exclude(last_seen=now).update(current=False)
-    return seen
-
-
-def _now_says(row: Sighting, one: Seen, now: datetime) -> None:
-    verdicts = [str(verdict) for verdict in one.verdicts]
-    if set(verdicts) != set(row.verdicts):
-        row.wrong_since = now if verdicts else None
-    row.verdicts, row.current, row.last_seen = verdicts, True, now
 
 
 # Watches

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from ..models.relevance import About, Renewal
-from .models import Certificate, Sighting
+from .facts import MOST_NAMES
+from .models import MISSED, Certificate, Sighting
 
 Place = tuple[int, str]  # a watch, and where within it
 
@@ -52,22 +53,33 @@ def _current(watches: Collection[int]) -> Mapping[Place, list[Sighting]]:
 
 
 def _successor(old: Certificate, place: Sighting, now_there: Sequence[Sighting]) -> Certificate | None:
-    """What is shown in its place since it was seen there last. Of two that are shown in turn neither renews
-    the other, for each was seen before the other was seen last."""
+    """What came in its place after it was seen there last. Of two that are shown in turn neither renews the
+    other, until one of them was not seen for long."""
     if place.current:
         return None
     new = [
         row.certificate
         for row in now_there
-        if renews(row.certificate, old) and row.first_seen > place.last_seen
+        if renews(row.certificate, old) and (place.missed >= MISSED or _came_after(row, place))
     ]
     return max(new, key=_ends, default=None)
 
 
+def _came_after(new: Sighting, old: Sighting) -> bool:
+    return new.first_seen > old.last_seen and not old.returned
+
+
 def renews(new: Certificate, old: Certificate) -> bool:
-    """Issued later, valid for longer, and for all the names that are known."""
+    """Issued later, valid for longer, and for all its names."""
     later = new.not_after > old.not_after and new.not_before > old.not_before
-    return later and bool(old.names) and set(old.names) <= set(new.names)
+    return later and bool(old.names) and _is_for_all(new, old)
+
+
+def _is_for_all(new: Certificate, old: Certificate) -> bool:
+    """Where not all names are kept, nothing but the same ones is certain."""
+    if new.all_names and new.all_names == old.all_names:
+        return True
+    return len(old.names) < MOST_NAMES and set(old.names) <= set(new.names)
 
 
 def _ends(certificate: Certificate) -> datetime:

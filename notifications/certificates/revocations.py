@@ -23,10 +23,17 @@ def listed(path: Sequence[x509.Certificate], store: TrustStore) -> Iterator[int]
     if not store.lists:
         return
     for place, certificate in enumerate(path):
-        lists = store.lists.get(certificate.issuer.public_bytes(), ())
-        issuers = _issuers(certificate, path[place + 1 :], store)
-        if any(_is_on(one, certificate, issuers) for one in lists):
+        if _is_listed(certificate, path[place + 1 :], store):
             yield place
+
+
+def _is_listed(certificate: x509.Certificate, above: Sequence[x509.Certificate], store: TrustStore) -> bool:
+    try:
+        lists = store.lists.get(certificate.issuer.public_bytes(), ())
+        issuers = _issuers(certificate, above, store) if lists else []
+        return any(_is_on(one, certificate, issuers) for one in lists)
+    except Exception:  # an issuer or a serial number that cannot be written is on no list
+        return False
 
 
 def is_stapled(staple: bytes, sent: Sequence[x509.Certificate], store: TrustStore) -> bool:
@@ -61,7 +68,18 @@ def _is_on(
     issuers: Iterable[x509.Certificate],
 ) -> bool:
     entry = listing.get_revoked_certificate_by_serial_number(certificate.serial_number)
-    return entry is not None and any(_has_made(issuer, listing) for issuer in issuers)
+    if entry is None or _is_taken_off(entry):
+        return False
+    return any(_has_made(issuer, listing) for issuer in issuers)
+
+
+def _is_taken_off(entry: x509.RevokedCertificate) -> bool:
+    """What a list of changes says of one that is revoked no more (RFC 5280, 5.3.1)."""
+    try:
+        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+    except Exception:
+        return False
+    return reason is x509.ReasonFlags.remove_from_crl
 
 
 def _has_made(issuer: x509.Certificate, listing: x509.CertificateRevocationList) -> bool:

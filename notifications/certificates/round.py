@@ -23,8 +23,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 100
 READERS = 8  # at once, for files
 FILE_SECONDS = 10.0
-MOST_STUCK = 64  # threads that wait for a disk that does not answer
-THREAD = "certificates-file"
+THREAD = "certificates-file: "  # before what it reads
 
 Value = TypeVar("Value")
 
@@ -60,7 +59,7 @@ class Looker:
                 async with self._turn:
                     return await self._endpoint(target, trusted, now)
             async with self._reader:
-                return await _in_thread(lambda: files.read(target, now, watch.password_file))
+                return await _in_thread(watch.target, lambda: files.read(target, now, watch.password_file))
         except (Unreadable, BadTarget) as fault:
             return Reading(problem=str(fault))
         except TimeoutError:
@@ -85,17 +84,22 @@ async def _trusted(ca_file: str, now: datetime) -> TrustStore | Unreadable:
     """Read anew every hour."""
     hour = int(now.timestamp() // 3600)
     try:
-        return await _in_thread(lambda: trust.trust_store(ca_file, hour))
+        return await _in_thread(f"CA {ca_file}", lambda: trust.trust_store(ca_file, hour))
     except Unreadable as fault:
         return fault
     except TimeoutError:
         return Unreadable("the CA file could not be read")
+    except Exception:
+        logger.exception("the CA file %r could not be read", ca_file)
+        return Unreadable("the CA file could not be read; the log says why")
 
 
-async def _in_thread(work: Callable[[], Value]) -> Value:
-    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever."""
-    if sum(thread.name == THREAD for thread in threading.enumerate()) > MOST_STUCK:
-        raise Unreadable("the disks of this machine do not answer")
+async def _in_thread(what: str, work: Callable[[], Value]) -> Value:
+    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever. What hangs
+    is not asked again before it has answered, so that each has one thread at most."""
+    name = THREAD + what
+    if any(thread.name == name for thread in threading.enumerate()):
+        raise Unreadable("its disk does not answer: an earlier look has not come back")
     loop, answer = asyncio.get_running_loop(), Future[Value]()
 
     def run() -> None:
@@ -105,7 +109,7 @@ async def _in_thread(work: Callable[[], Value]) -> Value:
         except BaseException as error:
             answer.set_exception(error)
 
-    threading.Thread(target=run, name=THREAD, daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return await asyncio.wait_for(asyncio.wrap_future(answer, loop=loop), FILE_SECONDS)
 
 

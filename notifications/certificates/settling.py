@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Value
-from django.db.models.functions import Concat
+from django.db.models import Exists, OuterRef
 
 from .. import database
+from ..deaths.escalation import PREFIX
 from ..deaths.follow import SOLVED
-from ..models import Escalation, NotificationEvent, Withdrawal, relevance
+from ..models import NotificationEvent, Withdrawal
 from .models import ENDS, Raised, Sighting, Watch
 
 BY, VIA = "system", "watch"
 AGAIN = timedelta(days=1)
 
 
-def settle(certificates: Collection[int]) -> None:
+def settle(certificates: Collection[int], now: datetime) -> None:
     """Withdraw and solve the alerts about these, where they were renewed. They are known by what was raised,
     and by what was raised in the place of these."""
-    if not certificates:
+    rows = _raised(certificates)
+    if not rows:
         return
-    raised = Raised.objects.filter(certificate__in=certificates).exclude(event="")
-    more = events = set(raised.values_list("event", flat=True))
-    while more:
-        links = Escalation.objects.filter(notification__in=more).values_list("raised", flat=True)
-        more = set(links) - events
-        events |= more
-    rows = NotificationEvent.objects.filter(pk__in=events)
-    rows.withdraw(by=BY, via=VIA)
-    rows.solve()
+    chains = _chains({row.event for row in rows})
+    events = NotificationEvent.objects.filter(pk__in={pk for chain in chains.values() for pk in chain})
+    events.withdraw(by=BY, via=VIA)
+    events.solve()
+    settled = _settled(chains)
+    ids = [row.pk for row in rows if row.event in settled and row.settled_at is None]
+    Raised.objects.filter(pk__in=ids).update(settled_at=now)
+
+
+def _raised(certificates: Collection[int]) -> list[Raised]:
+    """What still counts as raised of their ends."""
+    rows = Raised.objects.filter(certificate__in=certificates, undone_at=None, what__startswith=ENDS)
+    return list(rows.exclude(event="")) if certificates else []
+
+
+def _chains(events: Collection[str]) -> dict[str, list[str]]:
+    """Each with all that was raised in its place, on one channel after the other. What was deleted of them
+    breaks no chain: the keys name the ids."""
+    chains = {pk: [pk] for pk in events}
+    of = {pk: pk for pk in events}
+    while of:
+        keys = [PREFIX + pk for pk in of]
+        rows = NotificationEvent.objects.filter(dedup_key__in=keys).values_list("dedup_key", "pk")
+        of = {pk: of[str(key).removeprefix(PREFIX)] for key, pk in rows}
+        for pk, first in of.items():
+            chains[first].append(pk)
+    return chains
+
+
+def _settled(chains: Mapping[str, Sequence[str]]) -> set[str]:
+    """Those of which something was withdrawn or solved."""
+    first = {pk: start for start, chain in chains.items() for pk in chain}
+    withdrawn = Withdrawal.objects.filter(notification__in=list(first)).values_list("notification", flat=True)
+    solved = NotificationEvent.objects.filter(dedup_key__in=[SOLVED + pk for pk in first])
+    keys = [str(key).removeprefix(SOLVED) for key in solved.values_list("dedup_key", flat=True)]
+    return {first[pk] for pk in (*withdrawn, *keys)}
 
 
 def settle_again(now: datetime) -> None:
@@ -40,7 +68,7 @@ def settle_again(now: datetime) -> None:
     new = Sighting.objects.filter(watch=OuterRef("watch"), place=OuterRef("place"), current=True)
     new = new.filter(first_seen__gte=now - AGAIN, first_seen__gt=OuterRef("last_seen"))
     old = Sighting.objects.filter(Exists(new), current=False, watch__in=_renewed_lately(now))
-    settle(set(old.values_list("certificate", flat=True)))
+    settle(set(old.values_list("certificate", flat=True)), now)
 
 
 def _renewed_lately(now: datetime) -> list[int]:
@@ -50,21 +78,17 @@ def _renewed_lately(now: datetime) -> list[int]:
 
 
 def unsettle(certificates: Collection[int], now: datetime) -> None:
-    """Of these, which are shown now, the alerts that were withdrawn or solved, although nobody is certain any
-    more that they were renewed: that they were raised counts no more, so that they are raised anew.
+    """These are shown now, so they were not renewed: where their alerts were withdrawn or solved, that they
+    were raised counts no more, and they are raised anew.
 
     A server that shows two certificates in turn looks like one that was renewed, until it shows the old one
     again.
     """
-    withdrawn = Withdrawal.objects.filter(notification=OuterRef("event"))
-    solved = NotificationEvent.objects.filter(dedup_key=Concat(Value(SOLVED), OuterRef("event")))
-    rows = Raised.objects.filter(certificate__in=certificates, undone_at=None, what__startswith=ENDS)
-    ended = list(rows.filter(Exists(withdrawn) | Exists(solved))) if certificates else []
-    if not ended:
+    rows = _raised(certificates)
+    if not rows:
         return
-    events = NotificationEvent.objects.filter(pk__in={row.event for row in ended})
-    over = relevance.renewed(events.only("type", "certificate_id", "created_at"))
-    undone = [row for row in ended if row.event not in over]
+    settled = _settled(_chains({row.event for row in rows}))
+    undone = [row for row in rows if row.settled_at or row.event in settled]
     for row in undone:
         row.key = hashlib.sha256(f"{row.key}\0{row.event}".encode()).hexdigest()
         row.undone_at = now
@@ -72,9 +96,8 @@ def unsettle(certificates: Collection[int], now: datetime) -> None:
 
 
 def remove(watches: Collection[int]) -> None:
-    """Watch these no more. What only they still showed may be renewed everywhere else."""
+    """Watch these no more. What only they kept from being settled may be renewed everywhere else."""
     with database.atomic():
-        shown = Sighting.objects.filter(watch__in=watches, current=True)
-        certificates = set(shown.values_list("certificate", flat=True))
+        seen = set(Sighting.objects.filter(watch__in=watches).values_list("certificate", flat=True))
         Watch.objects.filter(pk__in=watches).delete()
-        settle(certificates)
+        settle(seen, database.database_now())

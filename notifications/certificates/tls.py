@@ -49,8 +49,7 @@ class Sent(NamedTuple):
 async def sent_by(endpoint: Endpoint, dialler: Dialler, seconds: float = SECONDS) -> Sent:
     """What it shows. Raises Unreadable."""
     try:
-        async with asyncio.timeout(seconds):
-            return await _sent_by(endpoint, dialler)
+        return await _sent_by(endpoint, dialler, asyncio.get_running_loop().time() + seconds)
     except TimeoutError:
         raise Unreadable(f"no certificate came within {seconds:g} s") from None
     except (Ended, ConnectionResetError, BrokenPipeError):
@@ -63,12 +62,15 @@ async def sent_by(endpoint: Endpoint, dialler: Dialler, seconds: float = SECONDS
         raise Unreadable(_why(error)) from error
 
 
-async def _sent_by(endpoint: Endpoint, dialler: Dialler) -> Sent:
-    with await dialler.dial(endpoint.host, endpoint.port, guarded=False) as connected:
+async def _sent_by(endpoint: Endpoint, dialler: Dialler, until: float) -> Sent:
+    async with asyncio.timeout_at(until):
+        connected = await dialler.dial(endpoint.host, endpoint.port, guarded=False)
+    with connected:
         wire = Wire(connected)
         if endpoint.starttls:
-            await SPOKEN[endpoint.starttls](wire)
-        return await _handshake(wire, _asked_for(endpoint))
+            async with asyncio.timeout_at(until):
+                await SPOKEN[endpoint.starttls](wire)
+        return await _handshake(wire, _asked_for(endpoint), until)
 
 
 def _asked_for(endpoint: Endpoint) -> bytes | None:
@@ -79,16 +81,17 @@ def _asked_for(endpoint: Endpoint) -> bytes | None:
     return endpoint.name.encode("ascii")
 
 
-async def _handshake(wire: Wire, name: bytes | None) -> Sent:
+async def _handshake(wire: Wire, name: bytes | None, until: float) -> Sent:
     tls = SSL.Connection(accepting(), None)
     if name is not None:
         tls.set_tlsext_host_name(name)
     tls.request_ocsp()
     tls.set_connect_state()
     try:
-        await _shake(tls, wire)
+        async with asyncio.timeout_at(until):
+            await _shake(tls, wire)
     except (SSL.Error, OSError):
-        # One that wants a certificate of ours has shown its own before it turned us away.
+        # One that wants a certificate of ours has shown its own before it turned us away, or says no more.
         if chain := _chain(tls):
             return Sent(chain, _staple(tls))
         raise
@@ -96,7 +99,8 @@ async def _handshake(wire: Wire, name: bytes | None) -> Sent:
     with suppress(SSL.Error):
         tls.shutdown()
     with suppress(OSError):
-        await wire.send(_outgoing(tls))
+        async with asyncio.timeout_at(until):
+            await wire.send(_outgoing(tls))
     if not (chain := _chain(tls)):
         raise Unreadable("the server sends no certificate")
     return Sent(chain, _staple(tls))
@@ -141,7 +145,7 @@ def accepting() -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_verify(SSL.VERIFY_NONE)
     context.set_min_proto_version(0)  # the oldest that OpenSSL has
-    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    context.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
     context.set_options(LEGACY_SERVER_CONNECT)
     context.set_ocsp_client_callback(_keep_staple)
     return context

@@ -16,6 +16,7 @@ from .facts import Unreadable, load
 MOST_STORE = 8 * 1024 * 1024  # bytes of a trust store
 MOST_LISTS = 100  # of revocations, in a trust store
 BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----\n"
+BROKEN_LIST = "the CA file has a revocation list that cannot be read"
 BEGIN_LIST, END_LIST = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----\n"
 
 
@@ -38,7 +39,10 @@ class TrustStore:
                 continue
         by_issuer: dict[bytes, list[x509.CertificateRevocationList]] = defaultdict(list)
         for one in lists:
-            by_issuer[one.issuer.public_bytes()].append(one)
+            try:
+                by_issuer[one.issuer.public_bytes()].append(one)
+            except Exception as error:
+                raise Unreadable(BROKEN_LIST) from error
         return cls(dict(found), dict(by_issuer))
 
 
@@ -85,8 +89,8 @@ def _lists_in(path: Path) -> list[x509.CertificateRevocationList]:
         ]
     except OSError:
         return []
-    except ValueError as error:
-        raise Unreadable("the CA file has a revocation list that cannot be read") from error
+    except Exception as error:  # also what an odd one raises in the parser
+        raise Unreadable(BROKEN_LIST) from error
 
 
 def _blocks(path: Path, begin: bytes) -> list[bytes]:

@@ -26,9 +26,10 @@ from ..database import database_now, said
 from . import tls
 from .claims import BATCH, claim, release
 from .models import Watch
-from .record import Looked, Recorded, forget, record
+from .record import Recorded, forget, record
 from .round import Looker
 from .settling import settle_again
+from .sightings import Looked
 
 logger = logging.getLogger(__name__)
 

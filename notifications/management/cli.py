@@ -16,6 +16,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from notifications import conf
 
+MOST = 2**31 - 1  # rows
+
 
 def count(text: str) -> int:
     """An argument that is a whole number of 1 or more."""
@@ -26,6 +28,11 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return number
+
+
+def page_size(text: str) -> int:
+    """The same, where more than the databases count is no more than that."""
+    return min(count(text), MOST)
 
 
 def configured(settings: conf.Conf, name: str) -> str:

@@ -33,7 +33,8 @@ OUTLIVED = """
       FROM notification_deadlines AS known
       JOIN notification_events AS event ON event.id = known.notification_id
       JOIN managed_certificates AS theirs ON theirs.id = event.certificate_id
-     WHERE NOT known.settled AND NOT known.insisted AND theirs.expires_at > known.not_after
+     WHERE NOT known.settled AND NOT known.insisted AND known.not_after > %s
+       AND known.fingerprints = '[]' AND theirs.expires_at > known.not_after
        AND event.status IN ('sent', 'read', 'dead') AND event.type = ANY(%s)
      LIMIT %s
 """
@@ -66,10 +67,10 @@ def ending(since: datetime, before: datetime, most: int) -> dict[str, datetime]:
     return {str(pk): at for pk, at in _tried(ENDING, [since, before, most]) if _time(at)}
 
 
-def outlived(types: Sequence[str], most: int) -> list[str]:
+def outlived(types: Sequence[str], since: datetime, most: int) -> list[str]:
     """The ids of notifications of these types that are not on their way any more, and about certificates that
-    were renewed since."""
-    return [str(pk) for (pk,) in _tried(OUTLIVED, [list(types), most])]
+    were renewed since. Those that ended before `since` are forgotten."""
+    return [str(pk) for (pk,) in _tried(OUTLIVED, [since, list(types), most])]
 
 
 def _time(value: Any) -> datetime | None:

@@ -111,7 +111,9 @@ def _judged(about: Sequence[About]) -> dict[str, Renewal]:
 
 
 def of_certctl(about: Sequence[About]) -> dict[str, Renewal]:
-    """By its own table: it ends later than what the alert is about, or it was renewed after the alert."""
+    """By its own table: it ends later than what the alert is about, or it was renewed after the alert. Not of
+    alerts that know which certificates they are about: whoever sees these knows better what is shown."""
+    about = [one for one in about if not one.fingerprints]
     named = {one.certificate_id for one in about if one.certificate_id}
     known = certctl.certificates(named) if named else {}
     if not known:

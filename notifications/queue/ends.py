@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 BY, VIA = "system", "worker"
 MOST = 1_000  # that one sweep looks at
-FORGOTTEN = timedelta(days=30)  # after its end nobody asks whether a certificate was renewed
+FORGOTTEN = timedelta(days=30)  # after its end nobody asks certctl whether a certificate was renewed
 LAST_YEAR = 9000  # a certificate of certctl's that ends later has no end
 
 
@@ -114,7 +114,7 @@ def _adopt(now: datetime) -> None:
 def _settle(now: datetime) -> None:
     """Withdraw the dead letters about certctl's certificates that were renewed since, and solve what was
     delivered."""
-    if not relevance.wanted() or not (ids := certctl.outlived(relevance.EXPIRY, MOST)):
+    if not relevance.wanted() or not (ids := certctl.outlived(relevance.EXPIRY, now - FORGOTTEN, MOST)):
         return
     rows = NotificationEvent.objects.filter(pk__in=ids)
     rows.withdraw(by=BY, via=VIA, now=now)
@@ -129,7 +129,3 @@ def _put_right(now: datetime) -> None:
     ended = list(urgent.exclude(Exists(waits)).order_by("not_after").values_list("pk", flat=True)[:MOST])
     if ended:
         Deadline.objects.filter(pk__in=ended).update(waiting=False)
-    old = Deadline.objects.filter(settled=False, not_after__lt=now - FORGOTTEN).order_by("not_after")
-    forgotten = list(old.values_list("pk", flat=True)[:MOST])
-    if forgotten:
-        Deadline.objects.filter(pk__in=forgotten).update(settled=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -313,3 +315,22 @@ def test_removing_what_is_not_watched_is_exit_code_1(run: Run) -> None:
     assert (ran.code, ran.err) == (1, "other.example.com:443 is not watched\n")
     assert watched() == []
     assert run("remove", "-").code == 2
+
+
+@pytest.mark.django_db
+def test_a_number_beyond_all_rows_is_all_of_them(run: Run) -> None:
+    assert run("add", "example.com", "--notify", "Slack:#pki").code == 0
+    ran = run("list", "--limit", "9" * 30)
+    assert (ran.code, "example.com:443" in ran.out) == (0, True)
+
+
+@pytest.mark.django_db
+def test_a_file_may_begin_with_its_byte_order_mark_or_be_a_pipe(run: Run, tmp_path: Path) -> None:
+    state = '\ufeff[[watch]]\ntarget = "example.com"\n'
+    (tmp_path / "w.toml").write_text(state)
+    assert run("apply", str(tmp_path / "w.toml")).code == 0
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[state], daemon=True)
+    writer.start()
+    assert "1 same" in run("apply", str(tmp_path / "pipe")).out
+    writer.join()

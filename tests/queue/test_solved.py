@@ -212,7 +212,7 @@ def test_what_was_raised_in_an_alerts_place_goes_with_it(pagerduty: HttpReceiver
     look(now, (one, seen(now, old)))
     event = EVENTS.get()
     EVENTS.update(status=Status.DEAD)
-    raised = about(certificate(), make=sent, channel="PagerDuty")
+    raised = about(certificate(), make=sent, channel="PagerDuty", dedup_key=f"escalation:{event.pk}")
     known = Deadline.objects.get(notification=event)
     Deadline.objects.filter(notification=raised).update(fingerprints=known.fingerprints)
     Escalation.objects.create(notification=event, raised=raised, at=now)

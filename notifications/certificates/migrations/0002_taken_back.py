@@ -27,10 +27,39 @@ class Migration(migrations.Migration):
                 "ordering": ("outcome", "slot"),
             },
         ),
+        migrations.RemoveField(
+            model_name="sighting",
+            name="wrong_since",
+        ),
+        migrations.AddField(
+            model_name="certificate",
+            name="all_names",
+            field=models.CharField(blank=True, default="", max_length=64),
+        ),
+        migrations.AddField(
+            model_name="raised",
+            name="settled_at",
+            field=models.DateTimeField(blank=True, null=True),
+        ),
         migrations.AddField(
             model_name="raised",
             name="undone_at",
             field=models.DateTimeField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="sighting",
+            name="missed",
+            field=models.PositiveSmallIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name="sighting",
+            name="returned",
+            field=models.BooleanField(default=False),
+        ),
+        migrations.AddField(
+            model_name="sighting",
+            name="verdicts_since",
+            field=models.JSONField(blank=True, default=dict),
         ),
         migrations.AddIndex(
             model_name="sighting",

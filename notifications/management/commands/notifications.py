@@ -20,6 +20,7 @@ from notifications.management.cli import (
     add_verbs,
     configured,
     count,
+    page_size,
     stop_on_signals,
     terminal,
 )
@@ -94,7 +95,7 @@ class Command(BaseCommand):
     def add_list_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("--status", choices=filters.STATUSES)
         arguments.add_filters(verb, "those")
-        verb.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
+        verb.add_argument("--limit", type=page_size, default=50, help="at most this many (default: 50)")
         verb.add_argument(
             "--order",
             choices=("newest", "ends"),

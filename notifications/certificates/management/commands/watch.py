@@ -21,7 +21,7 @@ from notifications.certificates.models import Sighting, Watch
 from notifications.database import database_now
 from notifications.durations import minute, timestamp
 from notifications.management import arguments
-from notifications.management.cli import Progress, add_verbs, count, stop_on_signals, terminal
+from notifications.management.cli import Progress, add_verbs, count, page_size, stop_on_signals, terminal
 from notifications.management.display import Screen, as_json, printable
 from notifications.notifiers.usable import Doubts
 from notifications.reporting.command_line import one_line_errors
@@ -90,7 +90,7 @@ class Command(BaseCommand):
         verb.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
 
     def add_list_arguments(self, verb: CommandParser) -> None:
-        verb.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
+        verb.add_argument("--limit", type=page_size, default=50, help="at most this many (default: 50)")
 
     def add_show_arguments(self, verb: CommandParser) -> None:
         verb.add_argument("target", metavar="TARGET", type=arguments.text)
@@ -330,11 +330,13 @@ def _read(name: str) -> str:
         if name == STDIN:
             return sys.stdin.read(state.MOST_BYTES)
         path = Path(name)
-        if not path.is_file():
+        if not path.exists() or path.is_dir():
             raise state.BadState(f"{shown}: there is no such file")
-        if path.stat().st_size > state.MOST_BYTES:
+        with path.open("rb") as file:
+            data = file.read(state.MOST_BYTES + 1)
+        if len(data) > state.MOST_BYTES:
             raise state.BadState(f"{shown}: the file is longer than 16 MiB")
-        return path.read_text()
+        return data.decode("utf-8-sig")
     except UnicodeError as error:
         raise state.BadState(f"{shown}: the file is not UTF-8") from error
     except OSError as error:
