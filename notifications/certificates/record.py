@@ -6,6 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -82,7 +83,8 @@ def _persistently(part: Sequence[Looked], now: datetime, chance: Callable[[], fl
 def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
     with database.atomic():
         ours = _still_ours([watch for watch, _ in looked])
-        looked = [(watch, reading) for watch, reading in looked if watch.pk in ours]
+        # Copies: what is written into them is gone with a transaction that fails, and the claim is not.
+        looked = [(copy(watch), reading) for watch, reading in looked if watch.pk in ours]
         before = sightings.before(looked)
         certificates = _certificates(looked, before, now)
         seen, over = sightings.write(looked, certificates, before, now)

@@ -16,8 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import DataError, OperationalError
 
+from notifications.certificates import alerts as raising
 from notifications.certificates import files, watcher
+from notifications.certificates import record as recording
 from notifications.certificates import round as looking
 from notifications.certificates.models import Sighting, Watch
 from notifications.certificates.readings import Reading
@@ -25,7 +28,7 @@ from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
 from tests.certificates.authority import DAY, NOW, Authority, Issued
 from tests.certificates.servers import Servers
-from tests.certificates.support import alerts, look_really, watch
+from tests.certificates.support import alerts, look, look_really, seen, watch
 
 ROOT = Authority()
 OLD = ROOT.issue("127.0.0.1", since=NOW - 365 * DAY)
@@ -243,6 +246,31 @@ def test_a_row_that_another_program_wrote_stops_no_round(servers: Servers, tmp_p
     assert NotificationEvent.objects.count() == 1
     odd.refresh_from_db()
     assert odd.checked_at is not None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "error", [OperationalError("deadlock"), DataError("refused"), AttributeError("ours")]
+)
+def test_what_fails_late_in_a_transaction_is_written_when_it_is_tried_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim stands, although the first try had moved on."""
+    first, second, before = watch(), watch("two.example.com"), raising.raise_all
+    calls = list[int]()
+
+    def fail_once(*given: Any) -> list[str]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return before(*given)
+
+    monkeypatch.setattr(raising, "raise_all", fail_once)
+    monkeypatch.setattr(recording, "kind_of", lambda _: "refused")
+    monkeypatch.setattr(recording, "persistently", lambda call, what: call())
+    look(NOW, *((one, seen(NOW, OLD, place=one.target)) for one in (first, second)))
+    assert Watch.objects.filter(checked_at=NOW, problem="").count() == 2
+    assert len(alerts()) == 1
 
 
 def test_the_key_of_the_tests_is_what_they_think() -> None:
