@@ -241,7 +241,7 @@ def confirmation(
         "reason": request.POST.get("reason", ""),
         "tried": tried,
         "fault": fault,
-        "before": told(before),
+        "before": told(console, before),
         "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
         "waits": waits(choice) if verb is REQUEUE else [],
         "pace": pace_of(choice) if verb is REQUEUE else "",

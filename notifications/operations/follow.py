@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Max, Q
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Reading, Requeue, Status
-from .filters import DISMISSED, SEEN, WITHDRAWN, changed_by, of_status
-from .survey import capped
+from .filters import DISMISSED, SEEN, WITHDRAWN, changed_by, decisions_of, of_status
+from .survey import COUNTED, capped
 
 KINDS = (Status.SENT, Status.PENDING, Status.FAILED, Status.DEAD, DISMISSED, SEEN, WITHDRAWN)
 OTHERS = 5
@@ -36,6 +36,22 @@ class Deed:
     at: datetime
     operation: int | None = None
     these: bool = False
+
+
+def undone(operation: BulkOperation) -> list[Deed]:
+    """Who took back how many of what it changed, the newest first; COUNTED + 1 together when there are more.
+
+    Nothing of one that takes back itself.
+    """
+    if operation.undoes_id is not None:
+        return []
+    records = decisions_of(operation).filter(undone_at__isnull=False)
+    some = records.model.objects.filter(pk__in=records.order_by("pk").values("pk")[: COUNTED + 1])
+    found = (
+        some.order_by().values_list("undone_by", "undo").annotate(count=Count("pk"), last=Max("undone_at"))
+    )
+    deeds = [Deed(by, operation.kind, count, at, number) for by, number, count, at in found]
+    return sorted(deeds, key=lambda deed: deed.at, reverse=True)
 
 
 def done_since(since: datetime, *, ids: Sequence[str] | None, but: int | None) -> list[Deed]:
