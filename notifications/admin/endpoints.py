@@ -127,7 +127,7 @@ def _outages(request: HttpRequest) -> tuple[list[Outage], str]:
 def _offers(shown: list[Outage]) -> list[Offer]:
     found = []
     for outage in shown:
-        count, more = redrive.count(outage, redrive.COUNTED // len(shown))
+        count, more = redrive.count(outage)
         text = f"{words.count(count)}{'+' if more else ''}" if count or more else ""
         if more and not count:
             text = "not counted"

@@ -165,6 +165,20 @@ def test_exactly_what_an_outage_killed_is_requeued_as_one_operation(signed_in: A
     assert "Requeue these" not in response.content.decode()
 
 
+def test_what_is_counted_does_not_shrink_with_the_outages_on_the_page(
+    signed_in: As, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the bound for itself, which is the list's: the number is what its link shows."""
+    monkeypatch.setattr("notifications.operations.redrive.LOOKED_THROUGH", 20)
+    outage(12)
+    for n in range(9):
+        outage(0, endpoint=f"e{n}", died=1, channel="Email", since=ago(hours=9), ended_at=ago(hours=8))
+    client = signed_in("requeuer")
+    offer = client.get(PAGE).context["offers"][-1]
+    assert offer.count == "12"
+    assert client.get(f"{LIST}?{offer.query}").context["cl"].result_count == 12
+
+
 def test_many_are_requeued_with_progress(
     signed_in: As, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,7 +275,7 @@ def test_older_outages_stay_within_reach(client: Client, script: Script) -> None
 def test_what_was_not_counted_is_not_said_to_be_none(
     client: Client, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifications.operations.redrive.COUNTED", 1)
+    monkeypatch.setattr("notifications.operations.redrive.LOOKED_THROUGH", 1)
     outage(2)
     for _ in range(2):
         dead(channel="Email", created_at=ago(hours=1))
