@@ -34,7 +34,7 @@ from ..operations.follow import done_since
 from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
-from ..reporting import words
+from ..reporting import activity, words
 from ..reporting.held import Blocked
 from ..reporting.pace import how_long
 from ..text import revealed
@@ -162,7 +162,8 @@ def pace_of(choice: Choice) -> str:
     """How long it takes until they are delivered, by the channels of the surveyed."""
     found = choice.survey.found
     factor = choice.total / len(found) if found else 1.0
-    return how_long(((row.channel, row.recipient) for row in found), database_now(), factor=factor)
+    rows = ((row.channel, row.recipient) for row in found)
+    return how_long(rows, database_now(), factor=factor, besides={row.pk for row in found})
 
 
 def waits(choice: Choice) -> list[tuple[int, str, str]]:
@@ -244,6 +245,7 @@ def confirmation(
         "before": told(console, before),
         "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
         "waits": waits(choice) if verb is REQUEUE else [],
+        "warning": activity.stalled(activity.last_ends(), database_now()) if verb is REQUEUE else "",
         "pace": pace_of(choice) if verb is REQUEUE else "",
         "old": survey.raised_before(timezone.now() - A_WEEK),
         "samples": samples(choice),

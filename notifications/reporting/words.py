@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
 from ..durations import UNITS, expires
+from ..durations import at_most as at_most
 from ..durations import duration as duration
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
