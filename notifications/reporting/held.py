@@ -20,6 +20,7 @@ from ..models.fields import UNDELIVERED
 from ..operations import pausing
 from ..operations.pausing import Covered
 from ..queue import beside
+from ..text import isolated
 from . import words
 from .channels import settings
 from .words import Waits
@@ -71,6 +72,14 @@ def _name(hold: Hold) -> str:
     if not hold.recipient_prefix:
         return hold.channel
     return f"{hold.channel}, {'one recipient' if hold.exact else 'some recipients'}"
+
+
+def named(hold: Hold, *, recipients: bool) -> str:
+    """Which rows, in words that anybody knows; recipients: to whoever may know of them. Of what is held by
+    itself a host is no secret."""
+    if recipients or not hold.recipient_prefix or (hold.reason != holds.PAUSED and not hold.exact):
+        return holds.scope(hold)
+    return f"{isolated(hold.channel)}, {'one recipient' if hold.exact else 'some recipients'},"
 
 
 def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
