@@ -56,6 +56,12 @@ def _unit(seconds: float) -> tuple[str, int]:
     return next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
 
 
+def exact_duration(seconds: float) -> str:
+    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
+    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
+    return f"{seconds / size:.12g} {unit}"
+
+
 def timestamp(at: datetime) -> str:
     """`2026-11-24 08:00:00 UTC`: in the site's time zone, or whichever is active."""
     return f"{_local(at):%Y-%m-%d %H:%M:%S %Z}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import wraps
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.admin import AdminSite
 from django.db import DatabaseError, InterfaceError
@@ -23,11 +24,13 @@ from ..text import revealed_markup
 
 logger = logging.getLogger(__name__)
 
+Found = TypeVar("Found")
 View = Callable[..., HttpResponseBase]
 LOOKING_SECONDS = 10.0  # that a page takes which only looks
 DECIDING_SECONDS = 120.0  # one that does something, an attempt by hand included
 GUARDED = "has_a_limit_of_time"  # the mark on a view
 SAFE = ("GET", "HEAD", "OPTIONS")
+PART_SECONDS = 2.0  # a part of a page, whose others are shown without it
 LOGIN = "login"  # the view's name: it decides nothing, posted or not
 AWAY = "admin/notifications/notificationevent/away.html"
 
@@ -58,6 +61,20 @@ def guarded(view: View) -> View:
 
 def _is_login(request: HttpRequest) -> bool:
     return request.resolver_match is not None and request.resolver_match.url_name == LOGIN
+
+
+def in_part(*reads: Callable[[], Found]) -> list[Found | None]:
+    """What each reads, one after the other; None of the one without an answer in time, and of those after."""
+    found: list[Found | None] = []
+    within = database.atomic() if database.connection().in_atomic_block else nullcontext()
+    try:
+        with database.in_time(PART_SECONDS), within:
+            found.extend(read() for read in reads)
+    except (DatabaseError, InterfaceError) as error:
+        if kind_of(error) not in ("away", "contended"):
+            raise
+        logger.warning("a page of the console is shown without a part: %s", said(error))
+    return [*found, *[None] * (len(reads) - len(found))]
 
 
 def guarded_site(site: AdminSite) -> tuple[list[URLPattern | URLResolver], str, str]:

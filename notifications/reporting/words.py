@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
-from ..durations import UNITS, expires
 from ..durations import at_most as at_most
 from ..durations import duration as duration
+from ..durations import exact_duration as exact_duration
+from ..durations import expires
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
@@ -47,12 +48,6 @@ class Waits(NamedTuple):
 
 
 # Times and numbers
-
-
-def exact_duration(seconds: float) -> str:
-    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
-    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
-    return f"{seconds / size:.12g} {unit}"
 
 
 def age(at: datetime, now: datetime) -> str:

@@ -103,6 +103,22 @@ def test_a_refused_form_keeps_what_was_typed(client: Client, script: Script, wro
     assert '<option value="prefix" selected>' in markup
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"length": "bogus"}, "Not a duration: write 90s, 2m or 1h."),
+        ({"length": "9h"}, "a pause is at most 4 h long"),
+        ({"recipient": "nosuch host", "match": "prefix"}, "a host has no blank in it"),
+    ],
+)
+def test_a_pause_is_judged_before_it_is_offered(
+    client: Client, script: Script, wrong: dict[str, str], why: str
+) -> None:
+    page = client.post(ENDPOINTS, {**PAUSE, **wrong, "ask": "1"})
+    assert f"Not as it stands: {why}" in text(page)
+    assert 'name="pause"' not in page.content.decode()
+
+
 # Who was first (3)
 
 
