@@ -101,6 +101,7 @@ def _shown(
         "carried_out": carried_out(operation, now) if operation.ended_at is None else "",
         "taken_over": [(t["by"], parse_datetime(t["at"])) for t in operation.taken_over or ()],
         "scope": scope(operation),
+        "nothing": _why_nothing(console, operation),
         "undone": [_undone(console, operation, deed) for deed in taken_back],
         "undoes_url": console.url("operation", operation.undoes_id) if operation.undoes_id else "",
         "requested": f"{operation.requested:,}",
@@ -124,6 +125,17 @@ def standing(operation: BulkOperation, taken_back: Sequence[Deed] = ()) -> str:
     if taken_back:
         return "undone" if sum(deed.count for deed in taken_back) >= operation.changed else "partly undone"
     return "stopped" if operation.stopped_by else "done"
+
+
+def _why_nothing(console: Console, operation: BulkOperation) -> SafeString | str:
+    """Of one that ended and changed nothing: who had been there before, or what it takes; "" of others."""
+    if operation.changed or operation.ended_at is None or operation.undoes_id is not None:
+        return ""
+    since = operation.started_at - A_MOMENT
+    deeds = done_since(since, ids=operation.ids, but=operation.pk, until=operation.ended_at)
+    if deeds:
+        return told(console, deeds)
+    return f"There was none that it could take: {rule(verb_of(operation.kind))}."
 
 
 def _undone(console: Console, operation: BulkOperation, deed: Deed) -> Undone:
@@ -375,14 +387,17 @@ def meanwhile(console: Console, request: HttpRequest, operation: BulkOperation) 
     return told(console, done_since(since, ids=ids, but=operation.pk))
 
 
-def told(console: Console, deeds: Sequence[Deed]) -> SafeString:
+def told(console: Console, deeds: Sequence[Deed], *, one: bool = False) -> SafeString:
+    """Who did what. one: to a single notification, which was asked about."""
     now = timezone.now()
-    return format_html_join(" ", "{}{}.", ((_deed(deed, now), _numbered(console, deed)) for deed in deeds))
+    said = ((_deed(deed, now, one), _numbered(console, deed)) for deed in deeds)
+    return format_html_join(" ", "{}{}.", said)
 
 
-def _deed(deed: Deed, now: datetime) -> str:
+def _deed(deed: Deed, now: datetime, one: bool) -> str:
     """`ada: requeued 300 of these 12 s ago`"""
-    what = f"{deed.count:,} of these" if deed.these else counted(deed.count)
+    some = f"{deed.count:,} of these" if deed.these else counted(deed.count)
+    what = "it" if one else some
     verb = verb_of(deed.kind).done.lower()
     return f"{isolated(deed.by) or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}"
 

@@ -54,24 +54,29 @@ def undone(operation: BulkOperation) -> list[Deed]:
     return sorted(deeds, key=lambda deed: deed.at, reverse=True)
 
 
-def done_since(since: datetime, *, ids: Sequence[str] | None, but: int | None) -> list[Deed]:
+def done_since(
+    since: datetime, *, ids: Sequence[str] | None, but: int | None, until: datetime | None = None
+) -> list[Deed]:
     """What was done to many since then, the newest first; where ids are known, to just these.
 
-    but  an operation that is left out
+    but    an operation that is left out
+    until  what was begun later is left out, too
     """
     if ids is not None:
-        return _done_to(ids, since, but)
-    recent = BulkOperation.objects.filter(changed__gt=0).exclude(pk=but or 0)
+        return _done_to(ids, since, but, until)
+    begun = Q(started_at__lte=until) if until else Q()
+    recent = BulkOperation.objects.filter(begun, changed__gt=0).exclude(pk=but or 0)
     recent = recent.filter(Q(ended_at__gte=since) | Q(stepped_at__gte=since) | Q(started_at__gte=since))
     found: list[BulkOperation] = list(recent.defer("ids").order_by("-pk")[:OTHERS])
     return [Deed(o.by, o.kind, o.changed, o.stepped_at or o.started_at, o.pk) for o in found]
 
 
-def _done_to(ids: Sequence[str], since: datetime, but: int | None) -> list[Deed]:
+def _done_to(ids: Sequence[str], since: datetime, but: int | None, until: datetime | None) -> list[Deed]:
+    within = Q(at__gte=since) & (Q(at__lte=until) if until else Q())
     found: Counter[tuple[str, str, int | None]] = Counter()
     last: dict[tuple[str, str, int | None], datetime] = {}
     for model in (Requeue, Reading):
-        rows: Any = model.objects.filter(notification__in=ids, at__gte=since)
+        rows: Any = model.objects.filter(within, notification__in=ids)
         for by, status, operation, at in rows.values_list("by", "status", "operation", "at"):
             if but is not None and operation == but:
                 continue

@@ -126,6 +126,11 @@ class Blocked:
             return f"{state}, the next sweep tries it ({cause})"
         return f"{state} until {words.minute(hold.until)} ({cause})"
 
+    def waits(self, hold: Hold) -> Waits:
+        state, _ = _standing(hold, self._now, self._limit)
+        why = f"{state} by {isolated(hold.by)}" if hold.by else f"{state} ({hold.reason})"
+        return Waits(self.standing(hold), hold.until, why)
+
     def counted(self, rows: Iterable[tuple[str, str]]) -> list[tuple[int, Hold]]:
         """Of (channel, recipient): how many wait for what, the most first."""
         found = Counter(hold.pk for channel, recipient in rows if (hold := self.by(channel, recipient)))
@@ -143,7 +148,7 @@ def noted(events: Iterable[NotificationEvent], now: datetime) -> None:
     for event in waiting:
         hold = blocked.by(event.channel, event.recipient)
         later = hold and event.next_retry_at and event.next_retry_at > max(hold.until, now)
-        vars(event)["waits"] = Waits(blocked.standing(hold), hold.until) if hold and not later else None
+        vars(event)["waits"] = blocked.waits(hold) if hold and not later else None
 
 
 def waiting(hold: Hold) -> int | str:

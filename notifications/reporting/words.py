@@ -41,10 +41,11 @@ NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron hav
 
 
 class Waits(NamedTuple):
-    """For what a notification waits, and until when: see held.noted."""
+    """For what a notification waits, until when, and why: `paused by ada`. See held.noted."""
 
     text: str
     until: datetime
+    why: str
 
 
 # Times and numbers
@@ -140,7 +141,7 @@ def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime
     if event.probably_delivered:
         return "probably delivered by certctl", None
     if waits := waits_for(event):
-        return waits
+        return waits.text, waits.until
     terms: Terms = vars(event).get("terms", Terms())
     ends = terms.grace_ends(event, now)
     if ends and ends > now:

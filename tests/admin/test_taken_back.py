@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from html import escape
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -12,7 +14,7 @@ from notifications.models import BulkOperation, NotificationEvent
 from notifications.operations import bulk
 from notifications.operations.verbs import DISMISS, REQUEUE
 from tests.admin.browser import Open
-from tests.admin.support import LIST, As, act, text
+from tests.admin.support import LIST, As, act, text, url
 from tests.factories import ago, dead
 
 pytestmark = pytest.mark.django_db
@@ -120,6 +122,46 @@ def test_who_comes_second_is_led_to_what_the_first_did(client: Client, signed_in
     answer = act(signed_in("requeuer"), "requeue_selected", *rows, confirm="1", follow=True)
     assert "superuser: requeued 3 of these" in text(answer).replace("\u2068", "").replace("\u2069", "")
     assert page_of(first) in links(answer)
+
+
+def test_an_operation_that_found_nothing_says_why(client: Client, signed_in: As) -> None:
+    rows = [dead() for _ in range(3)]
+    act(client, "requeue_selected", *rows, confirm="1")
+    first = newest()
+    act(signed_in("requeuer"), "requeue_selected", *rows, confirm="1")
+    page = client.get(page_of(newest()))
+    assert "superuser: requeued 3 of these" in text(page)
+    assert page_of(first) in links(page)
+    nothing = bulk.finish(bulk.start(DISMISS, ids=["gone"], requested=1, by="ada", via="admin"))
+    assert "There was none that it could take: dismiss takes dead" in text(client.get(page_of(nothing)))
+
+
+def test_a_second_operator_of_one_is_told_who_was_first(client: Client, signed_in: As) -> None:
+    event = dead()
+    client.post(url("requeue", event))
+    answer = signed_in("requeuer").post(url("requeue", event), {"page": ""}, follow=True)
+    assert re.search(r"it is pending: .*\. superuser: requeued it .{1,9} ago\.", text(answer))
+
+
+def test_a_dismissal_from_its_page_stays_there(client: Client) -> None:
+    event = dead()
+    kept = "status=dead&channel=Webhook"
+    page = client.get(url("change", event) + "?" + urlencode({"_changelist_filters": kept}))
+    assert f'name="page" value="{escape(kept)}"' in page.content.decode()
+    asked = act(client, "dismiss_selected", event, page=kept)
+    assert f'name="page" value="{escape(kept)}"' in asked.content.decode()
+    done = act(client, "dismiss_selected", event, page=kept, confirm="1", reason="known")
+    assert done.headers["Location"] == url("change", event) + "?" + urlencode({"_changelist_filters": kept})
+    assert NotificationEvent.objects.get().dismissed
+
+
+def test_every_page_hints_at_what_is_under_way(client: Client) -> None:
+    pages = ("/admin/", "/admin/notifications_certificates/watch/", LIST)
+    assert all("under way" not in text(client.get(page)) for page in pages)
+    bulk.start(REQUEUE, filters="status=dead", requested=1, by="ada", via="admin")
+    for page in pages:
+        assert "1 under way" in text(client.get(page))
+        assert OPERATIONS in links(client.get(page))
 
 
 def test_the_number_that_can_be_undone_is_live(visit: Open) -> None:

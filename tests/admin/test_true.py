@@ -19,6 +19,7 @@ from notifications.admin import list as listed
 from notifications.endpoints import holds
 from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
+from notifications.reporting import words
 from notifications.text import isolated, revealed, revealed_markup
 from tests.admin.outages import hold, outage
 from tests.admin.support import LIST, As, act, person, said, text, typed, url
@@ -196,9 +197,9 @@ def test_a_row_behind_a_hold_or_a_pause_says_so_wherever_it_is_shown(client: Cli
         (ENDPOINTS, "paused"),
         (ENDPOINTS, "held"),
     ]
-    for event, state, cause in ((held, "held", "(server)"), (paused, "paused", "(by ada)")):
+    for event, why in ((held, "held (server)"), (paused, "paused by ada")):
         for shown in (text(client.get(url("change", event))), typed("show", event.pk)):
-            assert re.search(rf"{state} until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC {re.escape(cause)}", shown)
+            assert re.search(rf"Waits until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: {re.escape(why)}", shown)
             assert "with the next sweep" not in shown
             assert "due now" not in shown
     assert "due now" in typed("show", free.pk)
@@ -486,6 +487,21 @@ def test_what_a_stopped_one_left_can_be_done(client: Client, monkeypatch: pytest
     assert newest
     bulk.finish(newest)
     assert list(NotificationEvent.objects.dead()) == [late], "what was raised since is not meant"
+
+
+def test_what_is_read_has_a_tab_and_its_number(client: Client) -> None:
+    for make in (read, sent):
+        make()
+    figure = next(f for f in client.get(DASHBOARD).context["quiet"] if f.label.startswith("read: seen"))
+    cl = client.get(f"{LIST}?{figure.query}").context["cl"]
+    assert [(tab.label, tab.number) for tab in cl.tabs if tab.selected] == [("Read", figure.number)]
+
+
+def test_a_row_that_waits_for_a_pause_says_so_in_its_timeline(client: Client, script: Script) -> None:
+    paused = hold("webhook paused", recipient_prefix="", reason="paused", by="maria")
+    page = text(client.get(url("change", failed(due_at=ago(minutes=1)))))
+    assert f"Waits until {words.minute(paused.until)}: paused by maria" in page
+    assert "Next attempt" not in page
 
 
 # A verdict first
