@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta
+from math import ceil
 
 from django.utils import timezone
 
@@ -41,8 +42,24 @@ def duration(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{max(seconds, 0):.1f}".removesuffix(".0") + " s"
-    unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
+    unit, size = _unit(seconds)
     return f"{int(seconds // size)} {unit}"
+
+
+def at_most(seconds: float) -> str:
+    """The same rounded up: what is promised to be over by then."""
+    unit, size = _unit(seconds)
+    return duration(seconds) if seconds < 10 else f"{ceil(seconds / size)} {unit}"
+
+
+def _unit(seconds: float) -> tuple[str, int]:
+    return next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
+
+
+def exact_duration(seconds: float) -> str:
+    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
+    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
+    return f"{seconds / size:.12g} {unit}"
 
 
 def timestamp(at: datetime) -> str:

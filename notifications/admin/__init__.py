@@ -31,6 +31,7 @@ from ..exceptions import TransitionRefused
 from ..models import NotificationEvent, NotificationQuerySet, Status
 from ..models.fields import UNDELIVERED
 from ..operations.filters import READERS, STORED, Meaningless, parse
+from ..operations.follow import done_since
 from ..operations.verbs import DISMISS, REQUEUE, RESTORE, SEE, VERBS, Verb
 from ..reporting import words
 from ..reporting.preview import previews
@@ -316,7 +317,10 @@ class NotificationAdmin(Console):
         except NotificationEvent.DoesNotExist:
             return False
         except TransitionRefused as refusal:
-            self.message_user(request, f"{REQUEUE.label} refused: {refusal.why}.", messages.WARNING)
+            since = timezone.now() - operation.A_MOMENT
+            before = operation.told(self, done_since(since, ids=[event.pk], but=None)[:1], one=True)
+            text = format_html("{} refused: {}. {}", REQUEUE.label, refusal.why, before)
+            self.message_user(request, text.rstrip(), messages.WARNING)
         else:
             self.log_change(request, event, f"{REQUEUE.done}.")
             self.message_user(request, f"{REQUEUE.done}: {event}.", messages.SUCCESS)
@@ -358,6 +362,7 @@ class NotificationAdmin(Console):
             "history_url": self.url("history", quote(event.pk)),
             "delete_url": self.url("delete", quote(event.pk)),
             "checkbox_name": ACTION_CHECKBOX_NAME,
+            "kept_query": request.GET.get(around.PRESERVED, ""),
             "verbs": [
                 (verb, self._verb_url(verb, event) + (kept if verb is REQUEUE else "")) for verb in offered
             ],

@@ -72,7 +72,11 @@ def neighbours(console: Console, request: HttpRequest, event: NotificationEvent)
 
 def kept(request: HttpRequest) -> str:
     """What an address of the page needs at its end, so that it stays within the list that it came from."""
-    query = request.GET.get(PRESERVED, "")
+    return within(request.GET.get(PRESERVED, ""))
+
+
+def within(query: str) -> str:
+    """The end of an address of a page that was opened from the list of this query string."""
     return f"?{urlencode({PRESERVED: query})}" if query else ""
 
 

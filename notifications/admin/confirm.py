@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import quote
 from django.core import signing
 from django.db.models import Count, Q
 from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
+    HttpResponseRedirect,
     JsonResponse,
     QueryDict,
 )
@@ -34,11 +36,12 @@ from ..operations.follow import done_since
 from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
-from ..reporting import words
+from ..reporting import activity, words
 from ..reporting.held import Blocked
 from ..reporting.pace import how_long
 from ..text import revealed
 from . import cells
+from .around import within
 from .console import Console
 from .list import DETAILED, looks_at_a_part
 from .operation import A_MOMENT, because, begin, rule, told
@@ -80,7 +83,20 @@ def run(
         reason=reason,
         renewed="renewed" in request.POST,
     )
-    return begin(console, request, operation)
+    return begin(console, request, operation) or _back(console, request)
+
+
+def _back(console: Console, request: HttpRequest) -> HttpResponse | None:
+    """To the page of the one that it was asked from; None: to the list."""
+    address = _page_of(console, request)
+    return HttpResponseRedirect(address) if address else None
+
+
+def _page_of(console: Console, request: HttpRequest) -> str:
+    chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+    if "page" not in request.POST or len(chosen) != 1:
+        return ""
+    return console.url("change", quote(chosen[0])) + within(request.POST["page"])
 
 
 @dataclass
@@ -162,7 +178,8 @@ def pace_of(choice: Choice) -> str:
     """How long it takes until they are delivered, by the channels of the surveyed."""
     found = choice.survey.found
     factor = choice.total / len(found) if found else 1.0
-    return how_long(((row.channel, row.recipient) for row in found), database_now(), factor=factor)
+    rows = ((row.channel, row.recipient) for row in found)
+    return how_long(rows, database_now(), factor=factor, besides={row.pk for row in found})
 
 
 def waits(choice: Choice) -> list[tuple[int, str, str]]:
@@ -241,15 +258,18 @@ def confirmation(
         "reason": request.POST.get("reason", ""),
         "tried": tried,
         "fault": fault,
-        "before": told(before),
+        "before": told(console, before),
         "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
         "waits": waits(choice) if verb is REQUEUE else [],
+        "warning": activity.stalled(activity.last_ends(), database_now()) if verb is REQUEUE else "",
         "pace": pace_of(choice) if verb is REQUEUE else "",
         "old": survey.raised_before(timezone.now() - A_WEEK),
         "samples": samples(choice),
         "renewed": renewed_in(choice),
         "renewed_too": "renewed" in request.POST,
         "may_try": verb is REQUEUE and total > 1,
+        "page": request.POST.get("page"),
+        "back": _page_of(console, request) or request.get_full_path(),
         "checkbox_name": ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
     }

@@ -114,6 +114,8 @@ def quiet(snapshot: Snapshot) -> list[Figure]:
     ours = [
         _of_status(snapshot, status) for status in (Status.PENDING, Status.FAILED, Status.SENT, Status.READ)
     ]
+    *_, read = ours
+    ours[-1] = read._replace(label="read: seen, dismissed or withdrawn")
     special = [
         _figure(snapshot.in_grace, "of the pending left to certctl, which is sending", ""),
         _figure(snapshot.probably_delivered, "probably delivered", f"status={PROBABLY_DELIVERED}"),

@@ -6,8 +6,9 @@ Looking needs the view permission, deciding the one to requeue: both are about w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,11 +28,12 @@ from ..reporting import held, words
 from ..reporting.held import HoldWords
 from . import cells
 from .console import Console
+from .guard import in_part
 from .operation import begin
 from .operation import log_text as log
 
 HOLDS_SHOWN, OUTAGES_SHOWN = 50, 10
-LONGEST = 255  # a recipient
+UNREAD = "not known"
 LIFTS = {"paused": "End the pause", "recovering": "Full speed now"}
 
 
@@ -66,7 +68,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """The form's fields as they were typed, and which rows they cover; None without a channel."""
+    """The form's fields as they were typed, which rows they cover (None without a channel), and what is
+    wrong with them."""
 
     channel: str = ""
     recipient: str = ""
@@ -74,6 +77,7 @@ class Typed:
     why: str = ""
     match: str = "exact"
     covered: pausing.Covered | None = None
+    fault: str = ""
 
     @property
     def said(self) -> str:
@@ -92,7 +96,7 @@ def _page(console: Console, request: HttpRequest, typed: Typed) -> HttpResponse:
     context = {
         "title": "Endpoints",
         "at": now,
-        "rows": [_row(hold, now, settings) for hold in found[:HOLDS_SHOWN]],
+        "rows": _rows(found[:HOLDS_SHOWN], now, settings),
         "more": len(found) > HOLDS_SHOWN,
         "all_open": held.ALL_OPEN,
         "offers": _offers(outages),
@@ -107,10 +111,15 @@ def _page(console: Console, request: HttpRequest, typed: Typed) -> HttpResponse:
     return console.respond(request, "endpoints.html", context)
 
 
-def _row(hold: Hold, now: datetime, settings: conf.Conf) -> Row:
+def _rows(found: list[Hold], now: datetime, settings: conf.Conf) -> list[Row]:
+    waiting = in_part(*(partial(held.waiting, hold) for hold in found))
+    return [_row(hold, number, now, settings) for hold, number in zip(found, waiting, strict=True)]
+
+
+def _row(hold: Hold, waiting: int | str | None, now: datetime, settings: conf.Conf) -> Row:
     said = held.in_words(hold, now, settings.hold_limit)
     lift = LIFTS.get(said.state, "Try now")
-    return Row(hold, said, cells.state_badge(said.state), held.waiting(hold), lift)
+    return Row(hold, said, cells.state_badge(said.state), UNREAD if waiting is None else waiting, lift)
 
 
 def _outages(request: HttpRequest) -> tuple[list[Outage], str]:
@@ -125,15 +134,19 @@ def _outages(request: HttpRequest) -> tuple[list[Outage], str]:
 
 
 def _offers(shown: list[Outage]) -> list[Offer]:
-    found = []
-    for outage in shown:
-        count, more = redrive.count(outage, redrive.COUNTED // len(shown))
-        text = f"{words.count(count)}{'+' if more else ''}" if count or more else ""
-        if more and not count:
-            text = "not counted"
-        query = urlencode({"status": "dead", "outage": outage.pk})
-        found.append(Offer(outage, holds.scope(outage), text, query))
-    return found
+    counts = in_part(*(partial(redrive.count, outage) for outage in shown))
+    return [_offer(outage, counted) for outage, counted in zip(shown, counts, strict=True)]
+
+
+def _offer(outage: Outage, counted: tuple[int, bool] | None) -> Offer:
+    query = urlencode({"status": "dead", "outage": outage.pk})
+    return Offer(outage, holds.scope(outage), UNREAD if counted is None else _still_dead(*counted), query)
+
+
+def _still_dead(count: int, more: bool) -> str:
+    if more and not count:
+        return "not counted"
+    return f"{words.count(count)}{'+' if more else ''}" if count else ""
 
 
 # Decisions
@@ -163,13 +176,13 @@ def _ask(console: Console, request: HttpRequest) -> HttpResponse:
 def _pause(console: Console, request: HttpRequest) -> HttpResponse | None:
     settings, typed = conf.current(), _typed(request)
     try:
-        if typed.covered is None:
-            raise ValueError("choose a channel.")
+        if typed.fault or typed.covered is None:
+            raise ValueError(typed.fault or "choose a channel.")
         hold = holds.pause(
             typed.covered.channel,
             typed.covered.recipient,
             exact=typed.covered.exact,
-            length=durations.parse(typed.length),
+            length=_length(typed.length),
             limit=settings.hold_limit,
             by=request.user.get_username(),
             why=typed.why,
@@ -185,15 +198,24 @@ def _pause(console: Console, request: HttpRequest) -> HttpResponse | None:
 
 
 def _typed(request: HttpRequest) -> Typed:
-    said = {name: _text(request, name) for name in ("channel", "recipient", "length", "why")}
+    names = ("channel", "recipient", "length", "why")
+    said: dict[str, Any] = {name: _text(request, name) for name in names}
     match = "prefix" if request.POST.get("match") == "prefix" else "exact"
     channel = conf.current().channel(said["channel"])
-    found = None
-    if channel is not None and len(said["recipient"]) <= LONGEST:
-        found = pausing.covered(channel, said["recipient"], exact=match == "exact")
-    elif channel is not None:
-        found = pausing.Covered(channel, said["recipient"], True, 0, 0)
-    return Typed(**said, match=match, covered=found)
+    typed = Typed(**said, match=match)
+    try:
+        if channel is not None:
+            covered = pausing.covered(channel, typed.recipient, exact=match == "exact")
+            typed = replace(typed, covered=covered)
+        _length(typed.length)
+    except ValueError as error:
+        return replace(typed, fault=str(error))
+    return typed
+
+
+def _length(text: str) -> timedelta:
+    """Raises ValueError for what is no pause's."""
+    return holds.judged(durations.parse(text), conf.current().hold_limit)
 
 
 def _lift(console: Console, request: HttpRequest) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import wraps
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from django.contrib.admin import AdminSite
 from django.db import DatabaseError, InterfaceError
@@ -17,15 +19,19 @@ from django.urls import URLPattern, URLResolver
 
 from .. import database
 from ..database import kind_of, said
+from ..durations import duration
 from ..text import revealed_markup
 
 logger = logging.getLogger(__name__)
 
+Found = TypeVar("Found")
 View = Callable[..., HttpResponseBase]
 LOOKING_SECONDS = 10.0  # that a page takes which only looks
 DECIDING_SECONDS = 120.0  # one that does something, an attempt by hand included
 GUARDED = "has_a_limit_of_time"  # the mark on a view
 SAFE = ("GET", "HEAD", "OPTIONS")
+PART_SECONDS = 2.0  # a part of a page, whose others are shown without it
+LOGIN = "login"  # the view's name: it decides nothing, posted or not
 AWAY = "admin/notifications/notificationevent/away.html"
 
 
@@ -34,6 +40,7 @@ def guarded(view: View) -> View:
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         looks = request.method in SAFE
         limit = LOOKING_SECONDS if looks else DECIDING_SECONDS
+        began = monotonic()
         try:
             with database.in_time(limit):
                 response = view(request, *args, **kwargs)
@@ -43,11 +50,31 @@ def guarded(view: View) -> View:
             if kind_of(error) not in ("away", "contended"):
                 raise
             logger.warning("the console's page %s has no answer: %s", request.path, said(error))
-            return unanswered(limit, looks, is_read_only=database.is_read_only_error(error))
+            harmless = looks or _is_login(request)
+            is_read_only = database.is_read_only_error(error)
+            return unanswered(monotonic() - began, harmless, is_read_only=is_read_only)
         return legible(response)
 
     vars(page)[GUARDED] = True
     return page
+
+
+def _is_login(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and request.resolver_match.url_name == LOGIN
+
+
+def in_part(*reads: Callable[[], Found]) -> list[Found | None]:
+    """What each reads, one after the other; None of the one without an answer in time, and of those after."""
+    found: list[Found | None] = []
+    within = database.atomic() if database.connection().in_atomic_block else nullcontext()
+    try:
+        with database.in_time(PART_SECONDS), within:
+            found.extend(read() for read in reads)
+    except (DatabaseError, InterfaceError) as error:
+        if kind_of(error) not in ("away", "contended"):
+            raise
+        logger.warning("a page of the console is shown without a part: %s", said(error))
+    return [*found, *[None] * (len(reads) - len(found))]
 
 
 def guarded_site(site: AdminSite) -> tuple[list[URLPattern | URLResolver], str, str]:
@@ -72,8 +99,13 @@ def legible(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
-def unanswered(limit: float, looks: bool, *, is_read_only: bool = False) -> HttpResponse:
-    """Rendered without the request, whose user is in the database as well."""
+def unanswered(waited: float, looks: bool, *, is_read_only: bool = False) -> HttpResponse:
+    """Rendered without the request, whose user is in the database as well.
+
+    waited  seconds
+    """
     why = database.READ_ONLY if is_read_only else ""
-    page = render_to_string(AWAY, {"seconds": round(limit), "looks": looks, "read_only": why})
+    page = render_to_string(
+        AWAY, {"waited": duration(int(waited)) if waited >= 1 else "", "looks": looks, "read_only": why}
+    )
     return HttpResponse(page, status=503, headers={"Retry-After": "10", "Cache-Control": "no-store"})

@@ -221,8 +221,11 @@ class NotificationChangeList(ChangeList):
 
     @cached_property
     def tabs(self) -> list[Tab]:
-        """Every tab keeps the other filters and counts within them."""
-        tabs = [self._tab(label, status) for label, status in {**TABS, **SPECIAL_TABS}.items()]
+        """Every tab keeps the other filters and counts within them. What is shown has one, always."""
+        named = {**TABS, **SPECIAL_TABS}
+        if self.status and self.status not in named.values():
+            named[self.status.replace("_", " ").capitalize()] = self.status
+        tabs = [self._tab(label, status) for label, status in named.items()]
         return [tab for tab in tabs if tab.label in TABS or tab.selected or tab.number != "0"]
 
     def _tab(self, label: str, status: str | None) -> Tab:

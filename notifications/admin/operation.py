@@ -20,12 +20,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind
 from ..operations import bulk
 from ..operations.bulk import MEANWHILE, RENEWED, RUNNING
 from ..operations.filters import REDRIVE, matching, of_query
-from ..operations.follow import Deed, became, done_since
+from ..operations.follow import Deed, became, done_since, undone
 from ..operations.survey import COUNTED, capped, many
 from ..operations.verbs import TAKEN_BACK, Verb, verb_of
 from ..reporting import words
@@ -38,6 +40,17 @@ QUIET = timedelta(seconds=15)  # after so long without a batch, nobody carries i
 SAME_METHOD = 307  # the browser posts what it posted, there
 BEGUN = "begun"  # in the address to which it does
 A_MOMENT = timedelta(minutes=10)
+
+
+class Undone(NamedTuple):
+    """Who took back how many, and the page of the operation that did, "" where it was none."""
+
+    by: str
+    at: datetime
+    number: str
+    done: str
+    operation: int | None
+    url: str
 
 
 class Became(NamedTuple):
@@ -77,8 +90,9 @@ def _shown(
     now = timezone.now()
     undone_by = TAKEN_BACK.get(OperationKind(operation.kind))
     may_undo = undone_by is not None and undone_by.allowed_to(request.user) and not drives
+    taken_back = undone(operation)
     context = {
-        "title": f"{verb.label}: {standing(operation)}",
+        "title": f"{verb.label}: {standing(operation, taken_back)}",
         "operation": operation,
         "verb": verb,
         "may": may,
@@ -87,12 +101,15 @@ def _shown(
         "carried_out": carried_out(operation, now) if operation.ended_at is None else "",
         "taken_over": [(t["by"], parse_datetime(t["at"])) for t in operation.taken_over or ()],
         "scope": scope(operation),
+        "nothing": _why_nothing(console, operation),
+        "undone": [_undone(console, operation, deed) for deed in taken_back],
+        "undoes_url": console.url("operation", operation.undoes_id) if operation.undoes_id else "",
         "requested": f"{operation.requested:,}",
         "progress": progress(operation),
         "became": _became(console, operation),
         "undone_by": undone_by,
         "undoable": capped(bulk.undoable(operation)) if may_undo else 0,
-        "rest": capped(remaining(operation)) if may and operation.stopped_by else 0,
+        "rest": capped(remaining(operation)) if may and operation.stopped_by and not taken_back else 0,
         "operation_url": console.url("operation", operation.pk),
         "back": console.url("changelist") + (f"?{operation.filters}" if operation.filters else ""),
     }
@@ -101,14 +118,33 @@ def _shown(
     return console.respond(request, template, context)
 
 
-def standing(operation: BulkOperation) -> str:
-    if operation.stopped_by:
-        return "stopped"
-    return "done" if operation.ended_at else "in progress"
+def standing(operation: BulkOperation, taken_back: Sequence[Deed] = ()) -> str:
+    """taken_back: of follow.undone."""
+    if operation.ended_at is None:
+        return "in progress"
+    if taken_back:
+        return "undone" if sum(deed.count for deed in taken_back) >= operation.changed else "partly undone"
+    return "stopped" if operation.stopped_by else "done"
+
+
+def _why_nothing(console: Console, operation: BulkOperation) -> SafeString | str:
+    """Of one that ended and changed nothing: who had been there before, or what it takes; "" of others."""
+    if operation.changed or operation.ended_at is None or operation.undoes_id is not None:
+        return ""
+    since = operation.started_at - A_MOMENT
+    deeds = done_since(since, ids=operation.ids, but=operation.pk, until=operation.ended_at)
+    if deeds:
+        return told(console, deeds)
+    return f"There was none that it could take: {rule(verb_of(operation.kind))}."
+
+
+def _undone(console: Console, operation: BulkOperation, deed: Deed) -> Undone:
+    url = console.url("operation", deed.operation) if deed.operation else ""
+    verb = TAKEN_BACK[OperationKind(operation.kind)]
+    return Undone(deed.by, deed.at, many(deed.count), verb.counted, deed.operation, url)
 
 
 def _became(console: Console, operation: BulkOperation) -> list[Became]:
-    """What is undone is told by what undid it."""
     if not operation.changed or (operation.kind == OperationKind.UNDO and not operation.undoes_id):
         return []
     address = console.url("changelist")
@@ -147,11 +183,22 @@ def begin(console: Console, request: HttpRequest, operation: BulkOperation) -> H
         return there
     log(request, operation)
     level = messages.SUCCESS if operation.changed else messages.WARNING
-    text = report(operation)
-    if before := meanwhile(request, operation):
-        text = f"{text} {before}"
+    said = (report(operation), meanwhile(console, request, operation), _led(console, operation))
+    text = format_html_join(" ", "{}", ((part,) for part in said if part))
     console.message_user(request, text, level)
     return None
+
+
+def _led(console: Console, operation: BulkOperation) -> SafeString:
+    """To its page, where it did anything."""
+    if not operation.changed:
+        return SafeString("")
+    what = "What became of them, and Undo" if _can_be_undone(operation) else "What became of them"
+    return format_html('<a href="{}">{}</a>', console.url("operation", operation.pk), what)
+
+
+def _can_be_undone(operation: BulkOperation) -> bool:
+    return OperationKind(operation.kind) in TAKEN_BACK
 
 
 def _go_on(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
@@ -208,7 +255,7 @@ def _undo(console: Console, request: HttpRequest, operation: BulkOperation) -> H
 def _rest(console: Console, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
     """A new decision about what the stopped one had left; nothing that was raised since."""
     here = HttpResponseRedirect(console.url("operation", operation.pk))
-    if not operation.stopped_by or operation.undoes_id is not None:
+    if not operation.stopped_by or operation.undoes_id is not None or undone(operation):
         console.message_user(request, "There is nothing left of it to do.", messages.WARNING)
         return here
     left = remaining(operation)
@@ -239,6 +286,7 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
     """The newest operations, whoever began them."""
     now = timezone.now()
     newest = list(BulkOperation.objects.defer("ids")[:LISTED])
+    undos = {one.undoes_id: one for one in newest if one.undoes_id and one.changed}
     rows = [
         (
             operation,
@@ -246,11 +294,21 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
             report(operation),
             scope(operation),
             carried_out(operation, now) if operation.ended_at is None else "",
+            _undo_of(console, undos.get(operation.pk)),
+            console.url("operation", operation.undoes_id) if operation.undoes_id else "",
         )
         for operation in newest
     ]
     context = {"title": "Operations", "rows": rows, "listed": LISTED}
     return console.respond(request, "operations.html", context)
+
+
+def _undo_of(console: Console, undo: BulkOperation | None) -> Undone | None:
+    if undo is None:
+        return None
+    verb, url = verb_of(undo.kind), console.url("operation", undo.pk)
+    at = undo.stepped_at or undo.started_at
+    return Undone(undo.by, at, f"{undo.changed:,}", verb.counted, undo.pk, url)
 
 
 def log(request: HttpRequest, operation: BulkOperation) -> None:
@@ -318,28 +376,38 @@ def carried_out(operation: BulkOperation, now: datetime) -> str:
     return f"Nobody is carrying it out: {driver} left it {words.ago(last, now)}."
 
 
-def meanwhile(request: HttpRequest, operation: BulkOperation) -> str:
+def meanwhile(console: Console, request: HttpRequest, operation: BulkOperation) -> SafeString:
     """Who was first, where something that was asked about is not there to change any more."""
     asked = parse_datetime(request.POST.get("asked_at", "")) if "asked_at" in request.POST else None
     expected = request.POST.get("asked_for", "")
     if operation.changed and not (expected.isdecimal() and operation.changed < int(expected)):
-        return ""
+        return SafeString("")
     since = asked if asked and timezone.is_aware(asked) else operation.started_at - A_MOMENT
     ids = None if operation.ids is None else request.POST.getlist(ACTION_CHECKBOX_NAME)
-    return told(done_since(since, ids=ids, but=operation.pk))
+    return told(console, done_since(since, ids=ids, but=operation.pk))
 
 
-def told(deeds: Sequence[Deed]) -> str:
+def told(console: Console, deeds: Sequence[Deed], *, one: bool = False) -> SafeString:
+    """Who did what. one: to a single notification, which was asked about."""
     now = timezone.now()
-    return " ".join(_deed(deed, now) for deed in deeds)
+    said = ((_deed(deed, now, one), _numbered(console, deed)) for deed in deeds)
+    return format_html_join(" ", "{}{}.", said)
 
 
-def _deed(deed: Deed, now: datetime) -> str:
-    """`ada requeued 300 of these 12 s ago.`"""
-    what = f"{deed.count:,} of these" if deed.these else counted(deed.count)
-    number = f" (operation {deed.operation})" if deed.operation else ""
+def _deed(deed: Deed, now: datetime, one: bool) -> str:
+    """`ada: requeued 300 of these 12 s ago`"""
+    some = f"{deed.count:,} of these" if deed.these else counted(deed.count)
+    what = "it" if one else some
     verb = verb_of(deed.kind).done.lower()
-    return f"{isolated(deed.by) or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}{number}."
+    return f"{isolated(deed.by) or 'Somebody unnamed'}: {verb} {what} {words.ago(deed.at, now)}"
+
+
+def _numbered(console: Console, deed: Deed) -> SafeString:
+    if not deed.operation:
+        return SafeString("")
+    return format_html(
+        ' (<a href="{}">operation {}</a>)', console.url("operation", deed.operation), deed.operation
+    )
 
 
 def scope(operation: BulkOperation) -> str:

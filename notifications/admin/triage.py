@@ -41,6 +41,7 @@ def page(console: Console, request: HttpRequest) -> HttpResponse:
         answer = console.respond(request, "unknown.html", said)
         answer.status_code = 400
         return answer
+    error = fingerprint(error)  # asked by an error as it is, it is the group of that
     if request.method == "POST":
         return _decide(console, request, channel, error)
     return _shown(console, request, channel, error)
@@ -122,7 +123,7 @@ def _decide(console: Console, request: HttpRequest, channel: str, error: str) ->
     decide = next((decisions[name] for name in decisions if name in request.POST), None)
     here = HttpResponseRedirect(f"{request.path}?{urlencode({'channel': channel, 'alike': error})}")
     try:
-        if decide is None or fingerprint(error) != error:
+        if decide is None:
             raise Wrong("nothing was chosen")
         text = decide(request, Group(request, channel, error))
     except Overtaken as overtaken:

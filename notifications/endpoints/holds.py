@@ -22,7 +22,7 @@ from django.db.models import Case, F, Q, When
 from .. import database, signals
 from ..conf import Conf
 from ..database import carried, database_now, dump, said, wake_workers
-from ..durations import SHORTEST, bounded
+from ..durations import SHORTEST, bounded, exact_duration
 from ..exceptions import TransientError
 from ..models import Hold, NotificationEvent, Outage
 from ..models.conditions import ends
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 FORGOTTEN = timedelta(days=1)  # a hold whose end is this long past had nothing to send since
 RECOVERY = timedelta(minutes=10)  # that an endpoint's backlog flows at a bounded rate
+LONGEST = 255  # a recipient
+TOO_LONG = f"a recipient is at most {LONGEST} characters long"
 PAUSED = "paused"  # the reason of an operator's hold
 MOST_HURRIED = 1_000  # holds and notifications that a sweep looks at, to end the ones for the others
 MOST_PROBES = 200  # that one sweep takes, so that others have some and each is made in time
@@ -222,12 +224,11 @@ def pause(
 
     exact  just this recipient; else all that begin with it: a host
     A second pause of the same moves the end, but never past `limit` from the first one's start.
-    Raises ValueError for a length that is none or too long.
+    Raises ValueError for a length that is none or too long, and for a recipient that is too long.
     """
-    if not timedelta(0) < length <= limit:
-        raise ValueError(f"a pause is at most HOLD_LIMIT long ({limit}), not {length}")
-    if len(recipient) > 255:
-        raise ValueError("a recipient is at most 255 characters long")
+    if len(recipient) > LONGEST:
+        raise ValueError(TOO_LONG)
+    judged(length, limit)
     now, rows = database_now(), Hold.objects
     rows.filter(reason=PAUSED, until__lte=now).delete()
     digest = hashlib.sha256(f"{exact} {recipient}".encode()).hexdigest()[:12]
@@ -247,6 +248,13 @@ def pause(
     logger.info("%s paused by %s until %s", one_line(scope(hold)), by, hold.until)
     wake_workers()
     return hold
+
+
+def judged(length: timedelta, limit: timedelta) -> timedelta:
+    """The length of a pause. Raises ValueError for one that is none or too long."""
+    if not timedelta(0) < length <= limit:
+        raise ValueError(f"a pause is at most {exact_duration(limit.total_seconds())} long (HOLD_LIMIT)")
+    return length
 
 
 def lift(hold: Hold, *, by: str) -> bool:

@@ -75,8 +75,8 @@ def pause(screen: Screen, options: dict[str, Any], *, by: str) -> None:
     channel = configured(current, options["channel"])
     if options["prefix"] and not options["recipient"]:
         raise CommandError("--prefix needs a RECIPIENT", returncode=2)
-    meant = pausing.covered(channel, options["recipient"], exact=not options["prefix"])
     try:
+        meant = pausing.covered(channel, options["recipient"], exact=not options["prefix"])
         hold = holds.pause(
             channel,
             meant.recipient,

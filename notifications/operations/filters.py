@@ -351,14 +351,25 @@ def died_of(rows: NotificationQuerySet, outage: Outage) -> NotificationQuerySet:
 
 
 def changed_by(operation: BulkOperation | None) -> Q:
-    """What an operation changed, as the records of its kind know by an index; nothing of an unknown one."""
+    """What an operation changed, and nobody took back since; of one that takes back, what nobody decided on
+    since. Nothing of an unknown one."""
     if operation is None:
         return Q(pk__in=[])
-    model = Requeue if operation.kind in (OperationKind.REQUEUE, OperationKind.UNDO) else Reading
-    records = model.objects.filter(operation=operation.undoes_id or operation.pk)
+    records = decisions_of(operation)
     if operation.undoes_id:
         records = records.filter(undo=operation.pk)
+        for model in (Requeue, Reading):
+            same = model.objects.filter(notification=OuterRef("notification"))
+            records = records.exclude(Exists(same.filter(at__gt=OuterRef("undone_at"))))
+    else:
+        records = records.filter(undone_at__isnull=True)
     return Q(pk__in=records.values("notification"))
+
+
+def decisions_of(operation: BulkOperation) -> Any:
+    """The records of what it changed, or of what the one changed that it takes back: an index has them."""
+    model = Requeue if operation.kind in (OperationKind.REQUEUE, OperationKind.UNDO) else Reading
+    return model.objects.filter(operation=operation.undoes_id or operation.pk)
 
 
 def not_redriven(rows: NotificationQuerySet) -> NotificationQuerySet:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..endpoints.holds import LONGEST, TOO_LONG
 from ..models import NotificationEvent
 from ..models.fields import UNDELIVERED
 from ..notifiers.endpoint import Endpoint, going_to, is_address
@@ -37,7 +38,14 @@ class Covered(NamedTuple):
 
 
 def covered(channel: str, typed: str, *, exact: bool) -> Covered:
-    """What is typed as an endpoint: as it is, where rows go there, else as the host that it names."""
+    """What is typed as an endpoint: as it is, where rows go there, else as the host that it names.
+
+    Raises ValueError for what can be neither.
+    """
+    if not exact and len(typed.split()) > 1:
+        raise ValueError("a host has no blank in it")
+    if len(typed) > LONGEST:
+        raise ValueError(TOO_LONG)
     found = [_looked_up(channel, *meant) for meant in _meanings(typed.strip(), exact)]
     return next((one for one in found if not one.nothing), found[-1])
 

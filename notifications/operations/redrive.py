@@ -18,6 +18,7 @@ from ..notifiers.endpoint import going_to
 from ..queue.batch import in_parts
 from . import bulk
 from .filters import REDRIVE, Filters, before_the_end, died_of, not_redriven
+from .survey import capped
 from .verbs import REQUEUE
 from .walk import NEWEST
 
@@ -27,16 +28,21 @@ SETTLED = timedelta(minutes=5)  # an outage that began later is still tried by w
 RECENT = timedelta(days=1)  # an outage that ended earlier is not redriven by itself any more
 MOST = 10  # outages that one sweep redrives
 LOOKED_AT = 5_000  # dead letters that it looks at for one outage
-COUNTED = 2_000  # dead letters that are looked at to say how many died of some outages
+LOOKED_THROUGH = 10_000  # dead letters that are looked at to say how many died of it, as far as the list does
+COUNTED = 500  # of them; beyond, a count says "500+"
+PROBED = 2_000  # dead letters among which a probe is looked for
 SYSTEM = "system"
 
 
-def count(outage: Outage, most: int = COUNTED) -> tuple[int, bool]:
-    """How many died of it and are still dead, among the newest `most`; whether there may be more."""
-    newest = before_the_end(NotificationEvent.objects.dead(), outage)
-    ids = newest.order_by(*NEWEST).values("pk")[:most]
-    some: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=ids)
-    return died_of(some, outage).count(), newest.values("pk")[most : most + 1].exists()
+def count(outage: Outage) -> tuple[int, bool]:
+    """How many died of it and are still dead, up to COUNTED; whether there may be more."""
+    dead = before_the_end(NotificationEvent.objects.dead(), outage)
+    edges = dead.order_by(*NEWEST).values_list("created_at", flat=True)
+    edge = next(iter(edges[LOOKED_THROUGH - 1 : LOOKED_THROUGH]), None)
+    some: NotificationQuerySet = dead.filter(created_at__gte=edge) if edge else dead
+    found = capped(died_of(some, outage), COUNTED)
+    more = found > COUNTED or dead.values("pk")[LOOKED_THROUGH : LOOKED_THROUGH + 1].exists()
+    return min(found, COUNTED), more
 
 
 def take_over(outage: Outage, *, by: str, via: str, now: datetime, again: bool = True) -> BulkOperation:
@@ -107,7 +113,7 @@ def _requeue_probe(outage: Outage, now: datetime) -> int:
     waiting = NotificationEvent.objects.filter(going_to([endpoint_of(outage)]), status__in=UNDELIVERED)
     if waiting.exists():
         return 0
-    newest = before_the_end(NotificationEvent.objects.dead(), outage).order_by(*NEWEST).values("pk")[:COUNTED]
+    newest = before_the_end(NotificationEvent.objects.dead(), outage).order_by(*NEWEST).values("pk")[:PROBED]
     some: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=newest)
     probe = not_redriven(died_of(some, outage)).order_by(*NEWEST).values_list("pk", flat=True)[:1]
     reason = f"to find out whether {outage.endpoint} delivers again"

@@ -3,7 +3,7 @@ sentences for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from .figures import Snapshot
 
 MISSED_SWEEPS = 3
 ADVICE = "Start run_notifications, or look at the cron entries of the sweeps."
+UNSAID = "the database did not say when a sweep ran last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,21 @@ def workers(now: datetime) -> Workers:
 
 
 def warnings(shown: Snapshot, now: datetime) -> list[str]:
+    """The complaints as sentences, each with what to do."""
+    return [f"{said[:1].upper()}{said[1:]}. {advice([said])}".rstrip() for said in complaints(shown, now)]
+
+
+def advice(complaints: Sequence[str]) -> str:
+    """What to do about them; "" where there is nothing."""
+    return ADVICE if set(complaints) - {UNSAID} else ""
+
+
+def complaints(shown: Snapshot, now: datetime) -> list[str]:
     """Why nothing, or nothing of one kind, may be on its way; empty when all is well."""
     if shown.last_sweeps is None:
-        return ["The database did not say when a sweep ran last."]
+        return [UNSAID]
     ends = {kind: run.ended_at for kind, run in shown.last_sweeps.items() if run}
-    if everything := stalled(ends.values(), now):
+    if everything := _stalled(ends.values(), now):
         return [everything]
     counts = shown.counts or {}
     waiting = {
@@ -79,23 +90,29 @@ def warnings(shown: Snapshot, now: datetime) -> list[str]:
 
 def stalled(ends: Iterable[datetime], now: datetime) -> str:
     """What to say when no sweep of any kind has run lately, else ""."""
+    said = _stalled(ends, now)
+    return f"{said[:1].upper()}{said[1:]}. {ADVICE}" if said else ""
+
+
+def _stalled(ends: Iterable[datetime], now: datetime) -> str:
     last = max(ends, default=None)
     if not _is_late(last, now):
         return ""
     what = f"the last sweep ended {words.ago(last, now)}" if last else "no sweep has ever run"
-    return f"Nothing is being delivered: {what}. {ADVICE}"
+    return f"nothing is being delivered: {what}"
 
 
 def _late(kind: SweepKind, end: datetime | None, number: int, now: datetime) -> str:
-    what = f"ended {words.ago(end, now)}" if end else "has never run"
     waiting = "1 notification waits" if number == 1 else f"{number:,} notifications wait"
-    return f"The last {kind} sweep {what}, and {waiting} for the next one. {ADVICE}"
+    if end is None:
+        return f"no {kind} sweep has ever run, and {waiting} for one"
+    return f"the last {kind} sweep ended {words.ago(end, now)}, and {waiting} for the next one"
 
 
 def _silent(workers: Workers, ends: Iterable[datetime], now: datetime) -> Iterator[str]:
     if workers.seen_at and workers.went_silent(ends):
         seen = words.ago(workers.seen_at, now)
-        yield f"The always-on worker was last seen {seen}, and nobody has swept since. {ADVICE}"
+        yield f"the always-on worker was last seen {seen}, and nobody has swept since"
 
 
 def _is_late(end: datetime | None, now: datetime) -> bool:

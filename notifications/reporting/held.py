@@ -20,6 +20,7 @@ from ..models.fields import UNDELIVERED
 from ..operations import pausing
 from ..operations.pausing import Covered
 from ..queue import beside
+from ..text import isolated
 from . import words
 from .channels import settings
 from .words import Waits
@@ -73,6 +74,14 @@ def _name(hold: Hold) -> str:
     return f"{hold.channel}, {'one recipient' if hold.exact else 'some recipients'}"
 
 
+def named(hold: Hold, *, recipients: bool) -> str:
+    """Which rows, in words that anybody knows; recipients: to whoever may know of them. Of what is held by
+    itself a host is no secret."""
+    if recipients or not hold.recipient_prefix or (hold.reason != holds.PAUSED and not hold.exact):
+        return holds.scope(hold)
+    return f"{isolated(hold.channel)}, {'one recipient' if hold.exact else 'some recipients'},"
+
+
 def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
     end = words.timestamp(hold.until)
     if hold.reason == holds.PAUSED:
@@ -117,6 +126,11 @@ class Blocked:
             return f"{state}, the next sweep tries it ({cause})"
         return f"{state} until {words.minute(hold.until)} ({cause})"
 
+    def waits(self, hold: Hold) -> Waits:
+        state, _ = _standing(hold, self._now, self._limit)
+        why = f"{state} by {isolated(hold.by)}" if hold.by else f"{state} ({hold.reason})"
+        return Waits(self.standing(hold), hold.until, why)
+
     def counted(self, rows: Iterable[tuple[str, str]]) -> list[tuple[int, Hold]]:
         """Of (channel, recipient): how many wait for what, the most first."""
         found = Counter(hold.pk for channel, recipient in rows if (hold := self.by(channel, recipient)))
@@ -134,7 +148,7 @@ def noted(events: Iterable[NotificationEvent], now: datetime) -> None:
     for event in waiting:
         hold = blocked.by(event.channel, event.recipient)
         later = hold and event.next_retry_at and event.next_retry_at > max(hold.until, now)
-        vars(event)["waits"] = Waits(blocked.standing(hold), hold.until) if hold and not later else None
+        vars(event)["waits"] = blocked.waits(hold) if hold and not later else None
 
 
 def waiting(hold: Hold) -> int | str:

@@ -4,12 +4,12 @@ how long its attempts took of late, and what holds it back."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils.module_loading import import_string
 
 from .. import conf
@@ -17,13 +17,15 @@ from ..endpoints import holds
 from ..endpoints.breaker import State
 from ..endpoints.outages import endpoint_of
 from ..engine.heartbeat import heartbeats
-from ..models import AttemptOutcome, Tally
+from ..models import AttemptOutcome, NotificationEvent, Status, Tally
 from ..notifiers.endpoint import is_address
 from ..text import fold
-from . import held, words
+from . import activity, held, words
 from .channels import Channels, settings
 
 MEASURED = timedelta(hours=24)
+MOST_AHEAD = 10_000  # notifications that wait already are counted
+NOBODY = "How long it takes is not known: nothing sweeps."
 
 
 class Takes(NamedTuple):
@@ -40,22 +42,35 @@ class Pace(NamedTuple):
     why: str
 
 
-def how_long(rows: Iterable[tuple[str, str]], now: datetime, *, factor: float = 1.0) -> str:
+class Ahead(NamedTuple):
+    """What waits already, by endpoint: up to MOST_AHEAD, and whether there is more."""
+
+    counts: Counter[tuple[str, str]]
+    more: bool
+
+
+def how_long(
+    rows: Iterable[tuple[str, str]], now: datetime, *, factor: float = 1.0, besides: Collection[str] = ()
+) -> str:
     """Of (channel, recipient): when all of them may be delivered, in words; "" of none.
 
-    factor  of how many the rows stand for one
+    factor   of how many the rows stand for one
+    besides  the ids of those rows, which do not wait for themselves
     """
-    found = _takes(rows, now, factor)
+    ahead = _waiting(now, set(besides))
+    found = _takes(rows, now, factor, ahead)
     if not found:
         return ""
+    if not heartbeats(now) and activity.stalled(activity.last_ends(), now):
+        return NOBODY
     known = [takes.seconds for takes in found if takes.seconds is not None]
     if not known:
         return f"How long it takes is not known. {_shares(found)}"
-    least = "at least " if len(known) < len(found) else ""
-    by_cron, why = _by_cron(sum(takes.number for takes in found), now)
+    least = "at least " if len(known) < len(found) or ahead.more else ""
+    by_cron, why = _by_cron(sum(takes.number for takes in found) + ahead.counts.total(), now)
     longest = max(1, by_cron, *known)
     slower = f" {why}" if by_cron == longest else ""
-    return f"It takes {least}about {words.duration(longest)}. {_shares(found)}{slower}"
+    return f"It takes {least}about {words.at_most(longest)}. {_shares(found)}{slower}"
 
 
 def _shares(found: list[Takes]) -> str:
@@ -71,19 +86,35 @@ def _by_cron(number: int, now: datetime) -> tuple[float, str]:
     return (-(-number // limit) - 1) * interval, why
 
 
-def _takes(rows: Iterable[tuple[str, str]], now: datetime, factor: float) -> list[Takes]:
+def _waiting(now: datetime, besides: set[str]) -> Ahead:
+    """What the next sweeps take before."""
+    due = Q(status=Status.PENDING) | Q(status=Status.FAILED, next_retry_at__lte=now)
+    rows = NotificationEvent.objects.filter(due).order_by().values_list("pk", "channel", "recipient")
+    found = list(rows[: MOST_AHEAD + 1])
+    counts = Counter(
+        (fold(channel), _host(to)) for pk, channel, to in found[:MOST_AHEAD] if pk not in besides
+    )
+    return Ahead(counts, len(found) > MOST_AHEAD)
+
+
+def _host(recipient: str) -> str:
+    return urlsplit(recipient).netloc if is_address(recipient) else ""
+
+
+def _takes(rows: Iterable[tuple[str, str]], now: datetime, factor: float, ahead: Ahead) -> list[Takes]:
     channels, paces = Channels(), Paces(now)
     share: dict[str, Counter[str]] = {}
     example: dict[tuple[str, str], str] = {}
     for name, recipient in rows:
         channel = channels.spelled(name)
-        host = urlsplit(recipient).netloc if is_address(recipient) else ""
+        host = _host(recipient)
         share.setdefault(channel, Counter())[host] += 1
         example.setdefault((channel, host), recipient)
     found = []
     for channel, hosts in share.items():
         of_hosts = [
-            paces.seconds(channel, example[channel, host], count * factor) for host, count in hosts.items()
+            paces.seconds(channel, example[channel, host], count * factor, ahead.counts[fold(channel), host])
+            for host, count in hosts.items()
         ]
         last, why = max(of_hosts, key=lambda one: -1.0 if one[0] is None else one[0])
         found.append(Takes(channel, round(hosts.total() * factor), last, why))
@@ -104,8 +135,8 @@ class Paces:
         ]
         self._measured = _measured(now)
 
-    def seconds(self, channel: str, recipient: str, count: float) -> tuple[float | None, str]:
-        """Until `count` are sent to the endpoint of this recipient, and why."""
+    def seconds(self, channel: str, recipient: str, count: float, ahead: int = 0) -> tuple[float | None, str]:
+        """Until `count` are sent to the endpoint of this recipient after those that are ahead, and why."""
         hold = self._blocked.by(channel, recipient)
         wait = max(0.0, (hold.until - self._now).total_seconds()) if hold else 0.0
         slowly = (hold is not None and hold.reason != holds.PAUSED) or any(
@@ -115,8 +146,10 @@ class Paces:
         if pace is None:
             return None, "at a pace that nothing tells of: nothing was delivered in the last 24 hours"
         what = "pause" if hold and hold.reason == holds.PAUSED else "hold"
-        after = f", once its {what} ends in {words.duration(wait)}" if wait else ""
-        return wait + count / pace.per_second, f"at {_number(pace.per_second)} a second ({pace.why}){after}"
+        after = f", once its {what} ends in {words.at_most(wait)}" if wait else ""
+        before = f", after {ahead:,} that wait already" if ahead else ""
+        text = f"at {_number(pace.per_second)} a second ({pace.why}){before}{after}"
+        return wait + (count + ahead) / pace.per_second, text
 
     def _pace(self, channel: str, slowly: bool) -> Pace | None:
         name = self._settings.channel(channel)

@@ -182,7 +182,11 @@ def _next(event: NotificationEvent, now: datetime) -> Iterator[Entry]:
         yield Entry(Kind.NEXT, None, "Dead letter: retrying is over, and a person decides")
     if event.status in UNDELIVERED:
         held.noted([event], now)
-        when, _ = words.next_attempt(event, now)
+        when, at = words.next_attempt(event, now)
+        waits = words.waits_for(event)
+        if waits and at == waits.until and at > now:
+            yield Entry(Kind.NEXT, None, f"Waits until {words.minute(at)}: {waits.why}")
+            return
         yield Entry(Kind.NEXT, event.next_retry_at, "Next attempt", facts=(("When", when),))
 
 

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
-from ..durations import UNITS, expires
+from ..durations import at_most as at_most
 from ..durations import duration as duration
+from ..durations import exact_duration as exact_duration
+from ..durations import expires
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
 from ..models import NotificationEvent, Status, SweepRun, Worker
@@ -39,19 +41,14 @@ NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron hav
 
 
 class Waits(NamedTuple):
-    """For what a notification waits, and until when: see held.noted."""
+    """For what a notification waits, until when, and why: `paused by ada`. See held.noted."""
 
     text: str
     until: datetime
+    why: str
 
 
 # Times and numbers
-
-
-def exact_duration(seconds: float) -> str:
-    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
-    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
-    return f"{seconds / size:.12g} {unit}"
 
 
 def age(at: datetime, now: datetime) -> str:
@@ -144,7 +141,7 @@ def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime
     if event.probably_delivered:
         return "probably delivered by certctl", None
     if waits := waits_for(event):
-        return waits
+        return waits.text, waits.until
     terms: Terms = vars(event).get("terms", Terms())
     ends = terms.grace_ends(event, now)
     if ends and ends > now:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from ..admin import cells
+from ..admin.console import under_way
 from ..reporting import words
 from ..reporting.snapshot import snapshot
 from ..reporting.verdict import verdict
@@ -25,6 +26,12 @@ def how_things_stand() -> dict[str, Any]:
     """For the admin's first page, whose reader may look at notifications."""
     shown = snapshot()
     return {"verdict": verdict(shown, shown.at or timezone.now(), recipients=True)}
+
+
+@register.simple_tag
+def operations_under_way() -> str:
+    """`2 under way`; "" where none is."""
+    return under_way() or ""
 
 
 @register.filter

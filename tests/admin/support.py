@@ -55,8 +55,9 @@ def act(
 
 
 def said(response: Any) -> list[str]:
-    """What the next page tells the user."""
-    return [str(message) for message in response.context["messages"]]
+    """What the next page tells the user, but for the link to what became of it."""
+    became = re.compile(" <a [^>]*>What became of them[^<]*</a>")
+    return [became.sub("", str(message)) for message in response.context["messages"]]
 
 
 def text(response: Any) -> str:

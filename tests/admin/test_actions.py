@@ -195,7 +195,7 @@ def test_asking_costs_the_same_for_few_and_for_many(
     # session, user, the list's count, refusals twice, details, repeats, holds, operations, what was renewed;
     # database's clock
     for chosen in (rows[:1], rows):
-        with django_assert_max_num_queries(23):
+        with django_assert_max_num_queries(29):
             act(client, REQUEUE, *chosen)
 
 

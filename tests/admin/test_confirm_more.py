@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from notifications.models import SweepKind
 from tests.admin.support import LIST, As, text
 from tests.factories import ago, dead
+from tests.reporting.rows import swept
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +27,12 @@ def test_before_many_are_requeued(client: Client, script: Script) -> None:
         for n in range(3)
     ]
     page = client.post(LIST + "?status=dead", {"action": "requeue_selected", **ALL})
+    assert "Nothing is being delivered: no sweep has ever run." in text(page)
+    assert page.context["pace"] == "How long it takes is not known: nothing sweeps."
+    swept(SweepKind.PENDING, ago(seconds=30))
+    page = client.post(LIST + "?status=dead", {"action": "requeue_selected", **ALL})
     said = text(page)
+    assert "Nothing is being delivered" not in said
     assert "2 of them were raised more than a week ago." in said
     assert [event.pk for event, _ in page.context["samples"]] == [young[0].pk, stale[0].pk, stale[1].pk]
     assert "<b>soon</b> more" in said

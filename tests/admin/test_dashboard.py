@@ -148,10 +148,9 @@ def test_all_is_well(client: Client) -> None:
     swept("retry", ago(minutes=1))
     swept("pending", ago(seconds=9))
     failed()
-    assert context(client)["verdict"] == (
-        "Nothing is wrong, and nothing was delivered in the last 24 hours.",
-        False,
-    )
+    verdict = context(client)["verdict"]
+    assert verdict.text == "Nothing is wrong, and nothing was delivered in the last 24 hours."
+    assert not verdict.bad
     assert 'role="alert"' not in client.get(LIST).content.decode()
 
 
@@ -184,7 +183,7 @@ def test_one_kind_that_stopped_is_told_when_something_waits_for_it(client: Clien
     assert context(client)["verdict"].text.startswith("1 stranded"), "what is stranded waits for no sweep"
     failed()
     assert context(client)["verdict"].text.startswith(
-        "The last retry sweep ended 20 min ago, and 1 notification waits for the next one."
+        "The last retry sweep ended 20 min ago, and 1 notification waits for the next one;"
     )
 
 

@@ -121,7 +121,8 @@ def test_pausing_and_lifting_are_on_record(signed_in: As, script: Script) -> Non
     [
         ({"channel": "Slak"}, "Not paused: choose a channel."),
         ({"length": "soon"}, "Not paused: Not a duration: write 90s, 2m or 1h."),
-        ({"length": "5h"}, "Not paused: a pause is at most HOLD_LIMIT long (4:00:00), not 5:00:00"),
+        ({"length": "5h"}, "Not paused: a pause is at most 4 h long (HOLD_LIMIT)"),
+        ({"recipient": "nosuch host", "match": "prefix"}, "Not paused: a host has no blank in it"),
         ({"recipient": "x" * 256}, "Not paused: a recipient is at most 255 characters long"),
     ],
 )
@@ -163,6 +164,20 @@ def test_exactly_what_an_outage_killed_is_requeued_as_one_operation(signed_in: A
     response = client.get(PAGE)
     assert response.context["offers"][0].count == ""
     assert "Requeue these" not in response.content.decode()
+
+
+def test_what_is_counted_does_not_shrink_with_the_outages_on_the_page(
+    signed_in: As, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the bound for itself, which is the list's: the number is what its link shows."""
+    monkeypatch.setattr("notifications.operations.redrive.LOOKED_THROUGH", 20)
+    outage(12)
+    for n in range(9):
+        outage(0, endpoint=f"e{n}", died=1, channel="Email", since=ago(hours=9), ended_at=ago(hours=8))
+    client = signed_in("requeuer")
+    offer = client.get(PAGE).context["offers"][-1]
+    assert offer.count == "12"
+    assert client.get(f"{LIST}?{offer.query}").context["cl"].result_count == 12
 
 
 def test_many_are_requeued_with_progress(
@@ -212,7 +227,7 @@ def test_the_page_is_bounded(signed_in: As, script: Script, django_assert_max_nu
         hold(endpoint=f"e{n}", recipient_prefix=f"https://{n}/")
         outage(1, endpoint=f"e{n}")
     client = signed_in("viewer")
-    with django_assert_max_num_queries(90):  # type: ignore[operator]
+    with django_assert_max_num_queries(94):  # type: ignore[operator]
         response = client.get(PAGE)
     assert (len(response.context["rows"]), len(response.context["offers"])) == (50, 10)
     assert DeliveryAttempt.objects.count() == 60

@@ -163,4 +163,14 @@ def test_a_group_that_has_gone_is_shown(client: Client) -> None:
     response = client.post(
         address(error="no fingerprint 17"), {"version": "0", "note": "1", "text": "x"}, follow=True
     )
-    assert said(response) == ["Not done: nothing was chosen"]
+    assert said(response) == ["The note is kept."]
+    assert GroupNote.objects.get().error == "no fingerprint …"
+
+
+def test_a_group_that_is_asked_for_by_an_error_as_it_is_is_the_same_group(client: Client) -> None:
+    raw = ERROR.replace("…", "2")
+    decide(client, note="1", text="known")
+    page = client.get(address(error=raw))
+    assert (page.context["error"], page.context["count"]) == (ERROR, "3")
+    assert page.context["note"].note == "known"
+    assert client.get(page.context["group_list"]).context["cl"].result_count == 3

@@ -19,6 +19,7 @@ from notifications.admin import list as listed
 from notifications.endpoints import holds
 from notifications.models import BulkOperation, Hold, NotificationEvent
 from notifications.operations import bulk
+from notifications.reporting import words
 from notifications.text import isolated, revealed, revealed_markup
 from tests.admin.outages import hold, outage
 from tests.admin.support import LIST, As, act, person, said, text, typed, url
@@ -34,6 +35,7 @@ from tests.factories import (
     sent,
     stranded,
 )
+from tests.reporting.rows import swept, tally, this_hour
 from tests.scripted import Script
 
 pytestmark = pytest.mark.django_db
@@ -100,6 +102,22 @@ def test_a_refused_form_keeps_what_was_typed(client: Client, script: Script, wro
     for value in (data["recipient"], data["length"], data["why"]):
         assert f'value="{value}"' in markup
     assert '<option value="prefix" selected>' in markup
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"length": "bogus"}, "Not a duration: write 90s, 2m or 1h."),
+        ({"length": "9h"}, "a pause is at most 4 h long"),
+        ({"recipient": "nosuch host", "match": "prefix"}, "a host has no blank in it"),
+    ],
+)
+def test_a_pause_is_judged_before_it_is_offered(
+    client: Client, script: Script, wrong: dict[str, str], why: str
+) -> None:
+    page = client.post(ENDPOINTS, {**PAUSE, **wrong, "ask": "1"})
+    assert f"Not as it stands: {why}" in text(page)
+    assert 'name="pause"' not in page.content.decode()
 
 
 # Who was first (3)
@@ -179,9 +197,9 @@ def test_a_row_behind_a_hold_or_a_pause_says_so_wherever_it_is_shown(client: Cli
         (ENDPOINTS, "paused"),
         (ENDPOINTS, "held"),
     ]
-    for event, state, cause in ((held, "held", "(server)"), (paused, "paused", "(by ada)")):
+    for event, why in ((held, "held (server)"), (paused, "paused by ada")):
         for shown in (text(client.get(url("change", event))), typed("show", event.pk)):
-            assert re.search(rf"{state} until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC {re.escape(cause)}", shown)
+            assert re.search(rf"Waits until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: {re.escape(why)}", shown)
             assert "with the next sweep" not in shown
             assert "due now" not in shown
     assert "due now" in typed("show", free.pk)
@@ -275,7 +293,7 @@ def test_older_outages_stay_within_reach(client: Client, script: Script) -> None
 def test_what_was_not_counted_is_not_said_to_be_none(
     client: Client, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifications.operations.redrive.COUNTED", 1)
+    monkeypatch.setattr("notifications.operations.redrive.LOOKED_THROUGH", 1)
     outage(2)
     for _ in range(2):
         dead(channel="Email", created_at=ago(hours=1))
@@ -311,6 +329,7 @@ def test_the_login_page_says_so_too(client: Client, monkeypatch: pytest.MonkeyPa
     answers = [client.get("/admin/login/"), Client().post("/admin/login/", login)]
     assert [answer.status_code for answer in answers] == [503, 503]
     assert all("The database does not answer" in text(answer) for answer in answers)
+    assert all("Nothing was changed." in text(answer) for answer in answers), "a login decides nothing"
     assert Client().get("/admin/login/").status_code == 200, "it asks the database for nothing"
 
 
@@ -319,8 +338,11 @@ def test_a_decision_that_the_database_did_not_answer_says_that_it_may_be_done(
 ) -> None:
     event = dead()
     monkeypatch.setattr(guard, "DECIDING_SECONDS", 0.0)
+    times = iter([100.0, 110.4])
+    monkeypatch.setattr(guard, "monotonic", lambda: next(times))
     response = client.post(url("requeue", event))
     assert response.status_code == 503
+    assert "This page waited 10 s for it" in text(response)
     assert "may have been done or not" in text(response)
 
 
@@ -467,6 +489,21 @@ def test_what_a_stopped_one_left_can_be_done(client: Client, monkeypatch: pytest
     assert list(NotificationEvent.objects.dead()) == [late], "what was raised since is not meant"
 
 
+def test_what_is_read_has_a_tab_and_its_number(client: Client) -> None:
+    for make in (read, sent):
+        make()
+    figure = next(f for f in client.get(DASHBOARD).context["quiet"] if f.label.startswith("read: seen"))
+    cl = client.get(f"{LIST}?{figure.query}").context["cl"]
+    assert [(tab.label, tab.number) for tab in cl.tabs if tab.selected] == [("Read", figure.number)]
+
+
+def test_a_row_that_waits_for_a_pause_says_so_in_its_timeline(client: Client, script: Script) -> None:
+    paused = hold("webhook paused", recipient_prefix="", reason="paused", by="maria")
+    page = text(client.get(url("change", failed(due_at=ago(minutes=1)))))
+    assert f"Waits until {words.minute(paused.until)}: paused by maria" in page
+    assert "Next attempt" not in page
+
+
 # A verdict first
 
 
@@ -477,13 +514,54 @@ def test_one_sentence_comes_first_and_is_the_same_everywhere(client: Client, scr
     for _ in range(2):
         dead()
     dashboard, index = text(client.get(DASHBOARD)), text(client.get("/admin/"))
-    wanted = "Webhook to https://hooks.example.com/… has been held for 50 min, 1 waits."
-    assert f"{wanted} 2 died in the last hour. 2 dead letters wait for a decision." in dashboard
-    assert f"{wanted} 2 died in the last hour. 2 dead letters wait for a decision." in index
-    shell = typed("status")
-    assert shell.startswith("webhook https://hooks.example.com:443 has been held for 50 min, 1 waits.")
-    assert "2 dead letters wait for a decision." in shell
+    held = "Webhook to https://hooks.example.com/… has been held for 50 min, 1 waits;"
+    wanted = f"{held} 2 died in the last hour; 2 dead letters wait for a decision."
+    assert wanted in dashboard
+    assert wanted in index
+    assert typed("status").startswith(wanted)
     assert json.loads(typed("status", "--json"))["bad"] is True
+
+
+def test_the_verdict_says_the_worst_three_and_counts_the_others(client: Client, script: Script) -> None:
+    call_command("send_notifications", stdout=StringIO())
+    for n in range(2):
+        hold(f"webhook https://h{n}", recipient_prefix=f"https://h{n}/", since=ago(minutes=50))
+    pending(recipient="https://h1/x")
+    dead()
+    for channel in ("Email", "Webhook"):
+        stranded(channel=channel, error=None if channel == "Email" else "HTTP 503")
+    page, index = client.get(DASHBOARD), text(client.get("/admin/"))
+    verdict = page.context["verdict"]
+    assert verdict.text.startswith("Webhook to https://h1/… has been held for 50 min, 1 waits; 1 died")
+    assert verdict.text.endswith("1 dead letter waits for a decision, and 2 more.")
+    assert "2 stranded: no sweep sees them, 1 of them probably delivered." in verdict.all
+    assert "All else" not in verdict.text
+    assert "#nf-facts" in client.get("/admin/").content.decode()
+    assert "and 2 more" in index
+    assert all(fact in text(page) for fact in verdict.all)
+    assert typed("status").strip() == verdict.text
+
+
+def test_what_is_held_and_paused_counts_its_waiting_once(client: Client, script: Script) -> None:
+    call_command("send_notifications", stdout=StringIO())
+    hold("webhook", recipient_prefix="", since=ago(minutes=50))
+    hold("webhook paused", recipient_prefix="", since=ago(minutes=5), reason="paused", by="maria")
+    hold("webhook https://h", recipient_prefix="https://h/", since=ago(minutes=9))
+    pending(recipient="https://h/1")
+    said = typed("status")
+    assert said.startswith(
+        "Webhook has been held for 50 min and paused by maria for 5 min, 1 waits; Webhook to"
+    )
+    assert said.count("1 waits") == 1
+
+
+def test_where_nobody_sweeps_nothing_else_is_said_to_be_delivered(client: Client) -> None:
+    swept("pending", ago(seconds=5))
+    tally("Webhook", "sent", this_hour(), attempts=3, age_1=3)
+    failed()
+    said = typed("status")
+    assert said.startswith("No retry sweep has ever run, and 1 notification waits for one.")
+    assert "delivered" not in said
 
 
 def test_when_nothing_is_wrong_it_says_that(client: Client, script: Script) -> None:

@@ -274,9 +274,9 @@ def test_the_longest_pause_and_the_longest_recipient() -> None:
     assert pause("x" * 255).recipient_prefix == "x" * 255
     with pytest.raises(ValueError, match=r"^a recipient is at most 255 characters long$"):
         pause("x" * 256)
-    with pytest.raises(ValueError, match=r"^a pause is at most HOLD_LIMIT long \(4:00:00\), not 4:00:00.00"):
+    with pytest.raises(ValueError, match=r"^a pause is at most 4 h long \(HOLD_LIMIT\)"):
         pause(length=LIMIT + TICK)
-    with pytest.raises(ValueError, match=r"not 0:00:00$"):
+    with pytest.raises(ValueError, match="a pause is at most"):
         pause(length=timedelta(0))
 
 

@@ -78,7 +78,7 @@ def test_it_says_how_many_died_where_and_of_what(script: Script, configure: Conf
     assert (event.channel, event.recipient, event.certificate_id) == ("PagerDuty", "pki", None)
     assert event.status == Status.PENDING
     assert event.dedup_key == "digest:2026-03-01T11:00:00+00:00"
-    assert event.message.splitlines()[0] == ("12 died in the last hour. 12 dead letters wait for a decision.")
+    assert event.message.splitlines()[0] == ("12 died in the last hour; 12 dead letters wait for a decision.")
     assert told(event).splitlines() == [
         "12 alerts died in the last hour, 9 of them on Slack: HTTP 503: upstream is down, request …",
         "",

@@ -28,7 +28,7 @@ def test_the_last_failure_tells_when_one_died(script: Script, monkeypatch: pytes
     assert (shown.died_last_hour, shown.died_more) == (2, False)
     meant = matching(Filters(status="dead", dead_since=ago(hours=1)))
     assert {young.pk, old.pk} <= set(meant.values_list("pk", flat=True))
-    assert "2 died in the last hour. 4 dead letters wait" in verdict.sentence(timezone.now())
+    assert "2 died in the last hour; 4 dead letters wait" in verdict.sentence(timezone.now())
     assert snapshot.summary(shown)["notifications_died_last_hour"] == 2
     monkeypatch.setattr(parts, "MOST_DIED", 1)
-    assert "At least 1 died in the last hour." in verdict.sentence(timezone.now())
+    assert "at least 1 died in the last hour;" in verdict.sentence(timezone.now())

@@ -16,11 +16,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from notifications.api.models import ApiToken
-from notifications.models import DeliveryAttempt, NotificationEvent
+from notifications.models import DeliveryAttempt, NotificationEvent, Outage
 from notifications.reporting import metrics, parts
 from notifications.reporting import snapshot as stats
 from tests import factories
-from tests.reporting.rows import swept
+from tests.reporting.rows import held, swept
 from tests.reporting.scraped import names, page
 
 
@@ -160,6 +160,31 @@ def test_a_page_of_the_console_waits_for_no_lock_for_ever(monkeypatch: pytest.Mo
         other.rollback()
     monkeypatch.undo()  # what follows may take its time
     assert client.get(address).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_endpoints_are_shown_though_the_notifications_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifications.admin.guard.PART_SECONDS", 0.3)
+    held("webhook")
+    Outage.objects.create(
+        endpoint="webhook",
+        channel="Webhook",
+        reason="server",
+        error="e",
+        since=factories.ago(hours=1),
+        died=3,
+    )
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    asked = ("host", "port", "user", "password", "dbname")
+    known = {k: v for k, v in connection.get_connection_params().items() if k in asked}
+    with psycopg.connect(**known) as other:
+        other.execute("LOCK TABLE notification_events IN ACCESS EXCLUSIVE MODE")
+        response = client.get("/admin/notifications/notificationevent/endpoints/")
+        other.rollback()
+    assert response.status_code == 200
+    [row], [offer] = response.context["rows"], response.context["offers"]
+    assert (row.words.state, row.waiting, offer.count) == ("held", "not known", "not known")
 
 
 @pytest.mark.django_db

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from notifications.models import Worker
+from notifications.models import SweepKind, Worker
+from notifications.reporting import pace
 from notifications.reporting.pace import how_long
+from tests.factories import failed, pending
 from tests.fixtures import Configure
-from tests.reporting.rows import WEBHOOK, held, tally
+from tests.reporting.rows import WEBHOOK, held, swept, tally
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -72,7 +74,7 @@ def test_what_is_held_paused_or_recovering(hold: dict[str, object], said: str) -
     held("webhook", **{"since": NOW, **hold})
     text = how_long([("Webhook", "ops")] * 200, NOW)
     assert text.endswith(f"Webhook: 200 {said}")
-    assert text.startswith("It takes about 10 " + ("s" if "reopened_at" in hold else "min"))
+    assert text.startswith("It takes about 1" + ("0 s" if "reopened_at" in hold else "1 min"))
 
 
 def test_what_nothing_tells_of_is_said_to_be_unknown() -> None:
@@ -85,9 +87,45 @@ def test_what_nothing_tells_of_is_said_to_be_unknown() -> None:
 
 def test_sweeps_by_cron_take_so_many_at_a_time() -> None:
     Worker.objects.all().delete()
+    swept(SweepKind.PENDING, NOW - timedelta(seconds=30))
     said = how_long([("Slack", "#pki")] * 10, NOW, factor=1_000)
-    assert said.startswith("It takes about 83 min. Slack: 10,000 at 2 a second (MAX_PER_SECOND).")
+    assert said.startswith("It takes about 84 min. Slack: 10,000 at 2 a second (MAX_PER_SECOND).")
     tally("webhook", "sent", HOUR, attempts=1, milliseconds=1)
     said = how_long([("Webhook", "ops")] * 10, NOW, factor=1_000)
     assert said.startswith("It takes about 9 min. ")
     assert said.endswith("No always-on worker was seen: a sweep by cron takes 1,000 every 60 s.")
+
+
+def test_what_waits_already_for_the_same_endpoint_comes_first() -> None:
+    """412 at one a second, 233 of the others before them."""
+    for n in range(4):
+        pending(channel=("Slack", "slack")[n % 2], recipient="#pki", created_at=NOW)
+    failed(channel="Slack", recipient="#pki", due_at=NOW - timedelta(minutes=1))
+    failed(channel="Slack", recipient="#pki", due_at=NOW + timedelta(minutes=1))
+    pending(channel="Webhook", recipient="ops", created_at=NOW)
+    mine = failed(channel="Slack", recipient="#pki", due_at=NOW - timedelta(minutes=1))
+    said = how_long([("slack", "#pki")] * 240, NOW, besides={mine.pk})
+    after = "after 5 that wait already"
+    assert said == f"It takes about 3 min. Slack: 240 at 2 a second (MAX_PER_SECOND), {after}."
+
+
+def test_more_wait_than_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST_AHEAD", 2)
+    for _ in range(3):
+        pending(channel="Slack", recipient="#pki", created_at=NOW)
+    assert how_long([("slack", "#pki")], NOW).startswith("It takes at least about 1.5 s.")
+
+
+def test_where_nothing_sweeps_nobody_knows() -> None:
+    Worker.objects.all().delete()
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+    swept(SweepKind.PENDING, NOW - timedelta(days=2))
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+
+
+def test_a_promise_is_rounded_up() -> None:
+    held("webhook", since=NOW, reason="paused", by="ada", until=NOW + timedelta(hours=2, minutes=52))
+    tally("webhook", "sent", HOUR, attempts=1, milliseconds=10)
+    said = how_long([("Webhook", "ops")], NOW)
+    assert said.startswith("It takes about 3 h.")
+    assert said.endswith("once its pause ends in 3 h.")

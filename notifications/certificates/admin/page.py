@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ...admin import cells
+from ...admin.console import under_way
 from ...admin.guard import guarded
 from ...database import database_now
 from .. import lifetime, shown, told
@@ -71,6 +72,9 @@ class Page(AnyAdmin):
         ]
         console = reverse("admin:notifications_notificationevent_changelist", current_app=site)
         others = [("Notifications", console)] if sees_notifications(request) else []
+        if others and (number := under_way()):
+            operations = reverse("admin:notifications_notificationevent_operations", current_app=site)
+            others.append((f"Operations: {number}", operations))
         return {"tabs": found, "others": others, "is_nav_sidebar_enabled": False}
 
     def changelist_view(

@@ -260,7 +260,7 @@ class Command(BaseCommand):
         """Fails where it cannot be known; what is wrong is said, and is no failure."""
         NotificationEvent.objects.exists()  # else the database's own words would be lost
         shown = stats.snapshot()
-        said = verdict(shown, shown.at or timezone.now())
+        said = verdict(shown, shown.at or timezone.now(), recipients=True)
         if options["json"]:
             self.say_json({"text": said.text, "bad": said.bad})
         else:
