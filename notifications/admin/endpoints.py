@@ -133,7 +133,7 @@ def _offers(shown: list[Outage]) -> list[Offer]:
             text = "not counted"
         query = urlencode({"status": "dead", "outage": outage.pk})
         found.append(Offer(outage, holds.scope(outage), text, query))
-    return found
+    return sorted(found, key=lambda offer: not offer.count)  # first what somebody can requeue
 
 
 # Decisions

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
 from ..durations import UNITS, expires
+from ..durations import clock as clock
+from ..durations import date as date
 from ..durations import duration as duration
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp

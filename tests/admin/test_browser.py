@@ -238,3 +238,14 @@ def test_the_page_of_a_notification_dismisses_it_after_asking(visit: Open) -> No
     expect(page.locator(".messagelist")).to_have_text("Dismissed: 1 notification.")
     event.refresh_from_db()
     assert event.status == "read"
+
+
+def test_escape_leaves_the_focus_on_the_filter(visit: Open) -> None:
+    dead()
+    page = visit(LIST)
+    summary = page.locator(".nf-filter summary", has_text="Channel")
+    summary.click()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.locator(".nf-filter[open]")).to_have_count(0)
+    expect(summary).to_be_focused()

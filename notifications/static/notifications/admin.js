@@ -64,7 +64,14 @@
 
     // Refresh
 
-    const clock = () => new Date().toLocaleTimeString([], { timeZoneName: "short" });
+    const clock = () =>
+        new Date().toLocaleTimeString([], {
+            hour: "2-digit",
+            minute: "2-digit",
+            second: "2-digit",
+            hourCycle: "h23",
+            timeZoneName: "short",
+        });
     const PATIENCE = 20_000;
     let refreshed = clock();
     let trouble = "";
@@ -194,7 +201,9 @@
 
     function closeFilters(event) {
         for (const open of document.querySelectorAll(".nf-filter[open]")) {
-            if (event.key === "Escape" || (event.type === "click" && !open.contains(event.target))) open.open = false;
+            if (event.key !== "Escape" && (event.type !== "click" || open.contains(event.target))) continue;
+            if (event.key === "Escape" && open.contains(document.activeElement)) open.querySelector("summary").focus();
+            open.open = false;
         }
     }
 
