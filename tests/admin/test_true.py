@@ -179,7 +179,7 @@ def test_a_row_behind_a_hold_or_a_pause_says_so_wherever_it_is_shown(client: Cli
         (ENDPOINTS, "paused"),
         (ENDPOINTS, "held"),
     ]
-    for event, state, cause in ((held, "held", "(server)"), (paused, "paused", "(by ada)")):
+    for event, state, cause in ((held, "held", "(its server fails)"), (paused, "paused", "(by ada)")):
         for shown in (text(client.get(url("change", event))), typed("show", event.pk)):
             assert re.search(rf"{state} until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC {re.escape(cause)}", shown)
             assert "with the next sweep" not in shown
@@ -443,9 +443,9 @@ def test_an_operation_says_what_became_of_what_it_changed(client: Client) -> Non
     assert counts == {"sent": "2", "pending": "2", "dead": "1"}
     for now in page.context["became"]:
         assert client.get(now.url).context["cl"].result_count == int(now.number)
-    assert "Undo: put back the 2 that nobody has attempted" in text(page)
+    assert "Undo for the 2 that nobody has attempted" in text(page)
     response = client.post(f"{OPERATIONS}{operation.pk}/", {"undo": "1"}, follow=True)
-    assert said(response) == ["Put back: 2 notifications."]
+    assert said(response) == ["Undone: 2 notifications."]
     assert NotificationEvent.objects.dead().count() == 3
 
 

@@ -239,8 +239,8 @@
         found.old += answer.old;
         found.oldest = [found.oldest, answer.oldest].filter(Boolean).sort()[0] ?? "";
         for (const [channel, count] of answer.channels) add(found.channels, channel.toLowerCase(), [channel], count);
-        for (const [channel, error, count] of answer.groups) {
-            add(found.groups, JSON.stringify([channel.toLowerCase(), error]), [channel, error], count);
+        for (const [channel, error, count, parts] of answer.groups) {
+            add(found.groups, JSON.stringify([channel.toLowerCase(), error]), [channel, error, parts], count);
         }
     }
 
@@ -263,9 +263,11 @@
     function groupRows() {
         const groups = greatest(found.groups);
         const shown = groups.slice(0, Number(survey.dataset.groupsShown));
-        const made = shown.map(({ kind: [channel, error], count }) => {
+        const made = shown.map(({ kind: [channel, error, parts], count }) => {
             const cell = document.createElement("td");
-            cell.append(element("span", error, { class: "nf-error", title: error }));
+            const said = element("span", "", { class: "nf-error", title: error });
+            said.append(...parts.flatMap(([text, changes]) => [changes ? element("i", text) : text, " "]));
+            cell.append(said);
             return row(count, element("td", channel), cell);
         });
         const others = found.count - shown.reduce((sum, group) => sum + group.count, 0);
