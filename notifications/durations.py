@@ -72,6 +72,15 @@ def minute(at: datetime) -> str:
     return f"{_local(at):%Y-%m-%d %H:%M %Z}"
 
 
+def clock(at: datetime) -> str:
+    """`08:00 UTC`: of a day that is known."""
+    return f"{_local(at):%H:%M %Z}"
+
+
+def date(at: datetime) -> str:
+    return f"{_local(at):%Y-%m-%d}"
+
+
 def expires(not_after: datetime, now: datetime) -> str:
     """`expires in 3 h`, `expired 2 h ago`."""
     seconds = (not_after - now).total_seconds()

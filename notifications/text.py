@@ -104,6 +104,20 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
+TRACEBACK = "Traceback (most recent call last):"
+FRAME = '  File "'
+
+
+def telling(error: str) -> str:
+    """The lines of an error that say what is wrong: of a Python traceback those after its last frame."""
+    if not error.startswith(TRACEBACK):
+        return error
+    lines = error.splitlines()
+    frames = [n for n, line in enumerate(lines) if line.startswith(FRAME)]
+    last = [line for line in lines[frames[-1] if frames else 0 :] if line.strip() and not line[0].isspace()]
+    return "\n".join(last) or error
+
+
 # What cannot be seen and turns, hides or ends what stands beside it: control characters, marks of direction,
 # other line breaks, blanks of no width.
 HIDDEN = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"

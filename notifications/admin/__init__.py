@@ -378,6 +378,22 @@ class NotificationAdmin(Console):
             response.template_name = f"{TEMPLATES}/event_live.html"
         return response
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().delete_view(request, object_id, {**self.common(request), **(extra_context or {})})
+
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        own = self.opts.verbose_name_plural
+        counted = [(str(name), count) for name, count in context["model_count"] if name != own]
+        goes_too = [(name.removesuffix("s") if count == 1 else name, count) for name, count in counted]
+        return super().render_delete_form(request, context | {"goes_too": goes_too})
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().history_view(request, object_id, {**self.common(request), **(extra_context or {})})
+
     def _send_button(self, request: HttpRequest, event: NotificationEvent) -> str:
         """What the button says; "" where there is nothing to send, or nobody who may."""
         if not self.has_requeue_permission(request):

@@ -15,7 +15,7 @@ from ..models import NotificationEvent, Status
 from ..models.fields import UNDELIVERED
 from ..operations.filters import DISMISSED, NOT_DELIVERED, PROBABLY_DELIVERED, SEEN, WITHDRAWN
 from ..reporting import words
-from ..text import fold, one_line, revealed
+from ..text import fold
 
 HEAD, TAIL = 10, 8  # characters at the ends of what is left out in the middle
 # The channels whose mark is drawn (marks.html), folded.
@@ -92,12 +92,18 @@ def age(at: datetime) -> SafeString:
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`; of a dead one what it died on, of a failed one when it is attempted next; of any, what it
-    waits for."""
-    number = words.retries(event, conf.current().max_attempts)
+    """`Retry n/5`, and of a failed one when it is attempted next; of one that died early on which attempt; of
+    any, what it waits for."""
+    budget = conf.current().max_attempts
+    number = words.retries(event, budget)
     if not number:
         return format_html("{}", upcoming(event, now)) if words.waits_for(event) else SafeString("")
-    what = words.died(event) or upcoming(event, now)
+    if event.status == Status.DEAD:
+        early = event.attempt_number < budget
+        return format_html(
+            '<span class="nf-retry">{}</span>', words.died(event) if early else f"Retry {number}"
+        )
+    what = upcoming(event, now)
     return format_html('<span class="nf-retry">Retry {}</span> <span class="nf-next">{}</span>', number, what)
 
 
@@ -132,7 +138,7 @@ def deadline(event: NotificationEvent, now: datetime) -> SafeString:
 
 def problem(error: str) -> SafeString:
     """An error on one line."""
-    return format_html('<span class="nf-error" title="{}">{}</span>', error, bdi(one_line(revealed(error))))
+    return format_html('<span class="nf-error" title="{}">{}</span>', error, bdi(words.problem(error)))
 
 
 def bdi(text: str) -> SafeString:

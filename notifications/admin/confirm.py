@@ -24,6 +24,7 @@ from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
 from ..database import database_now
+from ..deaths.fingerprints import Part
 from ..endpoints import holds
 from ..engine import send_now
 from ..models import NotificationEvent, NotificationQuerySet, Status
@@ -33,16 +34,17 @@ from ..operations import bulk
 from ..operations.bulk import RUNNING
 from ..operations.filters import of_query, with_problem
 from ..operations.follow import done_since
-from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Survey, capped, many
+from ..operations.survey import ABOUT_RENEWED, SAMPLES, Found, Group, Survey, capped, many
 from ..operations.verbs import REQUEUE, Verb
 from ..operations.walk import NEWEST
 from ..reporting import activity, words
 from ..reporting.held import Blocked
 from ..reporting.pace import how_long
-from ..text import revealed
+from ..text import fold, revealed
 from . import cells
 from .around import within
 from .console import Console
+from .groups import title
 from .list import DETAILED, looks_at_a_part
 from .operation import A_MOMENT, because, begin, rule, told
 
@@ -174,6 +176,14 @@ def samples(choice: Choice) -> list[tuple[NotificationEvent, SafeString]]:
     return [(found[pk], cells.badge_of(found[pk])) for pk in choice.survey.samples if pk in found]
 
 
+def titled(survey: Survey) -> list[tuple[Group, list[Part]]]:
+    """Each group, the greatest first, with the newest error of it as a reader sees it."""
+    newest: dict[tuple[str, str], str] = {}
+    for row, print_ in zip(survey.found, survey.prints, strict=True):
+        newest.setdefault((fold(row.channel), print_), row.problem or "")
+    return [(group, title(newest[fold(group.channel), group.error])) for group in survey.groups]
+
+
 def pace_of(choice: Choice) -> str:
     """How long it takes until they are delivered, by the channels of the surveyed."""
     found = choice.survey.found
@@ -215,7 +225,8 @@ def counting(choice: Choice) -> HttpResponse:
             "count": len(found),
             "channels": [(revealed(name), count) for name, count in survey.channels],
             "groups": [
-                (revealed(group.channel), revealed(group.error), group.count) for group in survey.groups
+                (revealed(group.channel), revealed(group.error), group.count, parts)
+                for group, parts in titled(survey)
             ],
             "oldest": f"{words.timestamp(oldest)} ({words.ago(oldest, timezone.now())})" if oldest else None,
             "arrived": survey.arrived,
@@ -238,7 +249,7 @@ def confirmation(
     if choice.partly and total <= MOST_COUNTED:
         shown += "+"
     survey = choice.survey
-    groups = survey.groups[:GROUPS_SHOWN]
+    groups = titled(survey)[:GROUPS_SHOWN]
     ids = None if choice.everything else request.POST.getlist(ACTION_CHECKBOX_NAME)
     before = [] if total else done_since(timezone.now() - A_MOMENT, ids=ids, but=None)
     noun = "notification" if shown == "1" else "notifications"
@@ -252,7 +263,7 @@ def confirmation(
         "detailed": len(survey.found) if total > len(survey.found) or choice.partly else None,
         "groups": groups,
         "groups_shown": GROUPS_SHOWN,
-        "others": len(survey.found) - sum(group.count for group in groups),
+        "others": len(survey.found) - sum(group.count for group, _ in groups),
         "refused": because(choice.refused),
         "rule": rule(verb),
         "reason": request.POST.get("reason", ""),

@@ -24,6 +24,7 @@ from . import cells, charts
 from .console import Console
 
 WIDTH, HEIGHT = 600, 120  # of a chart, in its own units
+DAY = 24  # hours; a longer axis has dates
 WINDOWS = {"24h": "24 hours", "7d": "7 days"}
 
 
@@ -56,8 +57,8 @@ class Chart:
     bars: str
     line: str
     hours: list[Hour]
-    first: datetime
-    last: datetime
+    first: str
+    last: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def chart(channel: str, traffic: Traffic) -> Chart:
     failed = failed or (0,) * len(delivered)
     top = max(*delivered, *failed, 0)
     slot = WIDTH / len(traffic.hours)
+    written = words.clock if len(traffic.hours) <= DAY else words.date
     hours = [
         Hour(
             f"{n * slot:.2f}",
@@ -221,6 +223,6 @@ def chart(channel: str, traffic: Traffic) -> Chart:
         bars=charts.bars(delivered, WIDTH, HEIGHT, top),
         line=charts.line(failed, WIDTH, HEIGHT, top),
         hours=hours,
-        first=traffic.hours[0],
-        last=traffic.hours[-1],
+        first=written(traffic.hours[0]),
+        last=written(traffic.hours[-1]),
     )

@@ -135,7 +135,8 @@ def _outages(request: HttpRequest) -> tuple[list[Outage], str]:
 
 def _offers(shown: list[Outage]) -> list[Offer]:
     counts = in_part(*(partial(redrive.count, outage) for outage in shown))
-    return [_offer(outage, counted) for outage, counted in zip(shown, counts, strict=True)]
+    offers = [_offer(outage, counted) for outage, counted in zip(shown, counts, strict=True)]
+    return sorted(offers, key=lambda offer: not offer.count)  # first what somebody can requeue
 
 
 def _offer(outage: Outage, counted: tuple[int, bool] | None) -> Offer:

@@ -16,7 +16,8 @@ from ..operations.filters import with_problem
 from ..operations.survey import spelled
 from ..operations.triage import Standing, standings
 from ..operations.walk import NEWEST
-from ..text import fold, one_line, revealed
+from ..reporting.words import problem
+from ..text import fold
 from .charts import spark
 
 HOURS = 24  # of a sparkline, and how long a group is new
@@ -65,7 +66,7 @@ class ErrorGroup:
     @property
     def title(self) -> list[Part]:
         """The newest error in one line, what changes from one to the next told apart."""
-        return parts(one_line(revealed(self.newest[:TITLE]))) or [Part(NOTHING, False)]
+        return title(self.newest)
 
     @property
     def top(self) -> tuple[str, str]:
@@ -87,16 +88,21 @@ class ErrorGroup:
         return f"{total:,} raised in the last {HOURS} hours, at most {max(self.hours):,} in an hour"
 
 
+def title(error: str) -> list[Part]:
+    """An error in one line, what changes from one to the next told apart."""
+    return parts(problem(error)[:TITLE]) or [Part(NOTHING, False)]
+
+
 def error_groups(rows: NotificationQuerySet, now: datetime, order: str = SEEN) -> list[ErrorGroup]:
     """Reads every one of `rows`: bound them."""
     found: dict[tuple[str, str], ErrorGroup] = {}
     prints: dict[str | None, str] = {}
-    for at, channel, problem, recipient in _facts(rows):
-        if problem not in prints:
-            prints[problem] = fingerprint(problem)
-        key = fold(channel), prints[problem]
+    for at, channel, error, recipient in _facts(rows):
+        if error not in prints:
+            prints[error] = fingerprint(error)
+        key = fold(channel), prints[error]
         if key not in found:
-            found[key] = ErrorGroup(spelled(channel), key[1], problem or "", at, at)
+            found[key] = ErrorGroup(spelled(channel), key[1], error or "", at, at)
         found[key].add(at, place_of(recipient), now)
     if order == COUNT:
         return sorted(found.values(), key=lambda group: -group.count)

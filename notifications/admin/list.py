@@ -349,6 +349,11 @@ class NotificationChangeList(ChangeList):
         return self.groups[self._most_groups :]
 
     @property
+    def others_when_narrow(self) -> int:
+        """A narrow page shows as few as a narrowed one, until the others are asked for."""
+        return max(0, len(self.groups) - TOP_GROUPS_NARROWED)
+
+    @property
     def _most_groups(self) -> int:
         return TOP_GROUPS_NARROWED if self.narrowed else TOP_GROUPS
 

@@ -163,6 +163,13 @@ class LinkedFilter(NarrowingFilter):
         return value
 
 
+class AlikeFilter(LinkedFilter):
+    """Shows the fingerprint as people read it."""
+
+    def worded(self, value: str) -> str:
+        return words.alike(value)
+
+
 class LinkedTimeFilter(LinkedFilter):
     def worded(self, value: str) -> str:
         try:
@@ -172,7 +179,7 @@ class LinkedTimeFilter(LinkedFilter):
 
 
 def linked(name: str, title: str) -> type[ListFilter]:
-    kind = LinkedTimeFilter if name in TIMES else LinkedFilter
+    kind = LinkedTimeFilter if name in TIMES else AlikeFilter if name == "alike" else LinkedFilter
     return type(f"{name}_filter", (kind,), {"parameter_name": name, "title": title})
 
 

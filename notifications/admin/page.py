@@ -10,16 +10,15 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from .. import conf
-from ..models import AttemptOutcome, NotificationEvent
+from ..models import AttemptOutcome, NotificationEvent, Status
 from ..reporting import held, words
 from ..reporting import timeline as history
 from ..reporting.timeline import Entry, Fact, Kind
-from ..text import one_line, revealed
+from ..text import telling
 from .cells import retry, upcoming, when_exact
 
 RELATED = 10
 LINES, CHARACTERS, SPARED = 5, 600, 200  # of a long text that are shown; no fewer characters are hidden
-ONE_LINE = 300
 TONES: dict[str, str] = {
     Kind.RAISED: "pending",
     Kind.REQUEUE: "requeue",
@@ -33,23 +32,16 @@ TONES: dict[str, str] = {
     AttemptOutcome.NO_NOTIFIER: "dead",
     Kind.NEXT: "next",
 }
-# The outcomes in plain words, beside their names.
-MEANS: dict[str, str] = {
-    AttemptOutcome.TRANSIENT: "it failed, and may succeed later",
-    AttemptOutcome.PERMANENT: "it failed, and would fail again",
-    AttemptOutcome.UNKNOWN: "it was not answered, and may have arrived",
-    AttemptOutcome.INTERRUPTED: "its worker died meanwhile",
-    AttemptOutcome.NO_NOTIFIER: "nothing was delivered",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Clamped:
-    """A long text: its beginning, the rest of it, and how much that is."""
+    """A long text: its beginning, the rest of it, how much that is, and its end where that tells most."""
 
     text: str
     rest: str = ""
     more: str = ""
+    tail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +49,14 @@ class Shown:
     """An entry of the timeline as the page draws it.
 
     tone    its colour
-    detail  an error, where it says more than what stands above; else `again` is its beginning
+    detail  an error, where it says more than what stands above; else `again`: that it is the same
     """
 
     entry: Entry
     tone: str
     facts: list[tuple[str, object]]
     detail: Clamped | None = None
-    again: str = ""
-
-    @property
-    def means(self) -> str:
-        return MEANS.get(self.entry.outcome, "")
+    again: bool = False
 
 
 def clamped(text: str) -> Clamped:
@@ -80,7 +68,9 @@ def clamped(text: str) -> Clamped:
         return Clamped(text)
     number = rest.count("\n") + 1 if rest.strip() else 0
     more = f"{number} more lines" if number > 1 else f"{len(rest):,} more characters"
-    return Clamped(shown.rstrip("\n"), rest.lstrip("\n") if shown.endswith("\n") else rest, more)
+    tail = telling(text)
+    tail = "" if tail == text else tail[:CHARACTERS]
+    return Clamped(shown.rstrip("\n"), rest.lstrip("\n") if shown.endswith("\n") else rest, more, tail)
 
 
 def errors(event: NotificationEvent) -> list[Clamped]:
@@ -95,7 +85,7 @@ def facts(event: NotificationEvent, now: datetime, certificate: object) -> list[
         "Certificate": certificate,
         "Raised": when_exact(event.created_at),
         "Sent": when_exact(event.sent_at) if event.sent_at else "",
-        "Retry": retry(event, now),
+        "Retry": retry(event, now) if event.status != Status.DEAD else "",
     }
     plain = words.facts(event, conf.current().max_attempts, now)
     return [(label, richer.get(label) or text) for label, text in plain]
@@ -120,7 +110,7 @@ def _shown(entry: Entry, event: NotificationEvent, now: datetime, *, again: bool
     if entry.kind == Kind.RAISED or not entry.detail:
         return Shown(entry, tone, facts)
     if again:
-        return Shown(entry, tone, facts, again=one_line(revealed(entry.detail[:ONE_LINE])))
+        return Shown(entry, tone, facts, again=True)
     return Shown(entry, tone, facts, clamped(entry.detail))
 
 

@@ -54,6 +54,15 @@ def tone(watch: Watch, said: str) -> str:
     return "sent" if said == FINE else "failed" if watch.problem else "dead"
 
 
+def ending(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> str:
+    """How much is left of what ends first, once somebody is to be told of it; "" before."""
+    first = min((row.certificate for row in sightings), key=lambda one: one.not_after, default=None)
+    if first is None:
+        return ""
+    passed = any(one.moment(first.not_before, first.not_after) <= now for one in watch.thresholds)
+    return left(first, now) if passed else ""
+
+
 def left(certificate: Certificate, now: datetime) -> str:
     """`12 days`, `expired 3 h ago`."""
     seconds = (certificate.not_after - now).total_seconds()

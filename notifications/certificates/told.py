@@ -148,7 +148,11 @@ def answer(certificate: Certificate, told: Sequence[Told], watches: Iterable[Wat
     watches = list(watches)
     ended = certificate.not_after <= now
     if told:
-        return _of_those(told)
+        said = _of_those(told)
+        if ended and watches:
+            over = f"It expired {words.ago(certificate.not_after, now)}, and is still shown."
+            return Answer(f"{over} {said.text}", "dead")
+        return said
     if not watches:
         return Answer("Nobody was warned. It is not seen at any place now, so nobody will be.")
     if not any(watch.notify for watch in watches):
@@ -182,7 +186,9 @@ def _of_those(told: Sequence[Told]) -> Answer:
         to = f"{safe(last.row.recipient)} on {safe(last.row.channel)}"
         when = f" on {minute(last.delivered_at)}" if last.delivered_at else ""
         said += f" The last reached {to}{when}."
-    return Answer(said, "sent" if not lost else "failed" if arrived else "dead")
+    if lost and not arrived:
+        return Answer(said, "dead")
+    return Answer(said, "failed" if lost or (waiting and not arrived) else "sent")
 
 
 def moments(certificate: Certificate, watches: Iterable[Watch]) -> list[tuple[Threshold, datetime]]:

@@ -139,7 +139,7 @@ def show_list(screen: Screen, events: Sequence[NotificationEvent], budget: int, 
         "ENDS": [words.ends(event, now) for event in events],
         "RAISED": [words.ago(event.created_at, now) for event in events],
         "RETRY": [words.retries(event, budget) for event in events],
-        "LAST ERROR": [one_line(words.error(event)) for event in events],
+        "LAST ERROR": [words.problem(words.error(event)) for event in events],
     }
     if not any(columns["ENDS"]):
         del columns["ENDS"]

@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from ..endpoints import holds
 from ..endpoints.breaker import State
 from ..endpoints.outages import endpoint_of
+from ..exceptions import Reason
 from ..models import Hold, NotificationEvent
 from ..models.fields import UNDELIVERED
 from ..operations import pausing
@@ -27,6 +28,18 @@ from .words import Waits
 
 WAITING_COUNTED = 1_000
 RECOVERING = "recovering"  # the state in which rows go out again
+SWEEP_TRIES = "tried again with the next sweep"
+# Of an endpoint, by the reason of its errors.
+CAUSES: dict[str, str] = {
+    Reason.AUTH: "it refuses us",
+    Reason.BUSY: "it takes no more at once",
+    Reason.GONE: "it is gone",
+    Reason.NETWORK: "it cannot be reached",
+    Reason.RATE_LIMITED: "it asks us to wait",
+    Reason.SERVER: "its server fails",
+    Reason.TIMEOUT: "it does not answer",
+    Reason.UNKNOWN: "it does not answer",
+}
 ALL_OPEN = "Every endpoint is open."
 
 
@@ -37,8 +50,8 @@ class HoldWords:
     scope  which rows; it names recipients, which can be secrets: not for everybody who reads statistics
     name   the same without recipients
     state  held, held past the limit, paused, recovering
-    until  what happens when: `probe at 2026-11-24 08:00:00 UTC`
-    cause  `by ada`, or the errors' reason
+    until  what happens when: `tried again at 2026-11-24 08:00:00 UTC`
+    cause  `by ada`, or what the errors say of it
     why    the cause and what was said of it
     """
 
@@ -60,9 +73,13 @@ def in_force(now: datetime) -> QuerySet[Hold]:
 def in_words(hold: Hold, now: datetime, limit: timedelta) -> HoldWords:
     """limit: HOLD_LIMIT, after which a held endpoint's rows spend their attempts again."""
     state, until = _standing(hold, now, limit)
-    cause = f"by {hold.by}" if hold.by else hold.reason
+    cause = cause_of(hold)
     why = ": ".join(part for part in (cause, hold.error) if part)
     return HoldWords(holds.scope(hold), _name(hold), state, until, cause, why)
+
+
+def cause_of(hold: Hold) -> str:
+    return f"by {hold.by}" if hold.by else CAUSES.get(hold.reason, hold.reason)
 
 
 def _name(hold: Hold) -> str:
@@ -88,11 +105,11 @@ def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
         return "paused", f"ends at {end}"
     match holds.state_of(hold, now, limit):
         case State.RECOVERING:
-            return RECOVERING, f"full speed at {end}"
+            return RECOVERING, f"slow until {end}"
         case State.PAST_LIMIT:
             return "held past the limit", "attempts are spent again"
         case _:
-            return "held", f"probe at {end}" if hold.until > now else "its probe is due"
+            return "held", f"tried again at {end}" if hold.until > now else SWEEP_TRIES
 
 
 class Blocked:
@@ -119,11 +136,11 @@ class Blocked:
         return self._known[channel, recipient]
 
     def standing(self, hold: Hold) -> str:
-        """`held until 2026-11-24 08:00 UTC: server`"""
+        """`held until 2026-11-24 08:00 UTC (its server fails)`"""
         state, _ = _standing(hold, self._now, self._limit)
-        cause = f"by {hold.by}" if hold.by else hold.reason
+        cause = cause_of(hold)
         if hold.until <= self._now:
-            return f"{state}, the next sweep tries it ({cause})"
+            return f"{state}, {SWEEP_TRIES} ({cause})"
         return f"{state} until {words.minute(hold.until)} ({cause})"
 
     def waits(self, hold: Hold) -> Waits:

@@ -45,7 +45,7 @@ class Entry:
     """One thing that happened, or comes next.
 
     at       None where it has no time
-    what     a few words, such as `Attempt 2: transient`
+    what     a few words, such as `Attempt 2: failed, and may succeed later`
     who      whose decision it was: `ada via cli`
     facts    (label, value); a value can be another notification
     detail   long, and from outside: the message, an error
@@ -90,7 +90,7 @@ def _attempt(attempt: DeliveryAttempt, channel: str) -> Entry:
     return Entry(
         Kind.ATTEMPT,
         attempt.started_at,
-        f"Attempt {attempt.number}: {attempt.get_outcome_display().lower()}",
+        f"Attempt {attempt.number}: {words.outcome(attempt.outcome)}",
         facts=_given(
             ("Duration", words.duration(attempt.duration_ms / 1000)),
             ("Provider status", attempt.status_code),

@@ -9,13 +9,16 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..database.values import UNKNOWN, UnknownTime
+from ..deaths.fingerprints import FOLD
 from ..durations import at_most as at_most
+from ..durations import clock as clock
+from ..durations import date as date
 from ..durations import duration as duration
 from ..durations import exact_duration as exact_duration
 from ..durations import expires
 from ..durations import minute as minute
 from ..durations import timestamp as timestamp
-from ..models import NotificationEvent, Status, SweepRun, Worker
+from ..models import AttemptOutcome, NotificationEvent, Status, SweepRun, Worker
 from ..models.fields import REQUEUEABLE
 from ..notifiers.wording import LINE_LIMIT, Reading, label_of
 from ..operations.filters import (
@@ -34,7 +37,7 @@ from ..operations.filters import (
     REFUSED as REFUSED_STATUS,
 )
 from ..queue.beside import Terms
-from ..text import isolated, revealed
+from ..text import TRACEBACK, isolated, one_line, revealed, telling
 
 REFUSED = "the database refuses every change of them; the log says why"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
@@ -129,6 +132,38 @@ def died(event: NotificationEvent) -> str:
 def error(event: NotificationEvent) -> str:
     """What is wrong with it. A sent one has an error where nothing was delivered after all."""
     return (event.last_error if event.status in REQUEUEABLE else None) or event.error or ""
+
+
+def problem(error: str) -> str:
+    """What an error says, in one line."""
+    return one_line(revealed(telling(error)))
+
+
+OUTCOMES: dict[str, str] = {
+    AttemptOutcome.TRANSIENT: "failed, and may succeed later",
+    AttemptOutcome.PERMANENT: "failed, and would fail again",
+    AttemptOutcome.UNKNOWN: "not answered, and may have arrived",
+    AttemptOutcome.INTERRUPTED: "interrupted, as its worker died",
+    AttemptOutcome.NO_NOTIFIER: "nothing was delivered",
+}
+
+
+def outcome(attempt_outcome: str) -> str:
+    """An attempt's, in plain words."""
+    return OUTCOMES.get(attempt_outcome, attempt_outcome)
+
+
+ALIKE = 8  # words of a fingerprint that tell it from others
+
+
+def alike(print_: str) -> str:
+    """A fingerprint for readers, without markup, and what changes named once: `HTTP 503 from …`."""
+    if print_.startswith(TRACEBACK):
+        return "a Python traceback"
+    words = [word for word in print_.split() if "<" not in word and ">" not in word]
+    kept = [word for word, before in zip(words, ["", *words], strict=False) if not word == before == FOLD]
+    text = " ".join(kept[:ALIKE])
+    return f"{text.removesuffix(FOLD).rstrip()} {FOLD}" if kept[ALIKE:] else text or FOLD
 
 
 def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime | None]:
@@ -234,7 +269,7 @@ def _conditions(filters: Filters) -> tuple[tuple[str, object], ...]:
         ("about the certificate {}", filters.certificate_id),
         ("found by “{}”", filters.search),
         ("with “{}” in the error", filters.error),
-        ("with the error “{}”", filters.alike),
+        ("with the error “{}”", filters.alike and alike(filters.alike)),
         ("raised since {}", filters.since),
         ("raised until {}", filters.until),
         ("dead since {}", filters.dead_since),

@@ -46,5 +46,7 @@ def since(at: datetime) -> str:
     return words.ago(at, timezone.now())
 
 
+register.filter("problem", words.problem)
+register.filter("outcome", words.outcome)
 register.filter("channel", cells.channel)
 register.filter("shortened", cells.shortened)

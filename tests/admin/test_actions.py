@@ -38,7 +38,7 @@ def test_requeue_asks_first_with_counts_per_channel_and_error(client: Client) ->
     response = act(client, REQUEUE, *slack, *mail, *others)
     survey = response.context["survey"]
     assert [(name.casefold(), count) for name, count in survey.channels] == [("slack", 4), ("email", 2)]
-    groups = [(g.channel.casefold(), g.error, g.count) for g in response.context["groups"]]
+    groups = [(g.channel.casefold(), g.error, g.count) for g, _ in response.context["groups"]]
     assert groups == [("slack", "HTTP 503", 3), ("email", "SMTP 550", 2), ("slack", "old", 1)]
     assert "Requeue: 6 notifications?" in text(response)
     assert "Left as they are: 1 attempt running, 1 sent." in text(response)

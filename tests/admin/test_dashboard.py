@@ -95,14 +95,17 @@ def test_each_channels_health(client: Client) -> None:
     markup = client.get(DASHBOARD).content.decode()
     assert "HTTP 404: &lt;gone&gt;" in markup
     text = words(client)
-    assert "Slack ✕ held slack , probe at " in text
+    assert "Slack ✕ held slack , tried again at " in text
     assert "Webhook ✓ delivering" in text
     assert "Fax ✕ Not configured" in text
 
 
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [("gone", "Slack ✕ held Slack , its probe is due, gone"), ("paused", "Slack ✓ delivering")],
+    [
+        ("gone", "Slack ✕ held Slack , tried again with the next sweep, it is gone"),
+        ("paused", "Slack ✓ delivering"),
+    ],
 )
 def test_a_hold_waits_for_its_probe_and_a_pause_just_ends(client: Client, reason: str, said: str) -> None:
     held("slack", channel="Slack", reason=reason, error="", until=ago(seconds=1))

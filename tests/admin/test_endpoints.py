@@ -74,7 +74,7 @@ def test_a_hold_shows_why_since_when_until_when_and_how_many_wait(signed_in: As,
     )
     markup = response.content.decode()
     assert "HTTP 503 &lt;b&gt;down&lt;/b&gt;" in markup
-    assert f"probe at {held.until:%Y-%m-%d %H:%M:%S} UTC" in markup
+    assert f"tried again at {held.until:%Y-%m-%d %H:%M:%S} UTC" in markup
 
 
 @pytest.mark.parametrize(

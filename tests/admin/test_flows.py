@@ -138,10 +138,10 @@ def test_what_is_sent_is_shown_without_secrets(visit: Open, configure: Configure
     email = {"NOTIFIER": "notifications.notifiers.email.EmailNotifier", "FROM_ADDRESS": "certctl@example.com"}
     configure(CHANNELS={"PagerDuty": pagerduty, "Email": email})
     page = visit(url("change", dead(channel="Email", recipient="ops@example.com")))
-    page.get_by_text("What is handed over").first.click()
+    page.get_by_text("The request itself").first.click()
     expect(page.get_by_label("Payload for Email")).to_contain_text("To: ops@example.com")
     page.get_by_text("As other channels would show it").click()
-    page.get_by_text("What is handed over").nth(1).click()
+    page.get_by_text("The request itself").nth(1).click()
     expect(page.get_by_label("Payload for PagerDuty")).to_contain_text('"routing_key": "[redacted]"')
     assert key not in page.content()
 

@@ -181,7 +181,7 @@ def test_a_dead_row(client: Client) -> None:
     assert cell(markup, "certificate") == "mc-api-prod"
     assert cell(markup, "age") == "3 h"
     assert f'title="{timezone.localtime(event.created_at):%Y-%m-%d %H:%M:%S} UTC"' in markup
-    assert cell(markup, "retry") == "Retry 5/5 died on attempt 5"
+    assert cell(markup, "retry") == "Retry 5/5"
     assert 'title="HTTP 503:\n  upstream\tis down"' in markup
     assert cell(markup, "requeue_button") == "Requeue"
     assert f'formaction="{url("requeue", event)}"' in markup
@@ -207,7 +207,7 @@ def test_every_relative_time_has_the_exact_one_as_its_title(client: Client) -> N
 
 def test_a_row_that_died_on_its_first_attempt(client: Client) -> None:
     dead(retry_count=0)
-    assert cell(page(client), "retry") == "Retry 1/5 died on attempt 1"
+    assert cell(page(client), "retry") == "died on attempt 1"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_failed_row_says_when_it_is_attempted_next(client: Client, make: Any, 
 def test_the_budget_is_the_configured_one(client: Client, settings: Any) -> None:
     settings.NOTIFICATIONS = {**settings.NOTIFICATIONS, "MAX_ATTEMPTS": 7}
     dead(retry_count=6)
-    assert cell(page(client), "retry") == "Retry 7/7 died on attempt 7"
+    assert cell(page(client), "retry") == "Retry 7/7"
 
 
 def test_a_sent_row_is_quiet_unless_nothing_was_delivered(client: Client) -> None:

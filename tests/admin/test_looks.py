@@ -18,8 +18,9 @@ from notifications.models.tallies import COUNTS
 from notifications.notifiers.mail.html import html_of
 from notifications.notifiers.wording import words_of
 from tests.admin.browser import HEIGHT, Open, assert_accessible, assert_fits, looked_at
+from tests.admin.outages import outage
 from tests.admin.support import LIST, url
-from tests.factories import ago, ahead, attempt, dead, failed, leased, pending, sent
+from tests.factories import ago, ahead, attempt, dead, failed, leased, not_delivered, pending, sent
 from tests.fixtures import Configure
 from tests.notifiers.support import a_message
 from tests.reporting.rows import held, swept
@@ -188,6 +189,84 @@ def test_every_page_fits_and_is_accessible(visit: Open, configure: Configure) ->
         looked_at(page, name, 1280, "light")
 
 
+HOOKS = "https://hooks7.example.com/services/"
+PAGE_OF_503 = (
+    "HTTP 503 from hooks{}.example.com: <html> <head><title>503 Service Temporarily Unavailable</title>"
+    "</head> <body> <center><h1>503 Service Temporarily Unavailable</h1></center> request {} </body> </html>"
+)
+TRACEBACK = (
+    "Traceback (most recent call last):\n"
+    + "".join(
+        f'  File "/srv/site/notifiers/step_{n}.py", line {n + 40}, in handle\n    return step_{n}(message)\n'
+        for n in range(14)
+    )
+    + "shop.gateway.GatewayError: no route to the paging gateway for pki-oncall"
+)
+LONG = "host-{}.europe-west.example.com will expire in 7 days (2026-12-03), " + "and so on " * 17
+
+
+def a_bad_night() -> NotificationEvent:
+    """Long texts everywhere: holds, pauses, outages, pages of HTML and tracebacks as errors."""
+    swept("retry", ago(minutes=9))
+    webhook = {"channel": "Webhook", "recipient": HOOKS + "T0" * 30}
+    for n in range(8):
+        dead(**webhook, retry_count=n % 5, last_error=PAGE_OF_503.format(n, n), message=LONG.format(n))
+        dead(channel="Slack", recipient=f"#pki-{n}", last_error=f"kind {chr(97 + n)}: " + "down " * 30)
+    for n in range(3):
+        dead(channel="PagerDuty", recipient="pki-oncall", last_error=TRACEBACK, message=LONG.format(n))
+    not_delivered(recipient="ops@example.com", message=LONG.format(9))
+    failed(channel="Teams", recipient="PKI team", retry_count=3, last_error="HTTP 429: slow down")
+    pending(channel="Webhook", recipient=HOOKS + "T0/B0")
+    waits = {"channel": "Webhook", "recipient_prefix": HOOKS, "reason": "server"}
+    held("webhook hooks7", **waits, error=PAGE_OF_503.format(7, 7), since=ago(minutes=50))
+    held("slack", channel="Slack", reason="gone", error="HTTP 404: no_service", since=ago(hours=1))
+    held("teams", channel="Teams", reason="paused", by="anna", error="they move their tenant elsewhere")
+    recovers = {"reopened_at": ago(minutes=1), "until": ahead(minutes=9)}
+    held("email", channel="Email", reason="server", error="SMTP 421: try again later", **recovers)
+    for n in range(4):
+        over = None if n == 1 else ago(minutes=60 * n + 20)
+        outage(
+            0 if n < 2 else 2,
+            channel="Webhook",
+            recipient_prefix=HOOKS,
+            error=PAGE_OF_503.format(n, n),
+            since=ago(hours=n + 1),
+            ended_at=over,
+            died=5,
+        )
+    event = dead(channel="PagerDuty", message=LONG.format(0), last_error=TRACEBACK, retry_count=4)
+    for number in range(1, 6):
+        alike = {"error": TRACEBACK, "duration_ms": 119_000}
+        attempt(event, number=number, started_at=ago(minutes=9 - number), **alike)
+    return event
+
+
+def test_a_bad_night_is_read_as_well(visit: Open, configure: Configure) -> None:
+    configure(CHANNELS=CHANNELS)
+    event = a_bad_night()
+    page = visit(LIST, policy=False)
+    pages = {
+        "bad-all": LIST,
+        "bad-dead": LIST + "?status=dead",
+        "bad-not-delivered": LIST + "?status=not_delivered",
+        "bad-page": url("change", event),
+        "bad-dashboard": LIST + "dashboard/",
+        "bad-endpoints": LIST + "endpoints/",
+        "bad-channel": LIST + "channel/?name=Webhook",
+        "bad-certificate": LIST + "certificate/?id=mc-api-prod",
+        "bad-delete": url("delete", event),
+        "bad-history": url("history", event),
+        "bad-confirm": LIST + "?status=dead",
+    }
+    for name, address in pages.items():
+        page.goto(address)
+        if name == "bad-confirm":
+            page.locator("#action-toggle").check()
+            page.keyboard.press("r")
+            page.get_by_role("heading", name="Requeue:").wait_for()
+        looked_at(page, name, 1280, "light")
+
+
 def test_rows_begin_high_and_are_reached_in_a_handful_of_tabs(visit: Open) -> None:
     for n in range(12):
         dead(
@@ -213,6 +292,40 @@ def test_rows_begin_high_and_are_reached_in_a_handful_of_tabs(visit: Open) -> No
     assert row.evaluate(place)[0] < 360, "below three"
     page.set_viewport_size({"width": 768, "height": 1024})
     assert_fits(page, 768)
+
+
+def test_rows_begin_high_below_groups_and_a_warning(visit: Open) -> None:
+    a_bad_night()
+    page = visit(LIST + "?status=dead")
+    row = page.locator("#result_list tbody tr").first
+    for width, most, groups in ((1440, 460, 5), (768, 560, 3), (375, 640, 3)):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert row.bounding_box()["y"] < most, width
+        assert page.locator("#nf-warning p").bounding_box()["height"] < 40, "one line"
+        assert page.locator(".nf-grouped tbody tr:visible").count() == groups
+    more = page.locator(".nf-others summary")
+    assert more.inner_text() == "8 more"
+    more.click()
+    assert page.locator(".nf-grouped tbody tr:visible").count() == 11
+
+
+def test_the_pages_around_the_console_are_accessible(visit: Open) -> None:
+    page = visit("/admin/notifications_api/", policy=False)
+    assert_accessible(page)
+    page.goto("/admin/")
+    assert_accessible(page)
+    page.context.clear_cookies()
+    page.goto("/admin/login/")
+    expect(page.get_by_role("heading", name="Log in")).to_have_count(1)
+    assert_accessible(page)
+
+
+def test_a_telephone_has_the_way_out_and_the_theme(visit: Open) -> None:
+    page = visit(LIST, width=375)
+    for name in ("Log out", "Toggle theme"):
+        there = page.locator("#user-tools").get_by_role("button", name=name).bounding_box()
+        assert 0 <= there["x"] <= 375 - there["width"]
+    expect(page.locator("#user-tools strong")).to_be_hidden()
 
 
 CERTCTLS = (
@@ -279,7 +392,7 @@ def test_a_mail_is_read_in_both_themes(browser: Browser) -> None:
     for theme, ink in (("light", "rgb(0, 0, 0)"), ("dark", "rgb(255, 255, 255)")):
         page.emulate_media(color_scheme=theme)
         assert page.evaluate("getComputedStyle(document.querySelector('.first')).color") == ink
-        assert_accessible(page)
+        assert_accessible(page, but=("landmark-one-main", "page-has-heading-one", "region"))  # no page
     plain = a_message(message=CERTCTLS)
     page.set_content(html_of(words_of(plain, plain.created_at + timedelta(minutes=2))))
     pictured(page, "mail")

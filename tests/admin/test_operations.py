@@ -252,7 +252,7 @@ def test_all_that_match_are_counted_per_channel_and_error(client: Client, config
     groups: Counter[str] = Counter()
     for answer in answers:
         channels.update({name.casefold(): number for name, number in answer["channels"]})
-        groups.update({error: number for _, error, number in answer["groups"]})
+        groups.update({error: number for _, error, number, _ in answer["groups"]})
     assert channels == {"webhook": 13, "slack": 1}
     assert groups == {"no answer to …": 13, "HTTP 503: request …": 1}
     assert min(answer["oldest"] for answer in answers if answer["oldest"]).startswith(

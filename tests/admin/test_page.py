@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from notifications.deaths.fingerprints import fingerprint
 from notifications.models import Escalation, NotificationEvent, Requeue
-from tests.admin.support import LIST, As, said, url
+from notifications.reporting import words
+from tests.admin.support import LIST, As, said, text, url
 from tests.factories import ago, ahead, attempt, dead, failed, leased, notification, pending, read, sent
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +48,7 @@ def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> No
     NotificationEvent.objects.filter(pk=event.pk).update(status="sent", sent_at=ago(minutes=20))
     raised, first, second, requeue, third = story(client, event)
     assert (raised.entry.what, raised.entry.detail) == ("Raised", "api.example.com expires")
-    assert first.entry.what == "Attempt 1: transient"
+    assert first.entry.what == "Attempt 1: failed, and may succeed later"
     assert first.facts == [
         ("Duration", "312 ms"),
         ("Provider status", 503),
@@ -84,7 +88,7 @@ def test_a_long_history_is_cut_to_the_newest(client: Client) -> None:
         attempt(event, number=n + 1, started_at=event.created_at + timedelta(minutes=n))
     _, earlier, oldest, *_ = story(client, event)
     assert "Earlier entries are not shown" in earlier.entry.what
-    assert oldest.entry.what == "Attempt 6: transient"
+    assert oldest.entry.what == "Attempt 6: failed, and may succeed later"
 
 
 def test_a_long_error_stands_there_once_and_is_clamped(client: Client) -> None:
@@ -101,6 +105,34 @@ def test_a_long_error_stands_there_once_and_is_clamped(client: Client) -> None:
     assert shown.count('class="nf-again"') == 4
     assert re.search(r"<h1>.*api.example.com: renewal failed</bdi></h1>", markup), "the message is the title"
     assert shown.index("nf-grave") < shown.index("nf-end") < shown.rindex("nf-grave"), "deleting is far away"
+
+
+TRACEBACK = "Traceback (most recent call last):\n" + "".join(
+    f'  File "step_{n}.py", line {n}, in handle\n    step_{n}()\n' for n in range(30)
+)
+
+
+def test_a_traceback_says_what_it_ended_with(client: Client) -> None:
+    event = dead(last_error=f"{TRACEBACK}shop.GatewayError: no route")
+    page = client.get(url("change", event)).content.decode()
+    assert '<pre class="nf-tail">shop.GatewayError: no route</pre>' in page
+    listed = text(client.get(LIST + "?status=dead"))
+    assert listed.count("shop.GatewayError: no route") == 2, "the row, and its group"
+    assert "with the error “a Python traceback”" in words.matching(
+        f"status=dead&alike={quote(fingerprint(event.last_error))}", timezone.now()
+    )
+
+
+def test_deleting_says_what_goes_with_it(client: Client) -> None:
+    event = dead()
+    for number in (1, 2):
+        attempt(event, number=number)
+    event.requeue(by="bob", via="cli")
+    page = text(client.get(url("delete", event)))
+    assert "Delete this notification?" in page
+    assert "With it go 2 delivery attempts and 1 requeue." in page
+    assert "Dashboard Endpoints Operations" in page
+    assert "Dashboard Endpoints Operations" in text(client.get(url("history", event)))
 
 
 def test_everything_from_outside_is_text(client: Client) -> None:

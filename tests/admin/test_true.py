@@ -465,9 +465,9 @@ def test_an_operation_says_what_became_of_what_it_changed(client: Client) -> Non
     assert counts == {"sent": "2", "pending": "2", "dead": "1"}
     for now in page.context["became"]:
         assert client.get(now.url).context["cl"].result_count == int(now.number)
-    assert "Undo: put back the 2 that nobody has attempted" in text(page)
+    assert "Undo for the 2 that nobody has attempted" in text(page)
     response = client.post(f"{OPERATIONS}{operation.pk}/", {"undo": "1"}, follow=True)
-    assert said(response) == ["Put back: 2 notifications."]
+    assert said(response) == ["Undone: 2 notifications."]
     assert NotificationEvent.objects.dead().count() == 3
 
 

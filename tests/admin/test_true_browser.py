@@ -88,8 +88,8 @@ def test_what_became_of_them_is_live_and_can_be_undone(visit: Open) -> None:
     became.get_by_role("link", name="Dead").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     page.go_back()
-    press(page, "Undo: put back the 2 that nobody has attempted")
-    expect(page.locator(".messagelist")).to_have_text("Put back: 2 notifications.")
+    press(page, "Undo for the 2 that nobody has attempted")
+    expect(page.locator(".messagelist")).to_have_text("Undone: 2 notifications.")
     assert NotificationEvent.objects.dead().count() == 3
 
 

@@ -104,7 +104,7 @@ def test_a_watch_is_added_as_on_the_command_line() -> None:
 def test_the_list_tells_how_things_stand() -> None:
     made("www.example.com", 10.01)
     page = client("view_watch").get(WATCHES).content.decode()
-    for text in ("www.example.com:443", "<bdi>www.example.com</bdi>", "10 days", "fine", "Slack:#pki"):
+    for text in ("www.example.com:443", "<bdi>www.example.com</bdi>", "ends in 10 days", "Slack:#pki"):
         assert text in page
 
 

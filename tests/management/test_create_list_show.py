@@ -276,7 +276,8 @@ def test_show_tells_the_story_in_its_order(run: Run, storied: NotificationEvent)
     out = run("show", storied.pk).out
     told = [
         "Raised\n",
-        "Attempt 1: permanent (duration: 12 ms, provider status: 401, reason: auth, worker: worker-1:1)",
+        "Attempt 1: failed, and would fail again"
+        " (duration: 12 ms, provider status: 401, reason: auth, worker: worker-1:1)",
         factories.REFUSED,
         "Requeued by alice via admin (status before: dead, retry count before: 0)",
         "Error before: wiped",

@@ -164,7 +164,7 @@ class TestTimeline:
         entries = timeline(event, timezone.now())
         assert entries[1].kind == Kind.EARLIER
         assert sum(entry.kind == Kind.ATTEMPT for entry in entries) == NEWEST
-        assert entries[2].what == "Attempt 2: transient"
+        assert entries[2].what == "Attempt 2: failed, and may succeed later"
 
 
 # Holds
@@ -173,11 +173,11 @@ class TestTimeline:
 @pytest.mark.parametrize(
     ("fields", "state", "until"),
     [
-        ({}, "held", "probe at 2026-11-25 12:05:00 UTC"),
-        ({"until": NOW}, "held", "its probe is due"),
+        ({}, "held", "tried again at 2026-11-25 12:05:00 UTC"),
+        ({"until": NOW}, "held", "tried again with the next sweep"),
         ({"since": NOW - timedelta(hours=5)}, "held past the limit", "attempts are spent again"),
         ({"reason": "paused"}, "paused", "ends at 2026-11-25 12:05:00 UTC"),
-        ({"reopened_at": NOW}, "recovering", "full speed at 2026-11-25 12:05:00 UTC"),
+        ({"reopened_at": NOW}, "recovering", "slow until 2026-11-25 12:05:00 UTC"),
     ],
 )
 def test_a_hold_in_words(fields: dict[str, Any], state: str, until: str) -> None:
@@ -196,7 +196,7 @@ def test_why_it_is_held() -> None:
     }
     found = held.in_words(Hold(reason="server", error="HTTP 503", **values), NOW, timedelta(hours=4))
     wanted = held.in_words(Hold(reason="paused", by="ada", error="", **values), NOW, timedelta(hours=4))
-    assert (found.scope, found.why) == ("Slack to https://a/…", "server: HTTP 503")
+    assert (found.scope, found.why) == ("Slack to https://a/…", "its server fails: HTTP 503")
     assert (wanted.cause, wanted.why) == ("by ada", "by ada")
 
 

@@ -149,7 +149,9 @@ class WatchAdmin(Page):
 
     @admin.display
     def state(self, watch: Watch) -> SafeString:
-        said = shown.state(watch, there(watch), as_of(watch))
+        said, now = shown.state(watch, there(watch), as_of(watch)), as_of(watch)
+        if said == shown.FINE and (ending := shown.ending(watch, there(watch), now)):
+            return state_badge(f"ends in {ending}", "failed")
         return state_badge(said, shown.tone(watch, said))
 
     @admin.display(ordering="checked_at")

@@ -64,7 +64,14 @@
 
     // Refresh
 
-    const clock = () => new Date().toLocaleTimeString([], { timeZoneName: "short" });
+    const clock = () =>
+        new Date().toLocaleTimeString([], {
+            hour: "2-digit",
+            minute: "2-digit",
+            second: "2-digit",
+            hourCycle: "h23",
+            timeZoneName: "short",
+        });
     const PATIENCE = 20_000;
     let refreshed = clock();
     let trouble = "";
@@ -194,7 +201,9 @@
 
     function closeFilters(event) {
         for (const open of document.querySelectorAll(".nf-filter[open]")) {
-            if (event.key === "Escape" || (event.type === "click" && !open.contains(event.target))) open.open = false;
+            if (event.key !== "Escape" && (event.type !== "click" || open.contains(event.target))) continue;
+            if (event.key === "Escape" && open.contains(document.activeElement)) open.querySelector("summary").focus();
+            open.open = false;
         }
     }
 
@@ -230,8 +239,8 @@
         found.old += answer.old;
         found.oldest = [found.oldest, answer.oldest].filter(Boolean).sort()[0] ?? "";
         for (const [channel, count] of answer.channels) add(found.channels, channel.toLowerCase(), [channel], count);
-        for (const [channel, error, count] of answer.groups) {
-            add(found.groups, JSON.stringify([channel.toLowerCase(), error]), [channel, error], count);
+        for (const [channel, error, count, parts] of answer.groups) {
+            add(found.groups, JSON.stringify([channel.toLowerCase(), error]), [channel, error, parts], count);
         }
     }
 
@@ -254,9 +263,11 @@
     function groupRows() {
         const groups = greatest(found.groups);
         const shown = groups.slice(0, Number(survey.dataset.groupsShown));
-        const made = shown.map(({ kind: [channel, error], count }) => {
+        const made = shown.map(({ kind: [channel, error, parts], count }) => {
             const cell = document.createElement("td");
-            cell.append(element("span", error, { class: "nf-error", title: error }));
+            const said = element("span", "", { class: "nf-error", title: error });
+            said.append(...parts.flatMap(([text, changes]) => [changes ? element("i", text) : text, " "]));
+            cell.append(said);
             return row(count, element("td", channel), cell);
         });
         const others = found.count - shown.reduce((sum, group) => sum + group.count, 0);
