@@ -234,7 +234,7 @@ def test_the_dashboard_begins_with_one_sentence(visit: Open, script: Script, wid
     expect(page.locator("#nf-dashboard > :first-child")).to_contain_text("has been held for 50 min, 1 waits;")
     looked_at(page, "verdict", width, theme)
     page.goto("/admin/")
-    expect(page.get_by_role("alert")).to_contain_text("1 dead letter waits for a decision.")
+    expect(page.get_by_role("alert")).to_contain_text("1 died in the last hour")
     looked_at(page, "index", width, theme)
     page.goto(LIST)
     looked_at(page, "held-rows", width, theme)
