@@ -20,7 +20,7 @@ def test_see_the_dead_letters_and_requeue_one(visit: Open) -> None:
     expect(page).to_have_url(LIST + "?status=dead")
     expect_rows(page, 1)
     page.get_by_role("button", name="Requeue ExpirationWarning to #pki on Webhook").click()
-    expect(page.locator(".messagelist")).to_have_text("Requeued: ExpirationWarning to #pki on Webhook.")
+    expect(page.locator(".messagelist")).to_contain_text("Requeued: ExpirationWarning to #pki on Webhook.")
     expect(page, "back on the same tab").to_have_url(LIST + "?status=dead")
     expect(page.get_by_text("No dead letters.")).to_be_visible()
     event.refresh_from_db()
@@ -36,7 +36,7 @@ def test_requeue_a_selection(visit: Open) -> None:
     page.locator("button[name=index]").click()
     expect(page.get_by_role("heading", name="Requeue: 1 notification?")).to_be_visible()
     page.get_by_role("button", name="Requeue 1").click()
-    expect(page.locator(".messagelist")).to_have_text("Requeued: 1 notification.")
+    expect(page.locator(".messagelist")).to_contain_text("Requeued: 1 notification.")
     assert list(NotificationEvent.objects.dead()) == [other]
 
 
@@ -52,7 +52,7 @@ def test_requeue_everything_that_matches(visit: Open) -> None:
     page.select_option("select[name=action]", label="Requeue selected notifications")
     page.locator("button[name=index]").click()
     page.get_by_role("button", name="Requeue 55").click()
-    expect(page.locator(".messagelist")).to_have_text("Requeued: 55 notifications.")
+    expect(page.locator(".messagelist")).to_contain_text("Requeued: 55 notifications.")
     assert list(NotificationEvent.objects.dead()) == [other]
 
 
@@ -234,7 +234,7 @@ def test_the_page_of_a_notification_dismisses_it_after_asking(visit: Open) -> No
     expect(page.get_by_role("heading", name="Dismiss: 1 notification?")).to_be_visible()
     page.get_by_label("Reason").fill("known")
     page.get_by_role("button", name="Dismiss 1").click()
-    expect(page.locator(".messagelist")).to_have_text("Dismissed: 1 notification.")
+    expect(page.locator(".messagelist")).to_contain_text("Dismissed: 1 notification.")
     event.refresh_from_db()
     assert event.status == "read"
 

@@ -89,7 +89,7 @@ def test_what_became_of_them_is_live_and_can_be_undone(visit: Open) -> None:
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     page.go_back()
     press(page, "Undo for the 2 that nobody has attempted")
-    expect(page.locator(".messagelist")).to_have_text("Undone: 2 notifications.")
+    expect(page.locator(".messagelist")).to_contain_text("Undone: 2 notifications.")
     assert NotificationEvent.objects.dead().count() == 3
 
 
@@ -103,11 +103,12 @@ def test_a_host_without_its_scheme_is_paused(visit: Open, script: Script, width:
     page.get_by_label("For how long").fill("soon")
     press(page, "Show what it covers")
     expect(page.get_by_text("It covers Webhook to https://hooks.example.com/…: 3 wait now.")).to_be_visible()
+    expect(page.get_by_text("Not as it stands: Not a duration")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
     looked_at(page, "pause", width, theme)
-    press(page, "Pause")
-    expect(page.locator(".messagelist")).to_contain_text("Not paused: Not a duration")
     expect(page.get_by_label("Recipient", exact=True)).to_have_value("hooks.example.com")
     page.get_by_label("For how long").fill("30m")
+    press(page, "Show what it covers")
     press(page, "Pause")
     expect(page.locator(".messagelist")).to_contain_text("3 wait now")
     assert Hold.objects.get().recipient_prefix == "https://hooks.example.com/"
@@ -139,13 +140,13 @@ def test_dismissing_is_red_says_for_good_first_and_needs_a_reason(
     assert NotificationEvent.objects.dead().count() == 1, "the browser asks for the reason"
     page.get_by_label("Reason").fill("a test")
     press(page, "Dismiss 1")
-    expect(page.locator(".messagelist")).to_have_text("Dismissed: 1 notification.")
+    expect(page.locator(".messagelist")).to_contain_text("Dismissed: 1 notification.")
     page.goto(url("change", event))
     expect(page.locator("h1 .nf-badge")).to_have_text("⊘ Dismissed")
     looked_at(page, "dismissed", width, theme)
     press(page, "Restore")
     press(page, "Restore 1")
-    expect(page.locator(".messagelist")).to_have_text("Restored: 1 notification.")
+    expect(page.locator(".messagelist")).to_contain_text("Restored: 1 notification.")
     event.refresh_from_db()
     assert event.status == "dead"
 
@@ -170,7 +171,7 @@ def test_the_second_operator_is_told_who_was_first(visit: Open) -> None:
     for page in (first, second):
         page.get_by_role("button", name="Requeue: 3 on Webhook").click()
     press(first, "Requeue 3")
-    expect(first.locator(".messagelist")).to_have_text("Requeued: 3 notifications.")
+    expect(first.locator(".messagelist")).to_contain_text("Requeued: 3 notifications.")
     press(second, "Requeue 3")
     told = second.locator(".messagelist")
     expect(told).to_contain_text("Requeued: 0 notifications. superuser: requeued 3 notifications")
@@ -230,10 +231,10 @@ def test_the_dashboard_begins_with_one_sentence(visit: Open, script: Script, wid
     pending(recipient="https://hooks.example.com/1")
     dead()
     page = visit(LIST + "dashboard/", width=width, theme=theme, policy=False)
-    expect(page.locator("#nf-dashboard > :first-child")).to_contain_text("has been held for 50 min, 1 waits.")
+    expect(page.locator("#nf-dashboard > :first-child")).to_contain_text("has been held for 50 min, 1 waits;")
     looked_at(page, "verdict", width, theme)
     page.goto("/admin/")
-    expect(page.get_by_role("alert")).to_contain_text("1 dead letter waits for a decision.")
+    expect(page.get_by_role("alert")).to_contain_text("1 died in the last hour")
     looked_at(page, "index", width, theme)
     page.goto(LIST)
     looked_at(page, "held-rows", width, theme)
