@@ -55,7 +55,7 @@ def test_an_operation_that_was_taken_back_says_by_whom_when_and_where(client: Cl
     client.post(page_of(done), {"undo": "1"})
     undo = newest()
     page = client.get(page_of(done))
-    word = "put back" if verb is REQUEUE else "restored"
+    word = "undone" if verb is REQUEUE else "restored"
     assert re.search(rf"Undone by superuser .{{1,9}} ago : 4 {word} \( operation {undo.pk} \)", text(page))
     assert page_of(undo) in links(page)
     assert page.context["title"].endswith(": undone")
@@ -167,10 +167,10 @@ def test_every_page_hints_at_what_is_under_way(client: Client) -> None:
 def test_the_number_that_can_be_undone_is_live(visit: Open) -> None:
     done = requeued(3)
     page = visit(page_of(done))
-    expect(page.get_by_role("button", name="Undo: put back the 3")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo for the 3")).to_be_visible()
     first = NotificationEvent.objects.pending().first()
     assert first
     first.mark_as_dead("again")
     with page.expect_response(lambda response: "x-notifications-refresh" in response.request.headers):
         page.clock.fast_forward(6_000)
-    expect(page.get_by_role("button", name="Undo: put back the 2")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo for the 2")).to_be_visible()
