@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..notifiers.http.network import Dialler, Guard
 from . import files, tls, trust, verdicts
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 100
 READERS = 8  # at once, for files
 FILE_SECONDS = 10.0
-THREAD = "certificates-file: "  # before what it reads
+THREAD = "certificates-file"
 
 Value = TypeVar("Value")
 
@@ -95,22 +95,33 @@ async def _trusted(ca_file: str, now: datetime) -> TrustStore | Unreadable:
 
 
 async def _in_thread(what: str, work: Callable[[], Value]) -> Value:
-    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever. What hangs
-    is not asked again before it has answered, so that each has one thread at most."""
-    name = THREAD + what
-    if any(thread.name == name for thread in threading.enumerate()):
-        raise Unreadable("its disk does not answer: an earlier look has not come back")
-    loop, answer = asyncio.get_running_loop(), Future[Value]()
+    """In a thread that nobody waits for when the process ends: a network's disk can hang for ever. Who asks
+    for what is being read waits for the same answer, so that a disk that hangs has one thread at most."""
+    with _reading_lock:
+        answer = _reading.get(what)
+        if answer is None:
+            answer = _reading[what] = Future()
+            answer.set_running_or_notify_cancel()  # nobody who stops waiting ends it for the others
+            threading.Thread(target=_read, args=[what, work, answer], name=THREAD, daemon=True).start()
+    found: Value = await asyncio.wait_for(asyncio.wrap_future(answer), FILE_SECONDS)
+    return found
 
-    def run() -> None:
-        answer.set_running_or_notify_cancel()
-        try:
-            answer.set_result(work())
-        except BaseException as error:
-            answer.set_exception(error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await asyncio.wait_for(asyncio.wrap_future(answer, loop=loop), FILE_SECONDS)
+_reading: dict[str, Future[Any]] = {}
+_reading_lock = threading.Lock()
+
+
+def _read(what: str, work: Callable[[], Any], answer: Future[Any]) -> None:
+    try:
+        found, error = work(), None
+    except BaseException as fault:
+        found, error = None, fault
+    with _reading_lock:
+        del _reading[what]
+    if error is None:
+        answer.set_result(found)
+    else:
+        answer.set_exception(error)
 
 
 def look_at_all(
