@@ -92,18 +92,15 @@ def age(at: datetime) -> SafeString:
 
 
 def retry(event: NotificationEvent, now: datetime) -> SafeString:
-    """`Retry n/5`, and of a failed one when it is attempted next; of one that died early on which attempt; of
-    any, what it waits for."""
+    """`Retry n/5`, with when a failed one is attempted next; where one died early, on which attempt; of any,
+    what it waits for."""
     budget = conf.current().max_attempts
     number = words.retries(event, budget)
     if not number:
         return format_html("{}", upcoming(event, now)) if words.waits_for(event) else SafeString("")
-    if event.status == Status.DEAD:
-        early = event.attempt_number < budget
-        return format_html(
-            '<span class="nf-retry">{}</span>', words.died(event) if early else f"Retry {number}"
-        )
     what = upcoming(event, now)
+    if event.status == Status.DEAD:
+        what = words.died(event) if event.attempt_number < budget else ""
     return format_html('<span class="nf-retry">Retry {}</span> <span class="nf-next">{}</span>', number, what)
 
 

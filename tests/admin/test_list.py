@@ -207,7 +207,7 @@ def test_every_relative_time_has_the_exact_one_as_its_title(client: Client) -> N
 
 def test_a_row_that_died_on_its_first_attempt(client: Client) -> None:
     dead(retry_count=0)
-    assert cell(page(client), "retry") == "died on attempt 1"
+    assert cell(page(client), "retry") == "Retry 1/5 died on attempt 1"
 
 
 @pytest.mark.parametrize(
