@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -25,8 +28,10 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 Open = Callable[..., Page]
 REFRESH = 31_000
-LOOKS = [(1440, "light"), (375, "dark")]
+Look = tuple[int, str]  # a width in pixels, and a theme
 WIDTHS, THEMES = (1440, 768, 375), ("light", "dark")
+LOOKS: list[Look] = [(1440, "light"), (768, "dark"), (375, "dark")]
+at_every_width = pytest.mark.parametrize("look", LOOKS, indirect=True, ids="{0[0]}-{0[1]}".format)
 HEIGHT = 860
 # Texts that print over each other, or leave their cell. What opens above the page, and what is there for
 # screen readers alone, is no part of it.
@@ -94,10 +99,22 @@ def chromium(playwright: Playwright) -> str:
 
 
 @pytest.fixture(scope="module")
-def live_server(django_db_setup: None, live_server: LiveServer) -> LiveServer:
+def live_server(django_db_setup: None, live_server: LiveServer) -> Iterator[LiveServer]:
     """pytest-django's own, which starts after the database has its name: earlier it would take SQLite's for
-    one in memory."""
-    return live_server
+    one in memory.
+
+    SLOW_PAGES=<seconds> keeps every page waiting so long: a test that waits for no fact fails then.
+    """
+    answer, seconds = WSGIHandler.__call__, float(os.environ.get("SLOW_PAGES", "0"))
+
+    def answer_late(handler: WSGIHandler, *request: Any) -> Any:
+        time.sleep(seconds)
+        return answer(handler, *request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if seconds:
+            patch.setattr(WSGIHandler, "__call__", answer_late)
+        yield live_server
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +128,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
+def look(request: pytest.FixtureRequest) -> Look:
+    """How wide the screen is, and in which theme."""
+    look: Look = getattr(request, "param", (1280, "light"))
+    return look
+
+
+@pytest.fixture
+def visit(browser: Browser, live_server: LiveServer, look: Look) -> Iterator[Open]:
     """Open an address as the named person; any script error or breach of the policy fails the test."""
     faults: list[str] = []
     contexts = []
@@ -120,9 +144,8 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
         if message.type == "error" and "favicon" not in str(message.location.get("url")):
             faults.append(message.text)
 
-    def go(
-        address: str, who: str = "superuser", *, width: int = 1280, theme: str = "light", policy: bool = True
-    ) -> Page:
+    def go(address: str, who: str = "superuser", *, policy: bool = True) -> Page:
+        width, theme = look
         client = Client()
         client.force_login(person(who))
         context = browser.new_context(
@@ -210,19 +233,24 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
-def looked_at(page: Page, name: str, width: int, theme: str) -> None:
-    """It fits, and axe-core accepts it, at every width and in both themes; then it is again what it was.
+def looked_at(shown: Locator, name: str, widths: Sequence[int] = ()) -> None:
+    """Its page fits, and axe-core accepts it, in both themes; then it is again what it was.
 
-    It needs a page opened with policy=False. SCREENSHOTS=<folder> keeps the pictures there.
+    shown: what is on this page and was not on the one before, which may still be there; widths: in place of
+    its own. It needs a page opened with policy=False. SCREENSHOTS=<folder> keeps the pictures there.
     """
+    expect(shown).to_be_visible()
+    page = shown.page
+    page.wait_for_load_state()
+    size, is_dark = page.viewport_size, page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     page.add_style_tag(content="* { transition: none !important }")  # or a colour is measured on its way
-    for other in THEMES:
-        page.emulate_media(color_scheme=other)
-        for wide in WIDTHS:
-            page.set_viewport_size({"width": wide, "height": HEIGHT})
-            assert_fits(page, wide)
+    for width in widths or (size["width"],):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            assert_fits(page, width)
             assert_accessible(page)
             if folder := os.environ.get("SCREENSHOTS"):
-                page.screenshot(path=Path(folder) / f"{name}-{wide}-{other}.png", full_page=True)
-    page.emulate_media(color_scheme=theme)
-    page.set_viewport_size({"width": width, "height": HEIGHT})
+                page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
+    page.emulate_media(color_scheme=THEMES[is_dark])
+    page.set_viewport_size(size)

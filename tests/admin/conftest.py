@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tests.admin.browser import browser, live_server, visit
+from tests.admin.browser import browser, live_server, look, visit
 from tests.admin.support import As, person
 
-__all__ = ["browser", "live_server", "visit"]
+__all__ = ["browser", "live_server", "look", "visit"]
 
 
 @pytest.fixture

@@ -15,11 +15,12 @@ from notifications.certificates.models import Certificate, Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
-from tests.admin.browser import Open, browser, live_server, looked_at, visit
+from tests.admin.browser import WIDTHS, Open, browser, live_server, look, looked_at, visit
 from tests.certificates.authority import Authority, Issued
-from tests.certificates.support import look, seen, watch
+from tests.certificates.support import look as looks_at
+from tests.certificates.support import seen, watch
 
-__all__ = ["browser", "live_server", "visit"]
+__all__ = ["browser", "live_server", "look", "visit"]
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "certificate.png"
 APP = "/admin/notifications_certificates/"
 CA = Authority()
@@ -49,12 +50,12 @@ def a_site() -> tuple[Watch, Certificate]:
     looked.append((folder, seen(now, *many, place="/etc/letsencrypt/live/hosts/fullchain.pem")))
     down = watch("down.example.com")
     looked.append((down, Reading(problem="no connection: connection refused")))
-    look(now, *looked)
+    looks_at(now, *looked)
     watch("new.example.com", notify=[])
     shop = watch("checkout.example.com", notify=["Slack:#pki", "Email:ops@example.com"])
     ending = issued(now, "checkout.example.com", 3.2)
     for days in (20, 12, 0):
-        look(now - days * DAY, (shop, seen(now - days * DAY, ending, place=shop.target)))
+        looks_at(now - days * DAY, (shop, seen(now - days * DAY, ending, place=shop.target)))
     certificate = Certificate.objects.get(fingerprint=ending.fingerprint)
     events = NotificationEvent.objects.filter(certificate_id="checkout.example.com").order_by(
         "created_at", "channel"
@@ -88,9 +89,9 @@ def test_every_page_fits_and_is_accessible(visit: Open) -> None:
         "watch": f"{APP}watch/{shop.pk}/change/",
         "watch-long": f"{APP}watch/{watch(LONG_TARGET).pk}/change/",
     }
-    page = visit(pages["certificates"], width=1440, policy=False)
+    page = visit(pages["certificates"], policy=False)
     for name, address in pages.items():
         page.goto(address)
         if os.environ.get("UPDATE_SCREENSHOTS") == "1" and name == "certificate":
             page.screenshot(path=PICTURE, full_page=True)
-        looked_at(page, name, 1440, "light")
+        looked_at(page.get_by_role("main"), name, WIDTHS)
