@@ -228,10 +228,17 @@ class Lanes(Generic[Row]):
     def take_with(self, lane: Lane[Row], goes_along: Callable[[Row], bool]) -> list[Row]:
         """The first of the rows that wait in the lane and may go out in the attempt that has just been taken
         from it, at most as many as one attempt can take."""
+        return self._take_out(lane, goes_along, lane.at_once - 1)
+
+    def take_out(self, goes: Callable[[Row], bool]) -> list[Row]:
+        """Those of the rows that wait; they are attempted no more."""
+        lanes = [lane for turns in self.turns.values() for lane in turns]
+        return [row for lane in lanes for row in self._take_out(lane, goes, len(lane.waiting))]
+
+    def _take_out(self, lane: Lane[Row], goes: Callable[[Row], bool], most: int) -> list[Row]:
         chosen, kept = list[Row](), deque[Row]()
         for row in lane.waiting:
-            goes = len(chosen) < lane.at_once - 1 and goes_along(row)
-            (chosen if goes else kept).append(row)
+            (chosen if len(chosen) < most and goes(row) else kept).append(row)
         lane.waiting = kept
         if chosen and not kept:
             self.turns[lane.answers].remove(lane)

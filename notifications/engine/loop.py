@@ -35,6 +35,7 @@ from .connection import Away, Database
 from .heartbeat import BEAT_SECONDS
 from .leases import Leases
 from .recorder import FLUSH_SECONDS, Recorder, Returned
+from .relevance import Relevance
 from .sender import INTERRUPTED_WAIT, STALE, Sender
 from .source import GivenRows, Prepared, Schedule, Scope, Source
 from .sweep import Clock, InHand, Options, Sweep, SweepResult, worker_name
@@ -95,10 +96,10 @@ class Engine:
         self._stopped_at = math.inf
         self._claiming: asyncio.Task[None] | None = None
         self._recording: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nudged = False
         self._answered = 0  # nudges
-        self._beside_certctl = False
 
     def run(self) -> None:
         """Run to the end. Raises django.db's errors when the database is away and we are not patient."""
@@ -119,6 +120,7 @@ class Engine:
     async def _run(self) -> None:
         self._loop, self.wake = asyncio.get_running_loop(), asyncio.Event()
         self.recorder = Recorder(self.database, self.clock, self.lanes, self.wake)
+        self.relevance = Relevance(self.conf, self.clock, self.database, self.lanes, self.recorder)
         self.sender = self._make_sender(self)
         try:
             while self._has_work():
@@ -246,8 +248,8 @@ class Engine:
     def _look(self, source: Source, ours: list[tuple[str, datetime]]) -> tuple[Records, Prepared]:
         self.clock.ask()
         now = self.clock()
-        self._beside_certctl = certctl.is_here()
-        ends.keep_up(now, beside_certctl=self._beside_certctl)
+        self.relevance.beside_certctl = beside = certctl.is_here()
+        ends.keep_up(now, beside_certctl=beside)
         source.revive(now)
         hurry(now)
         records = read_endpoints(self.conf, now, self.sender.probes)
@@ -308,10 +310,11 @@ class Engine:
             if self.options.beat:
                 await self._patiently(self.database.call(self.options.beat, len(self.sender.in_flight)))
 
-    # Claiming and recording: neither waits for the other, and they have no row in common
+    # Claiming, recording and asking: none waits for another, and they have no row in common
 
     def _trade(self) -> None:
-        """Send for more rows and let what has ended be recorded, where that is wanted and not under way."""
+        """Send for more rows, let what has ended be recorded, and ask whether what waits still matters, where
+        that is wanted and not under way."""
         self._raise_faults()
         if self.database.away:
             return
@@ -319,6 +322,8 @@ class Engine:
             self._recording = self._start(self._record())
         if not _runs(self._claiming) and (wanted := self._wanted()):
             self._claiming = self._start(self._claim(*wanted))
+        if not _runs(self._asking) and self.relevance.is_due():
+            self._asking = self._start(self.relevance.ask_again())
         self.sender.hungry = not _runs(self._claiming) and self._could_claim()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -327,7 +332,7 @@ class Engine:
         return task
 
     def _raise_faults(self) -> None:
-        for task in (self._claiming, self._recording):
+        for task in (self._claiming, self._recording, self._asking):
             if task and task.done():
                 task.result()
 
@@ -392,9 +397,8 @@ class Engine:
 
     def _recall(self, claimed: list[Claimed]) -> int:
         """What else an attempt needs to know of them, and whether they still matter: how many do not."""
-        beside, now = self._beside_certctl, self.clock()
-        ends.recall(claimed, now, beside_certctl=beside)
-        withdrawn = ends.withdraw(claimed, now, beside_certctl=beside) if self.conf.withdraw_renewed else 0
+        ends.recall(claimed, self.clock(), beside_certctl=self.relevance.beside_certctl)
+        withdrawn = self.relevance.withdraw(claimed)
         recipients.recall(claimed)
         told(claimed, self.sender.resolving)
         traces.recall(claimed)
@@ -403,7 +407,8 @@ class Engine:
     async def _wait(self) -> None:
         """Until something ends or is asked for, at most FLUSH_SECONDS; not while nothing is in hand."""
         idle = not (self._holds_rows() or self.recorder.returned)
-        if idle and not (_runs(self._claiming) or _runs(self._recording) or self.database.away):
+        busy = any(_runs(task) for task in (self._claiming, self._recording, self._asking))
+        if idle and not (busy or self.database.away):
             if self._could_claim():
                 return
             if not any(s.sweep or s.next_tick < math.inf for s in self.schedules):
@@ -419,7 +424,7 @@ class Engine:
         at_once = time.monotonic() >= self._stopped_at + self.options.grace
         self._stopped_at = min(self._stopped_at, time.monotonic())
         self.sender.may_start = False
-        await _arrived(self._claiming, self._recording)
+        await _arrived(self._claiming, self._recording, self._asking)
         await self.sender.end(at_once)
         for schedule in self.schedules:
             for event in schedule.source.rest():

@@ -114,6 +114,11 @@ class Sweep:
         self.in_hand -= rows
         self.result.claimed -= rows
 
+    def withdrew(self) -> None:
+        """It counts as never claimed, too."""
+        self.refused(1)
+        self.result.withdrawn += 1
+
     def gave_back(self, rows: int = 1) -> None:
         """They may be due again at once, so there is more to claim."""
         self.in_hand -= rows

@@ -64,22 +64,28 @@ def is_expiry(event: Claimed) -> bool:
     return event.type in relevance.EXPIRY
 
 
+def can_be_over(event: Claimed, *, beside_certctl: bool) -> bool:
+    """Whether somebody can know that its certificate was renewed."""
+    return is_expiry(event) and (event.not_after is not None or bool(beside_certctl and event.certificate_id))
+
+
 def withdraw(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> int:
     """Withdraw those that are about certificates that were renewed since, and take them out of what was
-    claimed; answers how many. Asks for those with an end only. Without the database's answer all are sent."""
-    mine = [
-        event
-        for event in claimed
-        if is_expiry(event) and (event.not_after is not None or (beside_certctl and event.certificate_id))
-    ]
+    claimed; answers how many. What cannot be withdrawn is sent. Raises django.db's errors where the database
+    is away: it may have withdrawn them."""
+    mine = [event for event in claimed if can_be_over(event, beside_certctl=beside_certctl)]
+    over: dict[str, str] = {}
     try:
         if not mine or not relevance.renewed(mine):
             return 0
-        rows = NotificationEvent.objects.filter(pk__in=[event.id for event in mine])
-        over = rows.withdraw_batch({"by": BY, "via": VIA}, now, lease=mine[0].leased_until)
+        for lease in sorted({event.leased_until for event in mine}):
+            ids = [event.id for event in mine if event.leased_until == lease]
+            rows = NotificationEvent.objects.filter(pk__in=ids)
+            over |= rows.withdraw_batch({"by": BY, "via": VIA}, now, lease=lease)
     except Exception as error:
+        if kind_of(error) == "away":
+            raise
         logger.warning("what was renewed since is not known, and is sent: %s", said(error))
-        return 0
     for pk, why in over.items():
         logger.info("notification %s is withdrawn: %s", pk, why)
     claimed[:] = [event for event in claimed if event.id not in over]
