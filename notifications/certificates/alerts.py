@@ -20,15 +20,15 @@ from ..conf import Addressee
 from ..database import said
 from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
-from . import messages, thresholds
+from . import messages, reloads, thresholds
 from .models import ENDS, Certificate, Raised, Sighting, Watch
+from .reloads import Behind
 from .settling import unsettle
 from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(days=1)  # that something may be wrong or unreadable
-TO_RELOAD = timedelta(hours=1)
 LONGEST_MESSAGE = 20_000
 LONGEST_NAME = 200
 
@@ -168,33 +168,26 @@ def unreadable(watches: Iterable[Watch], now: datetime) -> list[Finding]:
     ]
 
 
-def stale(seen: Iterable[tuple[Watch, Sighting]], now: datetime) -> list[Finding]:
-    """Where a server still shows what a watched file held before it was renewed."""
-    shown: dict[Any, list[tuple[Watch, Sighting]]] = defaultdict(list)
-    for watch, sighting in seen:
-        shown[sighting.certificate_id].append((watch, sighting))
-    held: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for one in Sighting.objects.filter(certificate__in=list(shown), current=False):
-        held[one.watch_id, one.place].append(one.certificate_id)
-    if not held:
-        return []
-    files = {watch for watch, _ in held}
-    successors = Sighting.objects.filter(watch__in=files, current=True, first_seen__lte=now - TO_RELOAD)
+def stale(behind: Iterable[Behind], now: datetime) -> list[Finding]:
+    """Where a server still shows what is older than its file, of each certificate once. Where its watch tells
+    nobody, those of the file are told."""
+    late: dict[int, Behind] = {}
+    for one in behind:
+        if one.is_late(now):
+            late[one.shown.pk] = max(late.get(one.shown.pk, one), one, key=lambda each: each.likeness)
     found = list[Finding]()
-    for successor in successors.select_related("certificate"):
-        what = f"stale:{successor.certificate.fingerprint}"
-        before = held.get((successor.watch_id, successor.place), ())
-        for watch, sighting in (each for certificate in before for each in shown[certificate]):
-            if _renews(successor.certificate, sighting.certificate):
-                head = messages.is_stale(sighting.certificate, successor.certificate, successor.place)
-                found += _for_all(watch, EventType.DEPLOYMENT_FAILURE, what, sighting, head)
+    for one in late.values():
+        what, old, new = f"stale:{one.held.certificate.fingerprint}", one.shown, one.held
+        head = messages.is_stale(old.certificate, new.certificate, new.place)
+        to = one.watch.addressees or new.watch.addressees
+        found += _for_all(one.watch, EventType.DEPLOYMENT_FAILURE, what, old, head, to)
     return found
 
 
 def followed(watch: Watch, sighting: Sighting, before: Certificate) -> list[Finding]:
     """Of a certificate that came to its place after another one."""
     found, certificate = list[Finding](), sighting.certificate
-    if watch.on_renewal and _renews(certificate, before):
+    if watch.on_renewal and reloads.renews(certificate, before):
         head = messages.is_renewed(certificate)
         found += _for_all(watch, EventType.RENEWAL_SUCCESS, "renewed", sighting, head)
     changed = [name for name in ("issuer", "key") if getattr(certificate, name) != getattr(before, name)]
@@ -204,15 +197,19 @@ def followed(watch: Watch, sighting: Sighting, before: Certificate) -> list[Find
     return found
 
 
-def _renews(certificate: Certificate, before: Certificate) -> bool:
-    return certificate.not_after > before.not_after and not set(before.names).isdisjoint(certificate.names)
-
-
-def _for_all(watch: Watch, type: EventType, what: str, sighting: Sighting, head: str) -> Iterable[Finding]:
+def _for_all(
+    watch: Watch,
+    type: EventType,
+    what: str,
+    sighting: Sighting,
+    head: str,
+    to: Sequence[Addressee] | None = None,
+) -> Iterable[Finding]:
+    """to: whom, where they are not the watch's."""
     common = what.partition(":")[0]
     return [
-        Finding(to, type, what, sighting.certificate, watch, common, head=head, places=[sighting.place])
-        for to in watch.addressees
+        Finding(one, type, what, sighting.certificate, watch, common, head=head, places=[sighting.place])
+        for one in (watch.addressees if to is None else to)
     ]
 
 

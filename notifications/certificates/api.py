@@ -55,7 +55,7 @@ WHOLE = {
 }
 WATCH = {
     **dict.fromkeys(("target", "host", "password_file", "ca_file", "problem", "state"), TEXT),
-    **dict.fromkeys(("notify", "at"), TEXTS),
+    **dict.fromkeys(("notify", "at", "served_by"), TEXTS),
     **dict.fromkeys(("on_change", "on_renewal"), FLAG),
     "every_seconds": shapes.NUMBER,
     "next_check_at": TIME,
@@ -106,6 +106,7 @@ A_WATCH = {
     "host": "",
     "password_file": "",
     "ca_file": "",
+    "served_by": [],
     "on_change": False,
     "on_renewal": False,
     "checked_at": "2026-11-26T08:00:00Z",

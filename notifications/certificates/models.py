@@ -6,13 +6,17 @@ transaction.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from .. import database
 from ..conf import LONGEST_RECIPIENT, Addressee, addressee
 from ..models.fields import Index, Manager, Table
 from ..text import fold, one_line
@@ -22,6 +26,7 @@ from .messages import safe
 from .readings import LONGEST_PROBLEM
 
 MOST_ADDRESSEES = 20
+MOST_ENDPOINTS = 20
 ENDS = "ends:"  # before a threshold, in Raised.what
 LONGEST_PLACE = targets.LONGEST
 MISSED = 10  # looks: what was not at a place so often in a row is there no more
@@ -65,12 +70,29 @@ def as_thresholds(texts: object) -> list[str]:
         raise ValidationError(_sentence(str(error))) from None
 
 
+def as_endpoints(texts: object) -> list[str]:
+    """Each in the one way to write it, once."""
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValidationError("Name what serves a file as a list such as shop.example.com:443.")
+    found = list(dict.fromkeys(map(as_target, texts)))
+    if any(map(is_of_files, found)):
+        raise ValidationError("What serves a file is an endpoint such as shop.example.com:443, and no file.")
+    if len(found) > MOST_ENDPOINTS:
+        raise ValidationError(f"There are at most {MOST_ENDPOINTS} endpoints that serve a file.")
+    return found
+
+
+def is_of_files(target: str) -> bool:
+    return target.startswith("/")
+
+
 class Watch(Table):
     """A place where certificates are looked for, and who is told.
 
     notify         `Channel:recipient`, each
     at             the thresholds; the default ones where there are none
     host           which machine's worker looks, by its name; any, where it is empty
+    served_by      of files, the endpoints that serve them: targets as they are watched
     on_change      tell of another issuer or key
     on_renewal     tell of a renewal's success
     next_check_at  when it is due; while somebody looks, until when the others leave it alone
@@ -84,6 +106,7 @@ class Watch(Table):
     host = models.CharField(max_length=255, blank=True, default="")
     password_file = models.CharField(max_length=1000, blank=True, default="")
     ca_file = models.CharField("CA file", max_length=1000, blank=True, default="")
+    served_by = models.JSONField(default=list, blank=True)
     on_change = models.BooleanField("tell of another issuer or key", default=False)
     on_renewal = models.BooleanField("tell of renewals", default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -99,7 +122,10 @@ class Watch(Table):
         ordering = ("target",)
         verbose_name_plural = "watches"
         permissions = (("check_watch", "Can have a watch checked now"),)
-        indexes = (Index(fields=["next_check_at"], name="idx_notification_watches_due"),)
+        indexes = (
+            Index(fields=["next_check_at"], name="idx_notification_watches_due"),
+            Index(fields=["id"], name="idx_notification_watches_served", condition=~models.Q(served_by=[])),
+        )
 
     def __str__(self) -> str:
         return self.target
@@ -107,11 +133,13 @@ class Watch(Table):
     def clean(self) -> None:
         """Everything in the one way to write it. Raises ValidationError, which names the field."""
         faults = {}
-        for name, written in (("target", as_target), ("notify", as_addressees), ("at", as_thresholds)):
+        for name, written in WRITTEN.items():
             try:
                 setattr(self, name, written(getattr(self, name)))
             except ValidationError as error:
                 faults[name] = error
+        if self.served_by and not faults.keys() & {"target", "served_by"} and not is_of_files(self.target):
+            faults["served_by"] = ValidationError("Only a watch of files says what serves them.")
         if not schedule.SHORTEST <= self.interval <= schedule.LONGEST:
             faults["interval"] = ValidationError("An interval is from a minute to 30 days.")
         for name in ("host", "password_file", "ca_file"):
@@ -125,12 +153,21 @@ class Watch(Table):
         return [addressee(text) for text in self.notify if isinstance(text, str)]
 
     @property
+    def endpoints(self) -> list[str]:
+        """Those that serve its files; none where another program wrote what none are."""
+        named = self.served_by if isinstance(self.served_by, list) else []
+        return [text for text in named if isinstance(text, str)]
+
+    @property
     def thresholds(self) -> list[thresholds.Threshold]:
         """The default ones also where another program wrote what none is."""
         try:
             return thresholds.parse_all(self.at)
         except (TypeError, ValueError, AttributeError):
             return thresholds.parse_all([])
+
+
+WRITTEN = {"target": as_target, "notify": as_addressees, "at": as_thresholds, "served_by": as_endpoints}
 
 
 class Certificate(Table):
@@ -263,6 +300,21 @@ class Checks(Table):
 def is_due(now: datetime) -> models.Q:
     """Also what would be due later than any interval lets it be: a clock was wrong when it was looked at."""
     return models.Q(next_check_at__lte=now) | models.Q(next_check_at__gt=now + 2 * schedule.LONGEST)
+
+
+def served_by(targets: Collection[str]) -> models.QuerySet[Watch]:
+    """The watches of files that one of these endpoints serves, as they say themselves."""
+    given: Any = list(targets)
+    sql, given = (NAMES, given) if database.is_postgresql() else (NAMES_ON_SQLITE, json.dumps(given))
+    names = RawSQL(sql, [given], models.BooleanField())  # noqa: S611  (constants and a placeholder only)
+    found: models.QuerySet[Watch] = Watch.objects.exclude(served_by=[]).filter(names)
+    return found
+
+
+NAMES = "served_by ?| %s"
+NAMES_ON_SQLITE = (
+    "EXISTS (SELECT 1 FROM json_each(served_by) WHERE value IN (SELECT value FROM json_each(%s)))"
+)
 
 
 def due(now: datetime, host: str) -> models.QuerySet[Watch]:

@@ -10,14 +10,13 @@ from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import F, Q
-from django.db.models.functions import Least
+from django.db.models import Q
 
 from .. import database
 from ..database import carried, dump, free_slot, kind_of, persistently, said
 from ..notifiers.wording import clean
 from ..text import cut, one_line
-from . import alerts, sightings
+from . import alerts, reloads, sightings
 from .facts import LONGEST_NAME, Facts
 from .models import Certificate, Raised, Sighting, Watch
 from .readings import LONGEST_PROBLEM, Reading
@@ -29,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 MOST_SEEN = 2000  # certificates at places in one transaction, or one target's
 REFUSED = "the database cannot hold what was read there"
-SOON = alerts.TO_RELOAD + timedelta(minutes=1)
 KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
 FORGOTTEN_AT_ONCE = 1000
 
@@ -90,9 +88,10 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
         seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
         _count(looked)
-        _look_soon_where_it_is_served(seen, before, now)
+        behind = reloads.behind(looked, seen, before, now)
+        reloads.look_soon(behind, now)
         settle(_replaced(seen, before, now) | over, now)
-        return alerts.raise_all(_findings(looked, seen, before, now), now)
+        return alerts.raise_all(_findings(looked, seen, before, behind, now), now)
 
 
 def _still_ours(watches: Sequence[Watch]) -> set[int]:
@@ -205,24 +204,6 @@ def _count(looked: Sequence[Looked]) -> None:
         cursor.execute(statement, [value for one in sorted(numbers.items()) for value in one])
 
 
-def _look_soon_where_it_is_served(
-    seen: Sequence[tuple[Watch, Sighting]], before: dict[Place, list[Sighting]], now: datetime
-) -> None:
-    """Where a file's new certificate has to be served before long."""
-    replaced = {
-        old.certificate_id
-        for watch, row in seen
-        if watch.target.startswith("/") and row.first_seen == now
-        for old in before.get((watch.pk, row.place), ())
-        if old.current
-    }
-    if replaced:
-        served = Watch.objects.filter(sightings__certificate__in=replaced, sightings__current=True)
-        ids = served.exclude(target__startswith="/").values_list("pk", flat=True)
-        rows = Watch.objects.filter(pk__in=list(ids))
-        rows.update(next_check_at=Least(F("next_check_at"), now + SOON))
-
-
 # What follows
 
 
@@ -244,13 +225,14 @@ def _findings(
     looked: Sequence[Looked],
     seen: Sequence[tuple[Watch, Sighting]],
     before: dict[Place, list[Sighting]],
+    behind: Sequence[reloads.Behind],
     now: datetime,
 ) -> Iterator[alerts.Finding]:
     told = [(watch, row) for watch, row in seen if watch.notify]
     yield from alerts.ends(told, now)
     yield from alerts.wrongs(told, now)
     yield from alerts.unreadable((watch for watch, _ in looked), now)
-    yield from alerts.stale([(watch, row) for watch, row in told if not watch.target.startswith("/")], now)
+    yield from alerts.stale(behind, now)
     for watch, row in told:
         others = before.get((watch.pk, row.place), [])
         if row.first_seen == now and others:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import F, Min, Q, QuerySet
 
 from ..durations import duration
-from .messages import safe
+from .messages import safe, several
 from .models import Certificate, Sighting, Watch
 from .thresholds import DEFAULT
 from .verdicts import TOLD_BY_THRESHOLDS, WORDS, Verdict
@@ -73,6 +73,19 @@ def thresholds_of(watch: Watch) -> Sequence[str]:
     return watch.at or DEFAULT
 
 
+def unwatched(watches: Iterable[Watch], *, whole: bool = False) -> str:
+    """Which endpoints serve files of these and are not watched; "" where all are. whole: nothing else is."""
+    watches = list(watches)
+    named = dict.fromkeys(target for watch in watches for target in watch.endpoints)
+    there = {watch.target for watch in watches}
+    if named and not whole:
+        there.update(Watch.objects.filter(target__in=list(named)).values_list("target", flat=True))
+    missing = [target for target in named if target not in there]
+    if len(missing) == 1:
+        return f"{safe(missing[0])} is not watched: nobody sees what it serves"
+    return f"{several(missing, 5)} are not watched: nobody sees what they serve" if missing else ""
+
+
 def watch_fields(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> dict[str, Any]:
     """For programs."""
     return {
@@ -83,6 +96,7 @@ def watch_fields(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> 
         "host": watch.host,
         "password_file": watch.password_file,
         "ca_file": watch.ca_file,
+        "served_by": watch.endpoints,
         "on_change": watch.on_change,
         "on_renewal": watch.on_renewal,
         "checked_at": watch.checked_at,

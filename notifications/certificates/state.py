@@ -29,7 +29,17 @@ from .settling import remove
 MOST_BYTES = 16 * 1024 * 1024
 MOST = 100_000
 BATCH = 500
-OPTIONS = ("notify", "at", "interval", "host", "password_file", "ca_file", "on_change", "on_renewal")
+OPTIONS = (
+    "notify",
+    "at",
+    "interval",
+    "host",
+    "password_file",
+    "ca_file",
+    "served_by",
+    "on_change",
+    "on_renewal",
+)
 KINDS: dict[str, tuple[type, str]] = {
     "target": (str, "a text"),
     "targets": (list, "a list of texts"),
@@ -39,6 +49,7 @@ KINDS: dict[str, tuple[type, str]] = {
     "host": (str, "a text"),
     "password_file": (str, "a path"),
     "ca_file": (str, "a path"),
+    "served_by": (list, "a list of endpoints"),
     "on_change": (bool, "true or false"),
     "on_renewal": (bool, "true or false"),
 }
@@ -83,7 +94,7 @@ def read(text: str) -> list[Watch]:
     entries, defaults = told.get("watch", []), told.get("defaults", {})
     if not isinstance(entries, list) or not isinstance(defaults, dict):
         raise BadState("the file's parts are [defaults] and, for each, [[watch]]")
-    _check(defaults, "defaults", KINDS.keys() - {"target", "targets"})
+    _check(defaults, "defaults", KINDS.keys() - {"target", "targets", "served_by"})
     found: dict[str, Watch] = {}
     for number, entry in enumerate(entries, 1):
         for watch in _watches(entry, defaults, f"watch {number}"):
@@ -118,7 +129,8 @@ def _watches(entry: Any, defaults: Mapping[str, Any], where: str) -> Iterator[Wa
 def _check(given: Mapping[str, Any], where: str, known: Collection[str]) -> None:
     for name, value in given.items():
         if name not in known:
-            raise BadState(f"{where} has no option {_shown(name)}; the options are {', '.join(KINDS)}")
+            options = ", ".join(each for each in KINDS if each in known)
+            raise BadState(f"{where} has no option {_shown(name)}; the options are {options}")
         kind, words = KINDS[name]
         if not isinstance(value, kind) or (kind is list and not _are_texts(value)):
             raise BadState(f"{where}: {name} is {words}")

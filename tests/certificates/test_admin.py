@@ -101,6 +101,33 @@ def test_a_watch_is_added_as_on_the_command_line() -> None:
     assert Watch.objects.count() == 1
 
 
+def test_what_serves_a_file_is_named_there_too() -> None:
+    http = client("all")
+    form = FORM | {"target": "/etc/ssl/shop.pem", "served_by": "Shop.example.com\nshop.example.com:443\n"}
+    unwatched = "shop.example.com:443 is not watched: nobody sees what it serves."
+    answer = http.post(f"{WATCHES}add/", form, follow=True)
+    assert unwatched[1:] in answer.content.decode()
+    one = Watch.objects.get()
+    assert one.served_by == ["shop.example.com:443"]
+    page = http.get(f"{WATCHES}{one.pk}/change/").content.decode()
+    assert f"<bdi>{unwatched}</bdi>" in page
+    assert ">\nshop.example.com:443</textarea>" in page
+    for target, value, said in (
+        ("two.example.com", "shop.example.com", "Only a watch of files says what serves them."),
+        ("/etc/ssl/two.pem", "*.example.com", "A wildcard is no host"),
+        ("/etc/ssl/two.pem", "/etc/ssl", "What serves a file is an endpoint"),
+        ("*.example.com", "shop.example.com", "A wildcard is no host"),
+    ):
+        page = http.post(f"{WATCHES}add/", form | {"target": target, "served_by": value}).content.decode()
+        assert said in page
+        assert page.count('class="errorlist"') == 1
+    watch("shop.example.com")
+    for viewer in (http, client("view_watch")):
+        page = viewer.get(f"{WATCHES}{one.pk}/change/").content.decode()
+        assert "not watched" not in page
+        assert "shop.example.com:443" in page
+
+
 def test_the_list_tells_how_things_stand() -> None:
     made("www.example.com", 10.01)
     page = client("view_watch").get(WATCHES).content.decode()

@@ -13,9 +13,11 @@ from django.utils import timezone
 
 from notifications.certificates.models import Watch
 from notifications.certificates.readings import Reading
+from tests.api.support import SLACK
 from tests.certificates.authority import Authority, Issued
 from tests.certificates.servers import Servers
 from tests.certificates.support import alerts, look, seen, watch
+from tests.fixtures import Configure
 from tests.management.support import Run
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +84,7 @@ def test_what_is_no_target_is_said_and_the_others_are_added(run: Run) -> None:
         (("--at", "soon"), "--at: A threshold is a share of the lifetime (33%), a time that is left"),
         (("--every", "1s"), "--every: An interval is from a minute to 30 days."),
         (("--every", "soon"), "Not a duration"),
+        (("--served-by", "shop.example.com"), "--served-by: Only a watch of files says what serves them."),
         (("--host", "a\tb"), "--host: This is one line of printable characters."),
     ],
 )
@@ -90,6 +93,52 @@ def test_what_is_wrong_with_an_option_is_one_line(arguments: tuple[str, ...], sa
     assert ran.code == 2
     assert said in ran.err
     assert watched() == []
+
+
+UNWATCHED = "warning: shop.example.com:443 is not watched: nobody sees what it serves\n"
+OF_TWO = (
+    "warning: shop.example.com:443, imap://mx.example.com:143 are not watched: nobody sees what they serve\n"
+)
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_serves_a_file_is_named_and_may_be_watched_later(run: Run) -> None:
+    named = ("--served-by", "SHOP.example.com", "--served-by", "https://shop.example.com:443")
+    ran = run("add", "/etc/ssl/shop.pem", *named, "--notify", "Slack:#pki")
+    assert (ran.code, ran.err) == (0, UNWATCHED)
+    assert Watch.objects.get().served_by == ["shop.example.com:443"]
+    for verb in (("show", "/etc/ssl/shop.pem"), ("show", "/etc/ssl/shop.pem", "--json")):
+        assert run(*verb).err == UNWATCHED
+    assert "\n  served by shop.example.com:443\n" in run("show", "/etc/ssl/shop.pem").out
+    two = (*named, "--served-by", "imap://mx.example.com")
+    ran = run("add", "/etc/ssl/shop.pem", *two, "--notify", "Slack:#pki", "--dry-run")
+    assert (ran.out.splitlines()[0], ran.err) == ("changed /etc/ssl/shop.pem: served_by", OF_TWO)
+    assert run("add", "shop.example.com", "--notify", "Slack:#pki").err == ""
+    assert run("show", "/etc/ssl/shop.pem").err == ""
+    assert run("show", "/etc/ssl/shop.pem", "--json").json["served_by"] == ["shop.example.com:443"]
+    assert [one["served_by"] for one in run("list", "--json").json] == [["shop.example.com:443"], []]
+
+
+@pytest.fixture
+def configured(configure: Configure) -> None:
+    """So that nothing else is warned of."""
+    configure(CHANNELS={"Slack": SLACK})
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (["*.example.com"], "--served-by: A wildcard is no host: name one that has the certificate."),
+        (["shop.example.com:x"], "--served-by: A port is a number from 1 to 65535."),
+        ([""], "--served-by: No target is named."),
+        (["/etc/ssl/web.pem"], "--served-by: What serves a file is an endpoint such as shop.example.com:443"),
+        ([f"host-{n}.example.com" for n in range(21)], "--served-by: There are at most 20 endpoints"),
+    ],
+)
+def test_what_cannot_serve_a_file_is_one_line(named: list[str], said: str, run: Run) -> None:
+    ran = run("add", "/etc/ssl/shop.pem", *(text for one in named for text in ("--served-by", one)))
+    assert (ran.code, ran.err.count("\n"), watched()) == (2, 1, [])
+    assert said in ran.err
 
 
 @pytest.mark.parametrize("verb", ["add", "apply", "remove"])
@@ -149,6 +198,34 @@ def test_a_file_is_the_whole_state(run: Run, tmp_path: Path) -> None:
     ]
 
 
+PAIR = """
+[defaults]
+notify = ["Slack:#pki"]
+
+[[watch]]
+target = "/etc/ssl/shop.pem"
+served_by = ["Shop.example.com:443"]
+"""
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_file_says_what_serves_which_file(run: Run) -> None:
+    watch("/etc/ssl/shop.pem")
+    watch("shop.example.com")
+    for tried in (["--dry-run"], []):
+        ran = run("apply", "-", *tried, given=PAIR)
+        assert ran.out.splitlines()[:2] == [
+            "changed /etc/ssl/shop.pem: served_by",
+            "removed shop.example.com:443",
+        ]
+        assert ran.err == UNWATCHED, "it would be watched no more"
+    assert Watch.objects.get().served_by == ["shop.example.com:443"]
+    both = f"{PAIR}[[watch]]\ntarget = 'shop.example.com'\n"
+    for tried in (["--dry-run"], []):
+        ran = run("apply", "-", *tried, given=both)
+        assert (ran.err, ran.out.splitlines()[0]) == ("", "added shop.example.com:443")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -172,6 +249,21 @@ def test_a_file_is_the_whole_state(run: Run, tmp_path: Path) -> None:
         ("[[watch]]\ntarget = 'a.example'\nevery = 'x'", "watch 1: every: Not a duration"),
         ("[[watch]]\ntarget = '*.example'", "watch 1: target: A wildcard is no host"),
         ("[[watch]]\ntargets = ['a.example', 'A.example:443']", "watch 1: 'a.example:443' is named twice"),
+        (
+            "[[watch]]\ntargets = ['/etc/ssl', 'a.example']\nserved_by = ['a.example']",
+            "watch 1: served_by: Only a watch of files says what serves them.",
+        ),
+        ("[[watch]]\ntarget = '/etc/ssl'\nserved_by = 'a'", "watch 1: served_by is a list of endpoints"),
+        ("[[watch]]\ntarget = '/etc/ssl'\nserved_by = [443]", "watch 1: served_by is a list of endpoints"),
+        (
+            "[[watch]]\ntarget = '/etc/ssl'\nserved_by = ['*.example']",
+            "watch 1: served_by: A wildcard is no host",
+        ),
+        (
+            "[defaults]\nserved_by = ['a.example']\n[[watch]]\ntarget = '/etc/ssl'",
+            "defaults has no option 'served_by'; the options are notify, at, every, host, password_file,"
+            " ca_file, on_change, on_renewal",
+        ),
         ("[defaults]\ntarget = 'x'\n[[watch]]\ntarget = 'a.example'", "defaults has no option 'target'"),
     ],
 )

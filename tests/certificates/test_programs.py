@@ -89,10 +89,14 @@ def test_rest_tells_of_certificates_and_watches() -> None:
         "It expired 24 h ago, and is still shown. 2 alerts were raised: 1 arrived, 1 could not be delivered."
     )
     assert {(row["status"], row["error"]) for row in over["alerts"]} == {("sent", None), ("dead", "SMTP 550")}
+    watch("/etc/ssl/shop.pem", served_by=["Shop.example.com"])
+    [kept] = rest.get(WATCHES, {"target": "/etc/ssl/shop.pem"}).json()["data"]
+    assert kept["served_by"] == ["shop.example.com:443"]
     watches = rest.get(WATCHES).json()["data"]
     for row in watches:
         valid(api.WATCH, row)
     assert {row["target"]: row["state"] for row in watches} == {
+        "/etc/ssl/shop.pem": "not looked at yet",
         "down.example.com:443": "no connection: connection refused",
         "new.example.com:443": "not looked at yet",
         "over.example.com:443": "has expired",

@@ -60,6 +60,10 @@ class WatchForm(ModelForm):
         label="Thresholds",
         help_text=f"Shares of the lifetime that are left, or times: 30d. Without any: {', '.join(DEFAULT)}.",
     )
+    served_by = LinesField(
+        required=False,
+        help_text="Of files: the endpoints that serve them, a line each, such as shop.example.com:443.",
+    )
 
     class Meta:
         model = Watch
@@ -71,6 +75,7 @@ class WatchForm(ModelForm):
             "host",
             "password_file",
             "ca_file",
+            "served_by",
             "on_change",
             "on_renewal",
         )
@@ -96,6 +101,11 @@ class WatchAdmin(Page):
         current = Sighting.objects.filter(current=True).select_related("certificate")
         there = Prefetch("sightings", current.order_by("certificate__not_after", "pk"), to_attr="there")
         return at_one_time(super().get_queryset(request)).prefetch_related(there)
+
+    def save_model(self, request: HttpRequest, watch: Watch, *args: Any) -> None:
+        super().save_model(request, watch, *args)
+        if unwatched := shown.unwatched([watch]):
+            self.message_user(request, f"{unwatched}.", messages.WARNING)
 
     def delete_model(self, request: HttpRequest, watch: Watch) -> None:
         remove([watch.pk])
@@ -128,6 +138,7 @@ class WatchAdmin(Page):
                 "looked": self.looked(watch),
                 "next_look": timestamp(watch.next_check_at),
                 "thresholds": ", ".join(shown.thresholds_of(watch)),
+                "unwatched": shown.unwatched([watch]),
                 "seen_there": list(places(rows[: shown.MOST_SIGHTINGS], [watch], now, request)),
                 "told": with_badges(told.of({row.certificate_id for row in rows}, watch)),
                 "sees_notifications": sees_notifications(request),

@@ -85,6 +85,14 @@ class Command(BaseCommand):
         verb.add_argument(
             "--ca-file", type=arguments.text, default="", help="roots to trust besides the system's"
         )
+        verb.add_argument(
+            "--served-by",
+            action="append",
+            default=[],
+            type=arguments.text,
+            metavar="HOST:PORT",
+            help="of files: an endpoint that serves them; may be said several times",
+        )
         verb.add_argument("--on-change", action="store_true", help="tell of another issuer or key")
         verb.add_argument("--on-renewal", action="store_true", help="tell of a renewal's success")
         verb.add_argument("--dry-run", action="store_true", help="say what it would do; change nothing")
@@ -152,7 +160,7 @@ class Command(BaseCommand):
         except state.BadState as error:
             raise CommandError(printable(error)) from error
         self._carry_out(state.planned(wanted, whole=True), options)
-        self._warn(wanted)
+        self._warn(wanted, whole=True)
 
     def do_remove(self, options: dict[str, Any]) -> None:
         found, unknown = self._known(options["targets"])
@@ -192,6 +200,7 @@ class Command(BaseCommand):
             self._say_json({**fields, "former": former, "raised": [one.fields() for one in raised]})
         else:
             self._show(self._screen(options), watch, rows, raised)
+        self._warn_of(shown.unwatched([watch]))
 
     def _show(self, screen: Screen, watch: Watch, rows: list[Sighting], raised: list[told.Told]) -> None:
         now = database_now()
@@ -202,6 +211,8 @@ class Command(BaseCommand):
         screen.line(
             f"  at {', '.join(shown.thresholds_of(watch))}; tells {', '.join(watch.notify) or 'nobody'}"
         )
+        if watch.endpoints:
+            screen.line(f"  served by {', '.join(watch.endpoints)}")
         for row in rows:
             gone = "" if row.current else f", gone since {minute(row.last_seen)}"
             screen.line(f"{row.certificate.title}: {shown.left(row.certificate, now)}{gone}", "bold")
@@ -287,15 +298,21 @@ class Command(BaseCommand):
                 self.stdout.write(f"{change.kind} {printable(change.watch.target)}{what}")
         self.stdout.write(f"{plan}; nothing was changed" if options["dry_run"] else str(plan))
 
-    def _warn(self, watches: Iterable[Watch]) -> None:
-        """What would keep an alert from being delivered, each once."""
+    def _warn(self, watches: Iterable[Watch], *, whole: bool = False) -> None:
+        """What would keep an alert from being raised or delivered, each once.
+
+        whole  nothing else is watched
+        """
         watches = list(watches)
         addressees = {to: None for watch in watches for to in watch.addressees}
         doubts = Doubts()
         found = [doubt for to in addressees for doubt in doubts.about(*to)]
         if any(not watch.notify for watch in watches):
             found.append("nobody is told of what is seen: see --notify")
-        for doubt in dict.fromkeys(found):
+        self._warn_of(*found, shown.unwatched(watches, whole=whole))
+
+    def _warn_of(self, *doubts: str) -> None:
+        for doubt in dict.fromkeys(filter(None, doubts)):
             self.stderr.write(f"warning: {printable(doubt)}")
 
     def _say_json(self, value: Any) -> None:

@@ -1,0 +1,25 @@
+from django.db import migrations, models
+
+import notifications.models.fields
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("notifications_certificates", "0002_taken_back"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="watch",
+            name="served_by",
+            field=models.JSONField(blank=True, default=list),
+        ),
+        migrations.AddIndex(
+            model_name="watch",
+            index=notifications.models.fields.Index(
+                condition=models.Q(("served_by", []), _negated=True),
+                fields=["id"],
+                name="idx_notification_watches_served",
+            ),
+        ),
+    ]

@@ -1,0 +1,144 @@
+"""Which servers show what is older than the file that they serve: it was renewed, and is not reloaded.
+
+That an endpoint serves a file is known where the file held what the endpoint shows, until it was renewed; and
+where the file's watch names the endpoint.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db.models import F, QuerySet
+from django.db.models.functions import Least
+
+from .claims import LEASE
+from .models import Certificate, Sighting, Watch, is_of_files, served_by
+from .sightings import Looked, Place
+
+TO_RELOAD = timedelta(hours=1)
+LITTLE = timedelta(minutes=1)
+
+
+class Behind(NamedTuple):
+    """What an endpoint shows, and what a file holds that it serves: a newer one, for a name of the same."""
+
+    watch: Watch
+    shown: Sighting
+    held: Sighting
+
+    def is_late(self, now: datetime) -> bool:
+        """It is seen now, and an hour after the file, or later."""
+        return self.shown.last_seen == now and self.held.first_seen <= now - TO_RELOAD
+
+    @property
+    def likeness(self) -> tuple[int, datetime]:
+        """The more names in common, the likelier it is what the endpoint should show; then what ends last."""
+        old, new = self.shown.certificate, self.held.certificate
+        return len(set(old.names).intersection(new.names)), new.not_after
+
+
+def renews(certificate: Certificate, before: Certificate) -> bool:
+    """It ends later, and has a name in common."""
+    return certificate.not_after > before.not_after and not set(before.names).isdisjoint(certificate.names)
+
+
+def behind(
+    looked: Sequence[Looked],
+    seen: Sequence[tuple[Watch, Sighting]],
+    before: Mapping[Place, Sequence[Sighting]],
+    now: datetime,
+) -> list[Behind]:
+    """Of the endpoints that were looked at now, and of those that serve the files that were.
+
+    seen    what is there now, as it is on record
+    before  what each place held before
+    """
+    served = [(watch, row) for watch, row in seen if not is_of_files(watch.target)]
+    ours = {watch.pk for watch, _ in looked}
+    replaced = _replaced(seen, before, now)
+    for rows in _that_serve([watch for watch, _ in looked], replaced):
+        served += [(row.watch, row) for row in rows if row.watch_id not in ours]
+    return list(_behind(served)) if served else []
+
+
+def _replaced(
+    seen: Iterable[tuple[Watch, Sighting]], before: Mapping[Place, Sequence[Sighting]], now: datetime
+) -> set[int]:
+    """The certificates in whose files another one was seen for the first time."""
+    return {
+        old.certificate_id
+        for watch, row in seen
+        if is_of_files(watch.target) and row.first_seen == now
+        for old in before.get((watch.pk, row.place), ())
+        if old.current
+    }
+
+
+def _that_serve(watches: Iterable[Watch], replaced: Collection[int]) -> Iterable[QuerySet[Sighting]]:
+    """What the endpoints show that these watches name, and those that show what was replaced."""
+    rows = Sighting.objects.filter(current=True).select_related("watch", "certificate")
+    if named := {target for watch in watches for target in watch.endpoints}:
+        yield rows.filter(watch__target__in=named)
+    if replaced:
+        yield rows.filter(certificate__in=replaced).exclude(watch__target__startswith="/")
+
+
+def _behind(served: Sequence[tuple[Watch, Sighting]]) -> Iterable[Behind]:
+    held_it = _held_before({row.certificate_id for _, row in served})
+    named = _named({watch.target for watch, _ in served})
+    by_watch, by_place = _holding({watch for places in held_it.values() for watch, _ in places}, named)
+    for watch, shown in served:
+        files = [row for place in held_it[shown.certificate_id] for row in by_place[place]]
+        of_named = [row for one in named[watch.target] for row in by_watch[one]]
+        # What such a file holds is served as it should be, whatever the others hold: RSA beside EC, another
+        # node's. And where one of them held it, that one is what it is compared with.
+        in_step = any(row.certificate_id == shown.certificate_id for row in of_named)
+        if not in_step and named[watch.target].isdisjoint(row.watch_id for row in files):
+            files += of_named
+        for held in files:
+            if renews(held.certificate, shown.certificate):
+                yield Behind(watch, shown, held)
+
+
+def _held_before(certificates: Collection[int]) -> Mapping[int, list[Place]]:
+    """Where these were, and are not any more."""
+    found: dict[int, list[Place]] = defaultdict(list)
+    for row in Sighting.objects.filter(certificate__in=certificates, current=False):
+        found[row.certificate_id].append((row.watch_id, row.place))
+    return found
+
+
+def _named(targets: Collection[str]) -> Mapping[str, set[int]]:
+    """Which watches name these endpoints."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for watch in served_by(targets):
+        for target in watch.endpoints:
+            found[target].add(watch.pk)
+    return found
+
+
+def _holding(
+    watches: Collection[int], named: Mapping[str, Collection[int]]
+) -> tuple[Mapping[int, list[Sighting]], Mapping[Place, list[Sighting]]]:
+    """What is at them now, by watch and by place."""
+    by_watch: dict[int, list[Sighting]] = defaultdict(list)
+    by_place: dict[Place, list[Sighting]] = defaultdict(list)
+    ids = {*watches, *(one for ones in named.values() for one in ones)}
+    rows = Sighting.objects.filter(watch__in=ids, current=True).select_related("watch", "certificate")
+    for row in rows if ids else ():
+        by_watch[row.watch_id].append(row)
+        by_place[row.watch_id, row.place].append(row)
+    return by_watch, by_place
+
+
+def look_soon(found: Iterable[Behind], now: datetime) -> None:
+    """At the endpoints of which it is not known yet that they are late: once the hour is over. No sooner than
+    a claim lasts, so that nobody's look is thrown away."""
+    early = [one for one in found if not one.is_late(now)]
+    if early:
+        over = min(one.held.first_seen for one in early) + TO_RELOAD
+        rows = Watch.objects.filter(pk__in={one.watch.pk for one in early})
+        rows.update(next_check_at=Least(F("next_check_at"), max(over, now + LEASE) + LITTLE))
