@@ -104,9 +104,10 @@ def _behind(served: Sequence[tuple[Watch, Sighting]]) -> Iterable[Behind]:
 
 
 def _held_before(certificates: Collection[int]) -> Mapping[int, list[Place]]:
-    """Where these were, and are not any more."""
+    """The files where these were, and are not any more."""
     found: dict[int, list[Place]] = defaultdict(list)
-    for row in Sighting.objects.filter(certificate__in=certificates, current=False):
+    rows = Sighting.objects.filter(certificate__in=certificates, current=False)
+    for row in rows.filter(watch__target__startswith="/"):
         found[row.certificate_id].append((row.watch_id, row.place))
     return found
 

@@ -304,3 +304,11 @@ def test_a_place_is_a_files_own() -> None:
     for hours in (1, 2):
         look(START + hours * HOUR, (kept, held(START, b=B)), (endpoint, seen(START, A)))
     assert told() == []
+
+
+def test_two_addresses_that_alternate_are_no_file_that_was_not_reloaded() -> None:
+    one, other = watch("192.0.2.1:443"), watch("192.0.2.2:443")
+    for hours in range(0, 40, 2):
+        now, shown = START + hours * HOUR, (A, B) if hours % 8 < 4 else (B, A)
+        look(now, *((each, seen(now, what, place=each.target)) for each, what in zip((one, other), shown)))
+    assert told() == []
