@@ -205,6 +205,7 @@ LINKED = {
     "outage": "outage",
     "operation": "operation",
     "redriven": "redriven",
+    "left_by": "left by operation",
 }
 TIMES = ("since", "until", "dead_since")
 FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()), GroupOrder)

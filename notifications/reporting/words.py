@@ -276,6 +276,7 @@ def _conditions(filters: Filters) -> tuple[tuple[str, object], ...]:
         ("dead because of outage {}", filters.outage),
         ("changed by operation {}", filters.operation),
         ("never requeued by themselves", filters.redriven),
+        ("left as they were by operation {}", " and ".join(map(str, filters.left_by))),
     )
 
 

@@ -108,6 +108,34 @@ def test_a_stopped_one_that_was_undone_offers_no_rest(
     assert NotificationEvent.objects.dead().count() == 8
 
 
+def test_the_rest_of_a_stopped_one_is_what_it_never_changed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it requeued and died again was reached; of a rest that is stopped too, what both left is left."""
+    monkeypatch.setattr(bulk, "STEP", 3)
+    rows = [dead(created_at=ago(hours=1, minutes=n)) for n in range(8)]
+    stopped = bulk.step(bulk.start(REQUEUE, filters="status=dead", requested=8, by="ada", via="admin").pk)
+    client.post(page_of(stopped), {"stop": "1"})
+    die_again()
+    assert "Requeue the other 5" in text(client.get(page_of(stopped)))
+    client.post(page_of(stopped), {"rest": "1"})
+    rest = newest()
+    assert (rest.requested, rest.changed) == (5, 3)
+    assert f"left as they were by operation {stopped.pk}" in text(client.get(page_of(rest)))
+    client.post(page_of(rest), {"stop": "1"})
+    die_again()
+    assert "Requeue the other 2" in text(client.get(page_of(rest)))
+    client.post(page_of(rest), {"rest": "1"})
+    assert newest().changed == 2
+    pending = NotificationEvent.objects.pending().values_list("pk", flat=True)
+    assert set(pending) == {row.pk for row in rows[6:]}
+
+
+def die_again() -> None:
+    for row in NotificationEvent.objects.pending():
+        row.mark_as_dead("again")
+
+
 def test_what_is_done_at_once_leads_to_its_page(client: Client) -> None:
     rows = [dead() for _ in range(3)]
     answer = act(client, "requeue_selected", *rows, confirm="1", follow=True)
