@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from operator import or_
 from typing import Any
 from urllib.parse import urlencode
@@ -38,7 +38,7 @@ from ..models import (
 )
 from ..models.fields import Folded
 from ..notifiers.endpoint import going_to
-from ..text import fold
+from ..text import TRACEBACK, fold
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
@@ -329,7 +329,8 @@ def alike(rows: NotificationQuerySet, print_: str) -> NotificationQuerySet:
     if print_ == NOTHING:
         same = Q(problem__isnull=True) | Q(problem__regex=rf"\A[{BLANK}]*\Z")
     else:
-        same = Q(problem__regex=pattern(print_, atomic=not is_postgresql()))
+        said, begins = partial(pattern, print_, atomic=not is_postgresql()), Q(problem__startswith=TRACEBACK)
+        same = begins & Q(problem__regex=said()) | ~begins & Q(problem__regex=said(traceback=False))
     found: NotificationQuerySet = with_problem(rows).filter(same)
     return found
 
