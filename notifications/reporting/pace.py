@@ -82,7 +82,7 @@ def _by_cron(number: int, now: datetime) -> tuple[float, str]:
     if heartbeats(now):
         return 0.0, ""
     limit, interval = settings().sweep_limit, settings().process_interval.total_seconds()
-    why = f"No always-on worker was seen: a sweep by cron takes {limit:,} every {words.duration(interval)}."
+    why = f"No always-on worker was seen: sweeps by cron take {limit:,} in {words.exact_duration(interval)}."
     return (-(-number // limit) - 1) * interval, why
 
 
