@@ -27,13 +27,14 @@ from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, Ope
 from ..operations import bulk
 from ..operations.bulk import MEANWHILE, RENEWED, RUNNING
 from ..operations.filters import REDRIVE, Filters, matching, not_changed_by, of_query
-from ..operations.follow import Deed, became, done_since, undone
+from ..operations.follow import Deed, became, done_since, undone, undone_apart
 from ..operations.survey import COUNTED, capped, many
 from ..operations.verbs import TAKEN_BACK, Verb, verb_of
 from ..reporting import words
 from ..text import isolated
 from . import cells
 from .console import Console
+from .guard import in_part
 
 LISTED = 100
 QUIET = timedelta(seconds=15)  # after so long without a batch, nobody carries it out
@@ -287,6 +288,7 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     newest = list(BulkOperation.objects.defer("ids")[:LISTED])
     undos = {one.undoes_id: one for one in newest if one.undoes_id and one.changed}
+    [others] = in_part(lambda: undone_apart(newest, but=[undo.pk for undo in undos.values()]))
     rows = [
         (
             operation,
@@ -295,11 +297,12 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
             scope(operation),
             carried_out(operation, now) if operation.ended_at is None else "",
             _undo_of(console, undos.get(operation.pk)),
+            words.count((others or {}).get(operation.pk, 0)),
             console.url("operation", operation.undoes_id) if operation.undoes_id else "",
         )
         for operation in newest
     ]
-    context = {"title": "Operations", "rows": rows, "listed": LISTED}
+    context = {"title": "Operations", "rows": rows, "listed": LISTED, "unread": others is None}
     return console.respond(request, "operations.html", context)
 
 

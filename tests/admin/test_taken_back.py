@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 from playwright.sync_api import expect
 
-from notifications.models import BulkOperation, NotificationEvent
+from notifications.models import BulkOperation, NotificationEvent, OperationKind
 from notifications.operations import bulk
-from notifications.operations.verbs import DISMISS, REQUEUE
+from notifications.operations.verbs import DISMISS, REQUEUE, TAKEN_BACK, Verb
 from tests.admin.browser import Open
 from tests.admin.support import LIST, As, act, text, url
 from tests.factories import ago, dead
@@ -66,6 +66,22 @@ def test_an_operation_that_was_taken_back_says_by_whom_when_and_where(client: Cl
     listing = client.get(OPERATIONS)
     assert "Undone by superuser" in text(listing)
     assert page_of(undo) in links(listing)
+
+
+@pytest.mark.parametrize("verb", [REQUEUE, DISMISS])
+def test_the_list_says_how_many_were_taken_back_one_by_one(client: Client, verb: Verb) -> None:
+    rows = [dead(created_at=ago(hours=1)) for _ in range(5)]
+    done = bulk.finish(bulk.start(verb, filters="status=dead", requested=5, by="ada", via="admin"))
+    assert "taken back" not in text(client.get(OPERATIONS))
+    verb_back = TAKEN_BACK[OperationKind(done.kind)]
+    getattr(NotificationEvent.objects.filter(pk=rows[0].pk), verb_back.name)(by="bob", via="cli")
+    bulk.finish(
+        bulk.start(TAKEN_BACK[OperationKind(done.kind)], ids=[rows[1].pk], requested=1, by="eve", via="admin")
+    )
+    assert "2 taken back since" in text(client.get(OPERATIONS))
+    assert page_of(done) in links(client.get(OPERATIONS))
+    client.post(page_of(done), {"undo": "1"})
+    assert re.search(r"Undone by superuser .*: 3 .*2 more taken back since", text(client.get(OPERATIONS)))
 
 
 def test_what_was_not_put_back_is_still_counted(client: Client) -> None:
