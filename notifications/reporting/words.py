@@ -71,6 +71,13 @@ def count(number: int, *, estimated: bool = False, most: int | None = None) -> s
     return f"{'about ' if estimated else ''}{number:,}"
 
 
+def pace(median: float | None, p95: float | None) -> str:
+    """`half within 500 ms, 95 of 100 within 6 s`; "" where nothing was delivered."""
+    if median is None or p95 is None:
+        return ""
+    return f"half within {duration(median)}, 95 of 100 within {duration(p95)}"
+
+
 def decided(by: str, via: str) -> str:
     """Who decided something: `ada via cli`."""
     return f"{isolated(by) or 'somebody unnamed'} via {isolated(via)}"
