@@ -110,7 +110,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
 def loud(snapshot: Snapshot) -> list[Figure]:
     """What somebody must decide on, and how long the oldest that is due has waited."""
     dead = _of_status(snapshot, Status.DEAD)
-    label = "stranded: no sweep sees them"
+    label = "stranded: nothing tries them again"
     if snapshot.probably_delivered:
         label = f"stranded, {words.count(snapshot.probably_delivered)} of them probably delivered"
     stranded = _figure(snapshot.stranded, label, f"status={STRANDED}")

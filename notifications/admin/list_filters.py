@@ -204,7 +204,7 @@ LINKED = {
     "dead_since": "dead since",
     "outage": "outage",
     "operation": "operation",
-    "redriven": "redriven",
+    "redriven": "requeued by itself",
     "left_by": "left by operation",
 }
 TIMES = ("since", "until", "dead_since")

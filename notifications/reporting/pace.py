@@ -25,7 +25,7 @@ from .channels import Channels, settings
 
 MEASURED = timedelta(hours=24)
 MOST_AHEAD = 10_000  # notifications that wait already are counted
-NOBODY = "How long it takes is not known: nothing sweeps."
+NOBODY = "How long it takes is not known: nothing is being delivered."
 
 
 class Takes(NamedTuple):

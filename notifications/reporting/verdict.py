@@ -102,7 +102,7 @@ def _undelivered(shown: Snapshot) -> Iterator[str]:
     probably = shown.probably_delivered or 0
     if shown.stranded and shown.stranded > probably:
         some = f", {words.count(probably)} of them probably delivered" if probably else ""
-        yield f"{words.count(shown.stranded)} stranded: no sweep sees {_them(shown.stranded)}{some}"
+        yield f"{words.count(shown.stranded)} stranded: nothing tries {_them(shown.stranded)} again{some}"
     if shown.refused:
         yield f"{words.count(shown.refused)} refused by the database"
     if shown.not_delivered:

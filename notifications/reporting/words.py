@@ -40,6 +40,7 @@ from ..queue.beside import Terms
 from ..text import TRACEBACK, isolated, one_line, revealed, telling
 
 REFUSED = "the database refuses every change of them; the log says why"
+NEXT_DELIVERY = "with the next delivery"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 
@@ -190,9 +191,9 @@ def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime
         sends = "certctl is sending" if event.status == Status.PENDING else "left to certctl"
         return f"{sends}, taken up in {age(now, ends)}", ends
     if event.status == Status.PENDING:
-        return "with the next sweep", None
+        return NEXT_DELIVERY, None
     if event.next_retry_at is None:
-        return "with the next sweep" if ends else "not scheduled", None
+        return NEXT_DELIVERY if ends else "not scheduled", None
     if event.next_retry_at <= now:
         return "due now", event.next_retry_at
     return f"next in {age(now, event.next_retry_at)}", event.next_retry_at
@@ -294,13 +295,16 @@ def _value(value: object) -> str:
 # Who delivers
 
 
+SWEPT = {"claimed": "taken up", "sent": "sent", "rescheduled": "to be tried again", "dead": "dead"}
+
+
 def sweep(run: SweepRun | None, now: datetime) -> str:
     """The last sweep of a kind: how long ago, and what it did."""
     if run is None:
         return "never"
-    counts = ", ".join(f"{getattr(run, name)} {name}" for name in ("claimed", "sent", "rescheduled", "dead"))
+    counts = ", ".join(f"{count(getattr(run, name))} {said}" for name, said in SWEPT.items())
     return f"{ago(run.ended_at, now)}, {counts}, by {run.worker}"
 
 
 def worker(worker: Worker, now: datetime) -> str:
-    return f"seen {ago(worker.seen_at, now)}, {worker.in_flight} in flight"
+    return f"seen {ago(worker.seen_at, now)}, {count(worker.in_flight)} being sent"

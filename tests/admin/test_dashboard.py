@@ -123,7 +123,7 @@ def test_each_channels_health(client: Client) -> None:
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("gone", "Slack ✕ held Slack , tried again with the next sweep, it is gone"),
+        ("gone", "Slack ✕ held Slack , the next delivery tries it, it is gone"),
         ("paused", "Slack ✓ delivering"),
     ],
 )
@@ -165,9 +165,9 @@ def test_the_last_sweep_of_each_kind_and_the_workers(client: Client) -> None:
     swept("retry", ago(minutes=2), claimed=9, sent=5, rescheduled=3, dead=1, worker="pki-1:4711")
     Worker.objects.create(name="pki-2:1", started_at=ago(hours=1), seen_at=ago(seconds=3), in_flight=4)
     text = words(client)
-    assert "Retry : 2 min ago, 9 claimed, 5 sent, 3 rescheduled, 1 dead, by pki-1:4711" in text
+    assert "Retry : 2 min ago, 9 taken up, 5 sent, 3 to be tried again, 1 dead, by pki-1:4711" in text
     assert "Pending : never" in text
-    assert re.search(r"pki-2:1 : seen \d+ s ago, 4 in flight", text)
+    assert re.search(r"pki-2:1 : seen \d+ s ago, 4 being sent", text)
 
 
 def test_all_is_well(client: Client) -> None:

@@ -119,9 +119,9 @@ def test_more_wait_than_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_nothing_sweeps_nobody_knows() -> None:
     Worker.objects.all().delete()
-    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing is being delivered."
     swept(SweepKind.PENDING, NOW - timedelta(days=2))
-    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing is being delivered."
 
 
 def test_a_promise_is_rounded_up() -> None:

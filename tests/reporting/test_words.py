@@ -134,9 +134,9 @@ def test_retries_of_the_budget(fields: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"status": "pending"}, "with the next sweep"),
+        ({"status": "pending"}, "with the next delivery"),
         ({"status": "pending", "leased_until": NOW + timedelta(minutes=1)}, "attempt running"),
-        ({"status": "pending", "leased_until": NOW}, "with the next sweep"),
+        ({"status": "pending", "leased_until": NOW}, "with the next delivery"),
         ({"status": "failed"}, "not scheduled"),
         ({"status": "failed", "next_retry_at": NOW}, "due now"),
         ({"status": "failed", "next_retry_at": NOW + timedelta(minutes=4)}, "next in 4 min"),
@@ -196,10 +196,14 @@ class TestTimeline:
     ("fields", "state", "until"),
     [
         ({}, "held", "tried again at 2026-11-25 12:05:00 UTC"),
-        ({"until": NOW}, "held", "tried again with the next sweep"),
-        ({"since": NOW - timedelta(hours=5)}, "held past the limit", "attempts are spent again"),
+        ({"until": NOW}, "held", "the next delivery tries it"),
+        (
+            {"since": NOW - timedelta(hours=5)},
+            "held past the limit",
+            "tried as usual again: what fails may die",
+        ),
         ({"reason": "paused"}, "paused", "ends at 2026-11-25 12:05:00 UTC"),
-        ({"reopened_at": NOW}, "recovering", "slow until 2026-11-25 12:05:00 UTC"),
+        ({"reopened_at": NOW}, "recovering", "sent slowly until 2026-11-25 12:05:00 UTC"),
     ],
 )
 def test_a_hold_in_words(fields: dict[str, Any], state: str, until: str) -> None:
@@ -276,5 +280,5 @@ def test_a_sentence_for_each_sweep() -> None:
     run = swept("retry", ahead())
     with time_machine.travel(run.ended_at + timedelta(minutes=3)):
         said = words.sweep(run, timezone.now())
-    assert said == "3 min ago, 0 claimed, 0 sent, 0 rescheduled, 0 dead, by w"
+    assert said == "3 min ago, 0 taken up, 0 sent, 0 to be tried again, 0 dead, by w"
     assert words.sweep(None, NOW) == "never"
