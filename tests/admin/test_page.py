@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from notifications.admin.page import clamped
 from notifications.deaths.fingerprints import fingerprint
 from notifications.models import Escalation, NotificationEvent, Requeue
 from notifications.reporting import words
@@ -121,6 +122,15 @@ def test_a_traceback_says_what_it_ended_with(client: Client) -> None:
     for told, error in ((event.last_error, "GatewayError: no route"), (TRACEBACK, "a Python traceback")):
         query = f"status=dead&alike={quote(fingerprint(told))}"
         assert f"with the error “{error}”" in words.matching(query, timezone.now())
+
+
+def test_a_long_text_is_cut_between_two_words() -> None:
+    text = "so and on " * 100
+    shown = clamped(text)
+    assert shown.text + shown.rest == text
+    assert 500 < len(shown.text) <= 600
+    assert shown.text.endswith(" ")
+    assert len(clamped("x" * 2_000).text) == 600
 
 
 def test_deleting_says_what_goes_with_it(client: Client) -> None:
