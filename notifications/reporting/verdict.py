@@ -144,6 +144,8 @@ def _waiting(hold: Hold, among: Sequence[Hold]) -> tuple[int, str]:
     if any(endpoint.covers(hold.channel, hold.recipient_prefix) for endpoint in wider):
         return 0, ""
     number = holds.waiting(hold, held.WAITING_COUNTED)
+    if not number:
+        return 0, ", nothing waits"
     text = words.count(number, most=held.WAITING_COUNTED)
     return number, f", {text} {'waits' if number == 1 else 'wait'}"
 

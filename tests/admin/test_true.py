@@ -536,6 +536,7 @@ def test_the_verdict_says_the_worst_three_and_counts_the_others(client: Client, 
     verdict = page.context["verdict"]
     assert verdict.text.startswith("Webhook to https://h1/… has been held for 50 min, 1 waits; 1 died")
     assert verdict.text.endswith("1 dead letter waits for a decision, and 2 more.")
+    assert "Webhook to https://h0/… has been held for 50 min, nothing waits." in verdict.all
     assert "2 stranded: nothing tries them again, 1 of them probably delivered." in verdict.all
     assert "All else" not in verdict.text
     assert "#nf-facts" in client.get("/admin/").content.decode()
