@@ -116,14 +116,22 @@ class Blocked:
     """Which notifications wait for a hold or a pause, all of those that keep rows back read once.
 
     What recovers, or is past its limit, keeps none back.
+
+    recovering  the endpoints to which rows go slowly
     """
 
     def __init__(self, now: datetime) -> None:
         self._limit = settings().hold_limit
         self._now = now
-        self._holds = [hold for hold in in_force(now) if self._keeps_back(hold)]
+        found = list(in_force(now))
+        self.recovering = [hold for hold in found if self._recovers(hold)]
+        self._holds = [hold for hold in found if self._keeps_back(hold)]
         self._endpoints = [(endpoint_of(hold), hold) for hold in self._holds]
         self._known: dict[tuple[str, str], Hold | None] = {}
+
+    def _recovers(self, hold: Hold) -> bool:
+        state = holds.state_of(hold, self._now, self._limit)
+        return hold.reason != holds.PAUSED and state == State.RECOVERING
 
     def _keeps_back(self, hold: Hold) -> bool:
         return hold.reason == holds.PAUSED or holds.state_of(hold, self._now, self._limit) == State.HELD
