@@ -86,3 +86,13 @@ def test_what_was_said_of_a_group_is_whole(visit: Open) -> None:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         assert_whole(page, ".nf-standing", 2)
     looked_at(page, "standing", 1440, "light")
+
+
+def test_on_a_telephone_it_is_said_what_did_not_happen(visit: Open, configure: Configure) -> None:
+    """The heads of the columns are not there."""
+    configure(CHANNELS={"Webhook": {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}})
+    page = visit(LIST + "dashboard/", width=375)
+    expect(page.locator(".nf-last").first).to_have_text("delivered: not in 7 days", use_inner_text=True)
+    expect(page.locator(".nf-last").last).to_have_text("failed: not in 7 days", use_inner_text=True)
+    page.set_viewport_size({"width": 1440, "height": HEIGHT})
+    expect(page.locator(".nf-last").first).to_have_text("not in 7 days", use_inner_text=True)

@@ -225,6 +225,7 @@ def test_the_confirmation_says_how_many_will_wait_and_for_what(client: Client, s
     rows = [dead(recipient="ops") for _ in range(3)]
     asked = text(act(client, "requeue_selected", *rows))
     assert "3 wait once they are requeued: Webhook is paused until" in asked
+    assert "1 waits once it is requeued: Webhook" in text(act(client, "requeue_selected", rows[0]))
     assert "wait once" not in text(act(client, "dismiss_selected", *rows))
 
 
@@ -358,7 +359,7 @@ def test_what_could_not_be_read_is_said_to_be_unknown(
     shown = text(client.get(DASHBOARD))
     assert "No channel is configured" not in shown
     assert "How things stand is not known" in shown
-    assert re.search(r"Webhook not known \? dead not known not known", shown)
+    assert re.search(r"Webhook not known \? dead delivered: not known failed: not known", shown)
 
 
 # Text that turns others round (10)
