@@ -9,7 +9,7 @@ from math import ceil
 
 from django.utils import timezone
 
-UNITS = (("days", 86400), ("h", 3600), ("min", 60))
+UNITS = (("day", 86400), ("h", 3600), ("min", 60), ("s", 1))
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 PART = r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)"
 
@@ -37,29 +37,39 @@ def parse(text: str) -> timedelta:
 
 
 def duration(seconds: float) -> str:
-    """`312 ms`, `1.2 s`, `42 s`, `3 min`, `2 h`, `5 days`: rounded down, in a unit that it has two of."""
+    """`312 ms`, `1.2 s`, `42 s`, `1 min 59 s`, `3 min`, `5 days`: rounded down, in a unit that it has two of,
+    or in one and the next."""
     if 0 < seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{max(seconds, 0):.1f}".removesuffix(".0") + " s"
-    unit, size = _unit(seconds)
-    return f"{int(seconds // size)} {unit}"
+    return exact_duration(seconds // _least(seconds) * _least(seconds))
 
 
 def at_most(seconds: float) -> str:
     """The same rounded up: what is promised to be over by then."""
-    unit, size = _unit(seconds)
-    return duration(seconds) if seconds < 10 else f"{ceil(seconds / size)} {unit}"
+    if seconds < 10:
+        return duration(seconds)
+    return duration(ceil(seconds / _least(seconds)) * _least(seconds))
 
 
-def _unit(seconds: float) -> tuple[str, int]:
-    return next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), ("s", 1))
+def _least(seconds: float) -> int:
+    """The size of the smallest unit that such a time is said in."""
+    return next((size for _, size in UNITS if seconds >= 2 * size), 1)
 
 
 def exact_duration(seconds: float) -> str:
-    """A setting as it is, in the largest unit that it is a multiple of: `4 h`, `150 min`."""
-    unit, size = next(((unit, size) for unit, size in UNITS[1:] if not seconds % size), ("s", 1))
-    return f"{seconds / size:.12g} {unit}"
+    """A setting as it is: `30 s`, `4 h`, `2 h 30 min`."""
+    said, left = [], seconds
+    for unit, size in UNITS[:-1]:
+        number, left = divmod(left, size)
+        if number:
+            said.append(_counted(int(number), unit))
+    return " ".join([*said, f"{left:.12g} s"] if left or not said else said)
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}s" if unit == "day" and number != 1 else f"{number} {unit}"
 
 
 def timestamp(at: datetime) -> str:

@@ -128,9 +128,23 @@ class Choice:
         return QueryDict(self.filters).get("status") or ""
 
     @cached_property
+    def now(self) -> datetime:
+        """The database's, asked once."""
+        return database_now()
+
+    @cached_property
     def idle(self) -> Q:
         """In nobody's hands."""
-        return free(database_now()) | ~Q(status__in=UNDELIVERED)
+        return free(self.now) | ~Q(status__in=UNDELIVERED)
+
+    @cached_property
+    def blocked(self) -> Blocked:
+        return Blocked(self.now)
+
+    @cached_property
+    def stalled(self) -> str:
+        """What to say where nobody delivers; "" where somebody does, and of what is not to be delivered."""
+        return activity.stalled(activity.last_ends(), self.now) if self.verb is REQUEUE else ""
 
     @cached_property
     def chosen(self) -> NotificationQuerySet:
@@ -158,7 +172,7 @@ class Choice:
         """How many the rules will refuse, and what they are; COUNTED + 1 for more."""
         busy = self.rows.filter(status__in=set(UNDELIVERED) & set(self.verb.statuses))
         found = self._of_other_statuses()
-        found[RUNNING] = capped(busy.exclude(free(database_now())))
+        found[RUNNING] = capped(busy.exclude(free(self.now)))
         return {why: count for why, count in found.items() if count}
 
     def _of_other_statuses(self) -> dict[str, int]:
@@ -189,12 +203,19 @@ def pace_of(choice: Choice) -> str:
     found = choice.survey.found
     factor = choice.total / len(found) if found else 1.0
     rows = ((row.channel, row.recipient) for row in found)
-    return how_long(rows, database_now(), factor=factor, besides={row.pk for row in found})
+    return how_long(
+        rows,
+        choice.now,
+        factor=factor,
+        besides={row.pk for row in found},
+        blocked=choice.blocked,
+        stalled=choice.stalled,
+    )
 
 
 def waits(choice: Choice) -> list[tuple[int, str, str]]:
     """Of the surveyed: how many wait for what once they are requeued, which endpoint that is, until when."""
-    blocked = Blocked(database_now())
+    blocked = choice.blocked
     found = blocked.counted((row.channel, row.recipient) for row in choice.survey.found)
     return [(count, holds.scope(hold), blocked.standing(hold)) for count, hold in found]
 
@@ -272,7 +293,7 @@ def confirmation(
         "before": told(console, before),
         "asked_at": request.POST.get("asked_at") or timezone.now().isoformat(),
         "waits": waits(choice) if verb is REQUEUE else [],
-        "warning": activity.stalled(activity.last_ends(), database_now()) if verb is REQUEUE else "",
+        "warning": choice.stalled,
         "pace": pace_of(choice) if verb is REQUEUE else "",
         "old": survey.raised_before(timezone.now() - A_WEEK),
         "samples": samples(choice),

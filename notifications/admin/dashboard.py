@@ -12,11 +12,19 @@ from django.utils.safestring import SafeString
 
 from ..engine.heartbeat import heartbeats
 from ..models import Hold, Status
-from ..operations.filters import NOT_DELIVERED, PROBABLY_DELIVERED, REFUSED, STRANDED
+from ..operations.filters import (
+    DISMISSED,
+    NOT_DELIVERED,
+    PROBABLY_DELIVERED,
+    REFUSED,
+    SEEN,
+    STRANDED,
+    WITHDRAWN,
+)
 from ..operations.verbs import REQUEUE
 from ..reporting import held, words
 from ..reporting.channels import Channels, settings
-from ..reporting.figures import Latest, Snapshot, Traffic
+from ..reporting.figures import EXACT_UP_TO, Latest, Snapshot, Traffic
 from ..reporting.held import HoldWords
 from ..reporting.snapshot import snapshot as read_snapshot
 from ..reporting.verdict import verdict
@@ -102,7 +110,7 @@ def page(console: Console, request: HttpRequest, template: str) -> HttpResponse:
 def loud(snapshot: Snapshot) -> list[Figure]:
     """What somebody must decide on, and how long the oldest that is due has waited."""
     dead = _of_status(snapshot, Status.DEAD)
-    label = "stranded: no sweep sees them"
+    label = "stranded: nothing tries them again"
     if snapshot.probably_delivered:
         label = f"stranded, {words.count(snapshot.probably_delivered)} of them probably delivered"
     stranded = _figure(snapshot.stranded, label, f"status={STRANDED}")
@@ -112,11 +120,8 @@ def loud(snapshot: Snapshot) -> list[Figure]:
 
 def quiet(snapshot: Snapshot) -> list[Figure]:
     """The others; the special ones only where there are any."""
-    ours = [
-        _of_status(snapshot, status) for status in (Status.PENDING, Status.FAILED, Status.SENT, Status.READ)
-    ]
-    *_, read = ours
-    ours[-1] = read._replace(label="read: seen, dismissed or withdrawn")
+    ours = [_of_status(snapshot, status) for status in (Status.PENDING, Status.FAILED, Status.SENT)]
+    ours += _read(snapshot)
     special = [
         _figure(snapshot.in_grace, "of the pending left to certctl, which is sending", ""),
         _figure(snapshot.probably_delivered, "probably delivered", f"status={PROBABLY_DELIVERED}"),
@@ -126,6 +131,19 @@ def quiet(snapshot: Snapshot) -> list[Figure]:
     return [*ours, *(figure for figure in special if figure.some)]
 
 
+def _read(snapshot: Snapshot) -> list[Figure]:
+    """The three kinds of read. Nobody counts the seen: they are what the others leave."""
+    counted, read = snapshot.closed or {}, (snapshot.counts or {}).get(Status.READ)
+    vague = Status.READ in snapshot.estimated or max(counted.values(), default=0) > EXACT_UP_TO
+    seen = None if read is None or not counted else max(read - sum(counted.values()), 0)
+    text = "?" if seen is None else words.count(seen, estimated=vague)
+    others = [(DISMISSED, counted.get(DISMISSED)), (WITHDRAWN, counted.get(WITHDRAWN))]
+    return [
+        Figure(text, SEEN, f"status={SEEN}", bool(seen)),
+        *(_figure(number, kind, f"status={kind}") for kind, number in others),
+    ]
+
+
 def _of_status(snapshot: Snapshot, status: Status) -> Figure:
     number = (snapshot.counts or {}).get(status)
     text = "?" if number is None else words.count(number, estimated=status in snapshot.estimated)
@@ -133,17 +151,14 @@ def _of_status(snapshot: Snapshot, status: Status) -> Figure:
 
 
 def _figure(number: int | None, label: str, query: str) -> Figure:
-    return Figure("?" if number is None else words.count(number), label, query, bool(number))
+    text = "?" if number is None else words.count(number, most=EXACT_UP_TO)
+    return Figure(text, label, query, bool(number))
 
 
 def waited(seconds: float | None) -> tuple[str, str]:
     if seconds is None:
         return "?", "how long the oldest due has waited is not known"
     return words.duration(seconds), "the oldest due has waited" if seconds else "nothing is due"
-
-
-def within(seconds: float | None) -> str:
-    return "no deliveries" if seconds is None else words.duration(seconds)
 
 
 def health(snapshot: Snapshot, now: datetime) -> list[ChannelHealth]:
@@ -195,8 +210,7 @@ def window(snapshot: Snapshot, name: str) -> dict[str, Any] | None:
         "label": WINDOWS[name],
         "charts": [c for c in drawn if c.hours],
         "quiet": [c.channel for c in drawn if not c.hours],
-        "median": within(traffic.median),
-        "p95": within(traffic.p95),
+        "pace": words.pace(traffic.median, traffic.p95),
     }
 
 

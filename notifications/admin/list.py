@@ -391,8 +391,8 @@ def bound(filters: Filters, status: str) -> int | None:
         return LOOKED_AT
     if (filters.search and not filters.addressee) or filters.certificate_id or filters.operation:
         return None
-    walks = filters.channel or filters.type or filters.redriven or (filters.addressee and status)
-    return LOOKED_AT if walks or status == SEEN else None
+    walks = any((filters.channel, filters.type, filters.redriven, filters.left_by))
+    return LOOKED_AT if walks or (filters.addressee and status) or status == SEEN else None
 
 
 def horizon(filters: Filters, most: int, status: str) -> datetime | None:

@@ -204,7 +204,8 @@ LINKED = {
     "dead_since": "dead since",
     "outage": "outage",
     "operation": "operation",
-    "redriven": "redriven",
+    "redriven": "requeued by itself",
+    "left_by": "left by operation",
 }
 TIMES = ("since", "until", "dead_since")
 FILTERS = (*CHOSEN, *(linked(name, title) for name, title in LINKED.items()), GroupOrder)

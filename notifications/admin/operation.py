@@ -26,14 +26,15 @@ from django.utils.safestring import SafeString
 from ..models import BulkOperation, NotificationEvent, NotificationQuerySet, OperationKind
 from ..operations import bulk
 from ..operations.bulk import MEANWHILE, RENEWED, RUNNING
-from ..operations.filters import REDRIVE, matching, of_query
-from ..operations.follow import Deed, became, done_since, undone
+from ..operations.filters import REDRIVE, Filters, matching, not_changed_by, of_query
+from ..operations.follow import Deed, became, done_since, undone, undone_apart
 from ..operations.survey import COUNTED, capped, many
 from ..operations.verbs import TAKEN_BACK, Verb, verb_of
 from ..reporting import words
 from ..text import isolated
 from . import cells
 from .console import Console
+from .guard import in_part
 
 LISTED = 100
 QUIET = timedelta(seconds=15)  # after so long without a batch, nobody carries it out
@@ -155,17 +156,22 @@ def _became(console: Console, operation: BulkOperation) -> list[Became]:
 
 
 def remaining(operation: BulkOperation) -> NotificationQuerySet:
-    """What a stopped one left as it was, and could be done still."""
-    verb = verb_of(operation.kind)
+    """What a stopped one left as it was, and could be done still: none that it changed and died again."""
+    rows: NotificationQuerySet = NotificationEvent.objects.all()
     if operation.undoes_id is not None:
-        none: NotificationQuerySet = NotificationEvent.objects.none()
-        return none
+        return rows.none()
     if operation.ids is not None:
-        chosen: NotificationQuerySet = NotificationEvent.objects.filter(pk__in=operation.ids)
+        rows = not_changed_by(rows.filter(pk__in=operation.ids), [operation.pk])
     else:
-        filters = of_query(operation.filters, operation.started_at)
-        chosen = matching(filters).filter(created_at__lte=operation.started_at)
-    return chosen.filter(verb.allows())
+        rows = matching(_of_the_rest(operation))
+    return rows.filter(verb_of(operation.kind).allows())
+
+
+def _of_the_rest(operation: BulkOperation) -> Filters:
+    """What was meant, but for what it changed and what was raised since."""
+    meant = of_query(operation.filters, operation.started_at)
+    until = min(meant.until or operation.started_at, operation.started_at)
+    return replace(meant, until=until, left_by=(*meant.left_by, operation.pk))
 
 
 # Carrying out
@@ -259,15 +265,10 @@ def _rest(console: Console, request: HttpRequest, operation: BulkOperation) -> H
         console.message_user(request, "There is nothing left of it to do.", messages.WARNING)
         return here
     left = remaining(operation)
-    filters = ""
-    if operation.ids is None:
-        meant = of_query(operation.filters, operation.started_at)
-        until = min(meant.until or operation.started_at, operation.started_at)
-        filters = replace(meant, until=until).query
     requested = capped(left)
     another = bulk.start(
         verb_of(operation.kind),
-        filters=filters,
+        filters="" if operation.ids is not None else _of_the_rest(operation).query,
         ids=None if operation.ids is None else [*left.values_list("pk", flat=True)],
         requested=min(requested, COUNTED),
         at_least=requested > COUNTED,
@@ -287,6 +288,7 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     newest = list(BulkOperation.objects.defer("ids")[:LISTED])
     undos = {one.undoes_id: one for one in newest if one.undoes_id and one.changed}
+    [others] = in_part(lambda: undone_apart(newest, but=[undo.pk for undo in undos.values()]))
     rows = [
         (
             operation,
@@ -295,11 +297,12 @@ def listing(console: Console, request: HttpRequest) -> HttpResponse:
             scope(operation),
             carried_out(operation, now) if operation.ended_at is None else "",
             _undo_of(console, undos.get(operation.pk)),
+            words.count((others or {}).get(operation.pk, 0)),
             console.url("operation", operation.undoes_id) if operation.undoes_id else "",
         )
         for operation in newest
     ]
-    context = {"title": "Operations", "rows": rows, "listed": LISTED}
+    context = {"title": "Operations", "rows": rows, "listed": LISTED, "unread": others is None}
     return console.respond(request, "operations.html", context)
 
 

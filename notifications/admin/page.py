@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from .. import conf
+from ..deaths.fingerprints import LONG
 from ..models import AttemptOutcome, NotificationEvent, Status
 from ..reporting import held, words
 from ..reporting import timeline as history
@@ -62,7 +63,7 @@ class Shown:
 def clamped(text: str) -> Clamped:
     """What fits into a few lines, and the rest."""
     lines = text.splitlines(keepends=True)
-    shown = "".join(lines[:LINES])[:CHARACTERS]
+    shown = _to_a_blank("".join(lines[:LINES]))
     rest = text[len(shown) :]
     if len(rest) < SPARED:
         return Clamped(text)
@@ -71,6 +72,14 @@ def clamped(text: str) -> Clamped:
     tail = telling(text)
     tail = "" if tail == text else tail[:CHARACTERS]
     return Clamped(shown.rstrip("\n"), rest.lstrip("\n") if shown.endswith("\n") else rest, more, tail)
+
+
+def _to_a_blank(text: str) -> str:
+    """As much of it as is shown at once, without half a word at its end."""
+    if len(text) <= CHARACTERS:
+        return text
+    end = max(text.rfind(blank, CHARACTERS - LONG, CHARACTERS) for blank in " \n")
+    return text[: end + 1 or CHARACTERS]
 
 
 def errors(event: NotificationEvent) -> list[Clamped]:

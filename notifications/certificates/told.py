@@ -146,13 +146,14 @@ class Answer:
 def answer(certificate: Certificate, told: Sequence[Told], watches: Iterable[Watch], now: datetime) -> Answer:
     """One sentence to the question of this page."""
     watches = list(watches)
-    ended = certificate.not_after <= now
-    if told:
-        said = _of_those(told)
-        if ended and watches:
-            over = f"It expired {words.ago(certificate.not_after, now)}, and is still shown."
-            return Answer(f"{over} {said.text}", "dead")
+    said = _of_those(told) if told else _of_none(certificate, watches, now)
+    if not (watches and certificate.not_after <= now):
         return said
+    over = f"It expired {words.ago(certificate.not_after, now)}, and is still shown."
+    return Answer(f"{over} {said.text}", "dead")
+
+
+def _of_none(certificate: Certificate, watches: Sequence[Watch], now: datetime) -> Answer:
     if not watches:
         return Answer("Nobody was warned. It is not seen at any place now, so nobody will be.")
     if not any(watch.notify for watch in watches):
@@ -160,7 +161,7 @@ def answer(certificate: Certificate, told: Sequence[Told], watches: Iterable[Wat
             "Nobody was warned, and nobody will be: no watch that sees it says whom to tell.", "dead"
         )
     ahead = [moment for moment in moments(certificate, watches) if moment[1] > now]
-    if ahead and not ended:
+    if ahead:
         threshold, at = ahead[0]
         return Answer(
             f"Nobody needed to be warned yet. The first alert is due on {minute(at)}: {left(threshold)}."

@@ -2,6 +2,7 @@
 
 A fingerprint is an error's text with numbers, ids, addresses and long words folded into FOLD. It is
 also a filter: `pattern` matches exactly the texts that have the fingerprint, on every database.
+Of a Python traceback it is that of the exception, which its last lines name: its frames are detail.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
+
+from ..text import FRAME, TRACEBACK
 
 FOLD = "…"
 NOTHING = "(no error)"
@@ -25,6 +28,18 @@ blanks = re.compile(f"[{BLANK}]+")
 ANNOUNCES = frozenset({"HTTP", "SMTP", "[Errno", "status"})
 STATUS = r"[0-9]{1,3}[\]:;,.)]*"
 STAYS = re.compile(STATUS)
+# So does the name of an exception that an error begins with, whatever is in it: OAuth2Error.
+NAME = "[A-Z][A-Za-z0-9_]*(?:Error|Exception):?"
+names = re.compile(NAME)
+
+# From a traceback's beginning to the exception's name, without the name of its module.
+LINE, INDENTED, MODULE = "[^\n]*\n", "(?:[ \t\r][^\n]*)?\n", "[A-Za-z_][A-Za-z0-9_]*[.]"
+BEGINS = rf"\A{re.escape(TRACEBACK)}"
+ENDS = f"(?:{INDENTED})*(?:{MODULE}(?=[A-Za-z_]))*(?!{MODULE}[A-Za-z_])(?={INK})"
+A_FRAME = f"(?:{LINE})*{FRAME}"
+RAISED = f"{BEGINS}{A_FRAME}{LINE}(?!{A_FRAME}){ENDS}"
+ATOMIC_RAISED = f"{BEGINS}(?>{A_FRAME}){LINE}{ENDS}"  # the same, without trying each frame again
+raised = re.compile(ATOMIC_RAISED)
 
 
 class Part(NamedTuple):
@@ -35,7 +50,8 @@ class Part(NamedTuple):
 
 
 def fingerprint(text: str | None) -> str:
-    words = blanks.split((text or "").strip(BLANK), WORDS)[:WORDS]
+    said = raised.sub("", text or "", count=1)
+    words = blanks.split(said.strip(BLANK), WORDS)[:WORDS]
     return " ".join(_folded(words)) or NOTHING
 
 
@@ -56,24 +72,34 @@ def _folded(words: list[str]) -> list[str]:
     folded: list[str] = []
     for word in words:
         changes = len(word) > LONG or has_sign(word)
-        announced = changes and folded and folded[-1] in ANNOUNCES and STAYS.fullmatch(word)
-        folded.append(FOLD if changes and not announced else word)
+        folded.append(FOLD if changes and not _stays(word, folded) else word)
     return folded
 
 
+def _stays(word: str, before: list[str]) -> bool:
+    known = names if not before else STAYS if before[-1] in ANNOUNCES else None
+    return known is not None and known.fullmatch(word) is not None
+
+
 @lru_cache(maxsize=256)
-def pattern(print_: str, *, atomic: bool = False) -> str:
+def pattern(print_: str, *, traceback: bool = True, atomic: bool = False) -> str:
     """The regular expression of a fingerprint, for PostgreSQL and for Python.
 
-    atomic  for Python's engine, which would otherwise try each word at each of its characters again, all of
-            them together: a text takes it no longer than its length
+    traceback  False: of texts that begin with none, which is quicker
+    atomic     for Python's engine, which would otherwise try each word at each of its characters again, all
+               of them together: a text takes it no longer than its length
     """
     word_of = "(?>" if atomic else "(?:"
     words = print_.split(" ")
-    parts, before = [], ""
+    parts: list[str] = []
+    before = ""
     for word in words:
-        stays = rf"(?!{STATUS}(?:[{BLANK}]|\Z))" if before in ANNOUNCES else ""
+        known = STATUS if before in ANNOUNCES else "" if parts else NAME
+        stays = rf"(?!{known}(?:[{BLANK}]|\Z))" if known else ""
         parts.append(f"{stays}{word_of}{CHANGING})" if word == FOLD else re.escape(word))
         before = word
     end = rf"(?:[{BLANK}]|\Z)" if len(words) == WORDS else rf"[{BLANK}]*\Z"
-    return rf"\A[{BLANK}]*" + f"[{BLANK}]+".join(parts) + end
+    told = ATOMIC_RAISED if atomic else RAISED
+    plain = rf"\A[{BLANK}]*"
+    begins = rf"(?:(?!{told}){plain}|{told})" if traceback else plain
+    return begins + f"[{BLANK}]+".join(parts) + end

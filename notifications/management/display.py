@@ -275,8 +275,5 @@ def show_traffic(screen: Screen, traffic: Mapping[str, Traffic]) -> None:
         screen.table(("CHANNEL", *heads), busy)
         screen.line()
     for name, t in traffic.items():
-        if t.median is not None and t.p95 is not None:
-            screen.line(
-                f"From raised to delivered: half within {words.duration(t.median)},"
-                f" 95 of 100 within {words.duration(t.p95)} ({name})."
-            )
+        if pace := words.pace(t.median, t.p95):
+            screen.line(f"From raised to delivered: {pace} ({name}).")

@@ -5,10 +5,10 @@ A surface may spell a filter in its own way. What it means is said here, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from operator import or_
 from typing import Any
 from urllib.parse import urlencode
@@ -38,7 +38,7 @@ from ..models import (
 )
 from ..models.fields import Folded
 from ..notifiers.endpoint import going_to
-from ..text import fold
+from ..text import TRACEBACK, fold
 
 RETRYING, STRANDED = "retrying", "stranded"  # the two kinds of failed
 PROBABLY_DELIVERED = "probably_delivered"  # a kind of stranded: an e-mail of certctl's
@@ -91,6 +91,7 @@ class Filters:
     outage      the number of what a dead letter died of
     operation   the number of what changed it, with many others
     redriven    "no": never requeued by itself
+    left_by     the numbers of those that could have changed it, with many others, and did not
     """
 
     ids: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class Filters:
     outage: int | None = None
     operation: int | None = None
     redriven: str = ""
+    left_by: tuple[int, ...] = ()
 
     @cached_property
     def exact(self) -> dict[str, str] | None:
@@ -141,8 +143,13 @@ class Filters:
     def query(self) -> str:
         """As a query string that `of_query` reads, all but the ids."""
         said = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ids"}
-        written = {n: v.isoformat() if isinstance(v, datetime) else v for n, v in said.items() if v}
-        return urlencode(written)
+        return urlencode({name: _written(value) for name, value in said.items() if value})
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 # From what a surface was told
@@ -214,6 +221,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("since", "until", "dead_since"), _time),
     **dict.fromkeys(("outage", "operation"), _number),
     "redriven": _one_of("no"),
+    "left_by": lambda value: tuple(map(_number, str(value).split(","))),
 }
 SPELLINGS = {"certificate": "certificate_id", "q": "search"}
 
@@ -250,6 +258,8 @@ def matching(filters: Filters, rows: NotificationQuerySet | None = None) -> Noti
         rows = rows.filter(changed_by(filters.operation_on_record))
     if filters.redriven:
         rows = not_redriven(rows)
+    if filters.left_by:
+        rows = not_changed_by(rows, filters.left_by)
     return _searched(rows, filters) if filters.search else rows
 
 
@@ -319,7 +329,8 @@ def alike(rows: NotificationQuerySet, print_: str) -> NotificationQuerySet:
     if print_ == NOTHING:
         same = Q(problem__isnull=True) | Q(problem__regex=rf"\A[{BLANK}]*\Z")
     else:
-        same = Q(problem__regex=pattern(print_, atomic=not is_postgresql()))
+        said, begins = partial(pattern, print_, atomic=not is_postgresql()), Q(problem__startswith=TRACEBACK)
+        same = begins & Q(problem__regex=said()) | ~begins & Q(problem__regex=said(traceback=False))
     found: NotificationQuerySet = with_problem(rows).filter(same)
     return found
 
@@ -370,6 +381,14 @@ def decisions_of(operation: BulkOperation) -> Any:
     """The records of what it changed, or of what the one changed that it takes back: an index has them."""
     model = Requeue if operation.kind in (OperationKind.REQUEUE, OperationKind.UNDO) else Reading
     return model.objects.filter(operation=operation.undoes_id or operation.pk)
+
+
+def not_changed_by(rows: NotificationQuerySet, operations: Sequence[int]) -> NotificationQuerySet:
+    """Without what these operations changed, or took back, however it stands now."""
+    theirs = Q(operation__in=operations) | Q(undo__in=operations)
+    for model in (Requeue, Reading):
+        rows = rows.exclude(Exists(model.objects.filter(theirs, notification=OuterRef("pk"))))
+    return rows
 
 
 def not_redriven(rows: NotificationQuerySet) -> NotificationQuerySet:

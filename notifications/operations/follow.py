@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,17 @@ def undone(operation: BulkOperation) -> list[Deed]:
     )
     deeds = [Deed(by, operation.kind, count, at, number) for by, number, count, at in found]
     return sorted(deeds, key=lambda deed: deed.at, reverse=True)
+
+
+def undone_apart(operations: Iterable[BulkOperation], but: Collection[int]) -> dict[int, int]:
+    """By operation, how much of what it changed was taken back: row by row, or by any other than `but`."""
+    found, mine = Counter[int](), [operation.pk for operation in operations]
+    for model in (Requeue, Reading):
+        rows: Any = model.objects.filter(operation__in=mine, undone_at__isnull=False)
+        kinds = rows.order_by().values_list("operation", "undo").annotate(count=Count("pk"))
+        for operation, undo, count in kinds:
+            found[operation] += 0 if undo in but else count
+    return dict(found)
 
 
 def done_since(

@@ -37,12 +37,11 @@ SYSTEM = "system"
 def count(outage: Outage) -> tuple[int, bool]:
     """How many died of it and are still dead, up to COUNTED; whether there may be more."""
     dead = before_the_end(NotificationEvent.objects.dead(), outage)
-    edges = dead.order_by(*NEWEST).values_list("created_at", flat=True)
-    edge = next(iter(edges[LOOKED_THROUGH - 1 : LOOKED_THROUGH]), None)
-    some: NotificationQuerySet = dead.filter(created_at__gte=edge) if edge else dead
+    places = dead.order_by(*NEWEST).values_list("created_at", flat=True)
+    edges = list(places[LOOKED_THROUGH - 1 : LOOKED_THROUGH + 1])  # the last that is looked at, and the next
+    some: NotificationQuerySet = dead.filter(created_at__gte=edges[0]) if edges else dead
     found = capped(died_of(some, outage), COUNTED)
-    more = found > COUNTED or dead.values("pk")[LOOKED_THROUGH : LOOKED_THROUGH + 1].exists()
-    return min(found, COUNTED), more
+    return min(found, COUNTED), found > COUNTED or len(edges) > 1
 
 
 def take_over(outage: Outage, *, by: str, via: str, now: datetime, again: bool = True) -> BulkOperation:

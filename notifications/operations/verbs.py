@@ -113,7 +113,7 @@ REQUEUE = Verb(
     counted="requeued",
     statuses=(*REQUEUEABLE, NOT_DELIVERED),
     allows=requeueable,
-    effect="Each becomes pending with a fresh budget of attempts, and the next sweep sends it."
+    effect="Each becomes pending with a fresh budget of attempts, and goes out with the next delivery."
     " Its retry count and last error stay on record in its timeline.",
 )
 DISMISS = Verb(
@@ -125,7 +125,7 @@ DISMISS = Verb(
     counted="dismissed",
     statuses=(Status.DEAD,),
     allows=lambda: Q(status=Status.DEAD),
-    effect="For good: nobody is told of these alerts any more, and no sweep sends them."
+    effect="For good: nobody is told of these alerts any more, and nothing sends them."
     " Only a person who restores them brings them back.",
     grave=True,
 )

@@ -65,6 +65,7 @@ class Snapshot:
     estimated        the statuses whose count is an estimate: more than EXACT_UP_TO rows on PostgreSQL
     dead_by_channel  configured channels first, in the settings' spelling and order; of the others the
                      MOST_UNCONFIGURED with the most, and the rest as one
+    closed           how many of the read are dismissed, and withdrawn, up to EXACT_UP_TO + 1; others are seen
     stranded         failed without a next retry
     probably_delivered  of these the e-mails of certctl's
     beside           how we live together with certctl, and in_grace: what is left to it for now
@@ -86,6 +87,7 @@ class Snapshot:
     counts: Mapping[str, int] | None = None
     estimated: frozenset[str] = frozenset()
     dead_by_channel: Mapping[str, int] | None = None
+    closed: Mapping[str, int] | None = None
     stranded: int | None = None
     probably_delivered: int | None = None
     beside: str | None = None

@@ -28,7 +28,7 @@ from .words import Waits
 
 WAITING_COUNTED = 1_000
 RECOVERING = "recovering"  # the state in which rows go out again
-SWEEP_TRIES = "tried again with the next sweep"
+NEXT_TRIES = "the next delivery tries it"
 # Of an endpoint, by the reason of its errors.
 CAUSES: dict[str, str] = {
     Reason.AUTH: "it refuses us",
@@ -40,7 +40,7 @@ CAUSES: dict[str, str] = {
     Reason.TIMEOUT: "it does not answer",
     Reason.UNKNOWN: "it does not answer",
 }
-ALL_OPEN = "Every endpoint is open."
+ALL_OPEN = "Every endpoint delivers: none is held or paused."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +105,33 @@ def _standing(hold: Hold, now: datetime, limit: timedelta) -> tuple[str, str]:
         return "paused", f"ends at {end}"
     match holds.state_of(hold, now, limit):
         case State.RECOVERING:
-            return RECOVERING, f"slow until {end}"
+            return RECOVERING, f"sent slowly until {end}"
         case State.PAST_LIMIT:
-            return "held past the limit", "attempts are spent again"
+            return "held past the limit", "tried as usual again: what fails may die"
         case _:
-            return "held", f"tried again at {end}" if hold.until > now else SWEEP_TRIES
+            return "held", f"tried again at {end}" if hold.until > now else NEXT_TRIES
 
 
 class Blocked:
     """Which notifications wait for a hold or a pause, all of those that keep rows back read once.
 
     What recovers, or is past its limit, keeps none back.
+
+    recovering  the endpoints to which rows go slowly
     """
 
     def __init__(self, now: datetime) -> None:
         self._limit = settings().hold_limit
         self._now = now
-        self._holds = [hold for hold in in_force(now) if self._keeps_back(hold)]
+        found = list(in_force(now))
+        self.recovering = [hold for hold in found if self._recovers(hold)]
+        self._holds = [hold for hold in found if self._keeps_back(hold)]
         self._endpoints = [(endpoint_of(hold), hold) for hold in self._holds]
         self._known: dict[tuple[str, str], Hold | None] = {}
+
+    def _recovers(self, hold: Hold) -> bool:
+        state = holds.state_of(hold, self._now, self._limit)
+        return hold.reason != holds.PAUSED and state == State.RECOVERING
 
     def _keeps_back(self, hold: Hold) -> bool:
         return hold.reason == holds.PAUSED or holds.state_of(hold, self._now, self._limit) == State.HELD
@@ -140,12 +148,12 @@ class Blocked:
         state, _ = _standing(hold, self._now, self._limit)
         cause = cause_of(hold)
         if hold.until <= self._now:
-            return f"{state}, {SWEEP_TRIES} ({cause})"
+            return f"{state}, {NEXT_TRIES} ({cause})"
         return f"{state} until {words.minute(hold.until)} ({cause})"
 
     def waits(self, hold: Hold) -> Waits:
         state, _ = _standing(hold, self._now, self._limit)
-        why = f"{state} by {isolated(hold.by)}" if hold.by else f"{state} ({hold.reason})"
+        why = f"{state} by {isolated(hold.by)}" if hold.by else f"{state} ({cause_of(hold)})"
         return Waits(self.standing(hold), hold.until, why)
 
     def counted(self, rows: Iterable[tuple[str, str]]) -> list[tuple[int, Hold]]:
@@ -195,4 +203,4 @@ def lifted(hold: Hold) -> str:
         return f"{scope} is not paused any more"
     if hold.reopened_at:
         return f"{scope} goes out at full speed"
-    return f"{scope} gets one probe with the next sweep, and the rest when it arrives"
+    return f"the next delivery tries {scope} with one notification, and the others follow when it arrives"

@@ -14,7 +14,6 @@ from django.utils.module_loading import import_string
 
 from .. import conf
 from ..endpoints import holds
-from ..endpoints.breaker import State
 from ..endpoints.outages import endpoint_of
 from ..engine.heartbeat import heartbeats
 from ..models import AttemptOutcome, NotificationEvent, Status, Tally
@@ -25,7 +24,7 @@ from .channels import Channels, settings
 
 MEASURED = timedelta(hours=24)
 MOST_AHEAD = 10_000  # notifications that wait already are counted
-NOBODY = "How long it takes is not known: nothing sweeps."
+NOBODY = "How long it takes is not known: nothing is being delivered."
 
 
 class Takes(NamedTuple):
@@ -50,18 +49,25 @@ class Ahead(NamedTuple):
 
 
 def how_long(
-    rows: Iterable[tuple[str, str]], now: datetime, *, factor: float = 1.0, besides: Collection[str] = ()
+    rows: Iterable[tuple[str, str]],
+    now: datetime,
+    *,
+    factor: float = 1.0,
+    besides: Collection[str] = (),
+    blocked: held.Blocked | None = None,
+    stalled: str | None = None,
 ) -> str:
     """Of (channel, recipient): when all of them may be delivered, in words; "" of none.
 
     factor   of how many the rows stand for one
     besides  the ids of those rows, which do not wait for themselves
+    blocked, stalled  what keeps rows back, and activity.stalled, where the caller has asked already
     """
     ahead = _waiting(now, set(besides))
-    found = _takes(rows, now, factor, ahead)
+    found = _takes(rows, Paces(now, blocked or held.Blocked(now)), factor, ahead)
     if not found:
         return ""
-    if not heartbeats(now) and activity.stalled(activity.last_ends(), now):
+    if not heartbeats(now) and (activity.stalled(activity.last_ends(), now) if stalled is None else stalled):
         return NOBODY
     known = [takes.seconds for takes in found if takes.seconds is not None]
     if not known:
@@ -82,7 +88,7 @@ def _by_cron(number: int, now: datetime) -> tuple[float, str]:
     if heartbeats(now):
         return 0.0, ""
     limit, interval = settings().sweep_limit, settings().process_interval.total_seconds()
-    why = f"No always-on worker was seen: a sweep by cron takes {limit:,} every {words.duration(interval)}."
+    why = f"No always-on worker was seen: sweeps by cron take {limit:,} in {words.exact_duration(interval)}."
     return (-(-number // limit) - 1) * interval, why
 
 
@@ -101,8 +107,8 @@ def _host(recipient: str) -> str:
     return urlsplit(recipient).netloc if is_address(recipient) else ""
 
 
-def _takes(rows: Iterable[tuple[str, str]], now: datetime, factor: float, ahead: Ahead) -> list[Takes]:
-    channels, paces = Channels(), Paces(now)
+def _takes(rows: Iterable[tuple[str, str]], paces: Paces, factor: float, ahead: Ahead) -> list[Takes]:
+    channels = Channels()
     share: dict[str, Counter[str]] = {}
     example: dict[tuple[str, str], str] = {}
     for name, recipient in rows:
@@ -124,15 +130,9 @@ def _takes(rows: Iterable[tuple[str, str]], now: datetime, factor: float, ahead:
 class Paces:
     """What is known now of how quick channels are, read once."""
 
-    def __init__(self, now: datetime) -> None:
-        self._now, self._settings = now, settings()
-        self._blocked = held.Blocked(now)
-        limit = self._settings.hold_limit
-        self._recovering = [
-            endpoint_of(hold)
-            for hold in held.in_force(now)
-            if hold.reason != holds.PAUSED and holds.state_of(hold, now, limit) == State.RECOVERING
-        ]
+    def __init__(self, now: datetime, blocked: held.Blocked) -> None:
+        self._now, self._settings, self._blocked = now, settings(), blocked
+        self._recovering = [endpoint_of(hold) for hold in blocked.recovering]
         self._measured = _measured(now)
 
     def seconds(self, channel: str, recipient: str, count: float, ahead: int = 0) -> tuple[float | None, str]:

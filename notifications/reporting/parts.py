@@ -27,6 +27,7 @@ from ..models import (
 from ..models.conditions import DUE, PROBABLY_DELIVERED
 from ..models.fields import UNDELIVERED
 from ..models.tallies import AGE, EPOCH, NOT_CONFIGURED, TOOK, WITHDRAWN
+from ..operations import filters
 from ..queue.beside import terms
 from . import held
 from .channels import Channels, settings
@@ -78,6 +79,12 @@ def counts(as_of: AsOf) -> dict[str, Any]:
     large = frozenset(status for status, count in counts.items() if count > EXACT_UP_TO)
     counts |= {status: max(counts[status], _estimate(by_status[status])) for status in large}
     return {"counts": counts, "estimated": large}
+
+
+def closed(as_of: AsOf) -> dict[str, Any]:
+    """The two kinds of read of which there are records, so that an index finds them."""
+    kinds = {filters.DISMISSED: as_of.rows.dismissed(), filters.WITHDRAWN: as_of.rows.withdrawn()}
+    return {"closed": {k: rows.values("pk")[: EXACT_UP_TO + 1].count() for k, rows in kinds.items()}}
 
 
 def _estimate(rows: Any) -> int:
@@ -248,6 +255,7 @@ def ending(as_of: AsOf) -> dict[str, Any]:
 
 PARTS = (
     counts,
+    closed,
     stranded,
     not_delivered,
     refused,
@@ -261,4 +269,4 @@ PARTS = (
     died_last_hour,
     ending,
 )
-DETAILS = (dead_by_channel, holds, traffic, latest, died_last_hour, ending)
+DETAILS = (closed, dead_by_channel, holds, traffic, latest, died_last_hour, ending)

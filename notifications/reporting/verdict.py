@@ -102,7 +102,7 @@ def _undelivered(shown: Snapshot) -> Iterator[str]:
     probably = shown.probably_delivered or 0
     if shown.stranded and shown.stranded > probably:
         some = f", {words.count(probably)} of them probably delivered" if probably else ""
-        yield f"{words.count(shown.stranded)} stranded: no sweep sees {_them(shown.stranded)}{some}"
+        yield f"{words.count(shown.stranded)} stranded: nothing tries {_them(shown.stranded)} again{some}"
     if shown.refused:
         yield f"{words.count(shown.refused)} refused by the database"
     if shown.not_delivered:
@@ -144,6 +144,8 @@ def _waiting(hold: Hold, among: Sequence[Hold]) -> tuple[int, str]:
     if any(endpoint.covers(hold.channel, hold.recipient_prefix) for endpoint in wider):
         return 0, ""
     number = holds.waiting(hold, held.WAITING_COUNTED)
+    if not number:
+        return 0, ", nothing waits"
     text = words.count(number, most=held.WAITING_COUNTED)
     return number, f", {text} {'waits' if number == 1 else 'wait'}"
 

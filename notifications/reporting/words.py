@@ -40,6 +40,7 @@ from ..queue.beside import Terms
 from ..text import TRACEBACK, isolated, one_line, revealed, telling
 
 REFUSED = "the database refuses every change of them; the log says why"
+NEXT_DELIVERY = "with the next delivery"
 NO_WORKER = "No always-on worker was seen in the last minute. Sweeps by cron have none."
 
 
@@ -69,6 +70,13 @@ def count(number: int, *, estimated: bool = False, most: int | None = None) -> s
     if most is not None and number > most:
         return f"{most:,}+"
     return f"{'about ' if estimated else ''}{number:,}"
+
+
+def pace(median: float | None, p95: float | None) -> str:
+    """`half within 500 ms, 95 of 100 within 6 s`; "" where nothing was delivered."""
+    if median is None or p95 is None:
+        return ""
+    return f"half within {duration(median)}, 95 of 100 within {duration(p95)}"
 
 
 def decided(by: str, via: str) -> str:
@@ -183,9 +191,9 @@ def next_attempt(event: NotificationEvent, now: datetime) -> tuple[str, datetime
         sends = "certctl is sending" if event.status == Status.PENDING else "left to certctl"
         return f"{sends}, taken up in {age(now, ends)}", ends
     if event.status == Status.PENDING:
-        return "with the next sweep", None
+        return NEXT_DELIVERY, None
     if event.next_retry_at is None:
-        return "with the next sweep" if ends else "not scheduled", None
+        return NEXT_DELIVERY if ends else "not scheduled", None
     if event.next_retry_at <= now:
         return "due now", event.next_retry_at
     return f"next in {age(now, event.next_retry_at)}", event.next_retry_at
@@ -276,6 +284,7 @@ def _conditions(filters: Filters) -> tuple[tuple[str, object], ...]:
         ("dead because of outage {}", filters.outage),
         ("changed by operation {}", filters.operation),
         ("never requeued by themselves", filters.redriven),
+        ("left as they were by operation {}", " and ".join(map(str, filters.left_by))),
     )
 
 
@@ -286,13 +295,16 @@ def _value(value: object) -> str:
 # Who delivers
 
 
+SWEPT = {"claimed": "taken up", "sent": "sent", "rescheduled": "to be tried again", "dead": "dead"}
+
+
 def sweep(run: SweepRun | None, now: datetime) -> str:
     """The last sweep of a kind: how long ago, and what it did."""
     if run is None:
         return "never"
-    counts = ", ".join(f"{getattr(run, name)} {name}" for name in ("claimed", "sent", "rescheduled", "dead"))
+    counts = ", ".join(f"{count(getattr(run, name))} {said}" for name, said in SWEPT.items())
     return f"{ago(run.ended_at, now)}, {counts}, by {run.worker}"
 
 
 def worker(worker: Worker, now: datetime) -> str:
-    return f"seen {ago(worker.seen_at, now)}, {worker.in_flight} in flight"
+    return f"seen {ago(worker.seen_at, now)}, {count(worker.in_flight)} being sent"

@@ -114,7 +114,7 @@ def test_a_certificate_says_to_whom_what_was_sent_and_when(
         "never",
         "never",
         "not yet: due now",
-        "not yet: with the next sweep",
+        "not yet: with the next delivery",
     ]
     said = text(page)
     assert "on attempt 3" in said

@@ -38,7 +38,7 @@ def test_a_test_alert_is_sent_and_its_answer_told(client: Client, webhook: HttpR
     held(f"webhook http://127.0.0.1:{webhook.port}", recipient_prefix=f"http://127.0.0.1:{webhook.port}/")
     page = text(try_out(client, webhook.url("/hook")))
     assert "Delivered in 0." in page
-    assert "1 held endpoint opened again." in page
+    assert "1 held endpoint delivers again." in page
     [request] = webhook.requests
     assert "This is a test of certctl's notifications." in request.body.decode()
     assert not NotificationEvent.objects.exists(), "no row stands behind it"

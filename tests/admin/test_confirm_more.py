@@ -28,7 +28,7 @@ def test_before_many_are_requeued(client: Client, script: Script) -> None:
     ]
     page = client.post(LIST + "?status=dead", {"action": "requeue_selected", **ALL})
     assert "Nothing is being delivered: no sweep has ever run." in text(page)
-    assert page.context["pace"] == "How long it takes is not known: nothing sweeps."
+    assert page.context["pace"] == "How long it takes is not known: nothing is being delivered."
     swept(SweepKind.PENDING, ago(seconds=30))
     page = client.post(LIST + "?status=dead", {"action": "requeue_selected", **ALL})
     said = text(page)

@@ -36,7 +36,7 @@ def test_an_operators_night(visit: Open, script: Script) -> None:
     page.get_by_role("button", name="End the pause: Webhook").click()
     expect(page.locator(".messagelist")).to_have_text("Lifted: Webhook is not paused any more.")
     page.get_by_role("button", name="Try now: Webhook to https://hooks.example.com/…").click()
-    expect(page.locator(".messagelist")).to_contain_text("gets one probe with the next sweep")
+    expect(page.locator(".messagelist")).to_contain_text("with one notification, and the others follow")
     held.refresh_from_db()
     assert held.until <= ahead()
 

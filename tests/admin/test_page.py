@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from notifications.admin.page import clamped
 from notifications.deaths.fingerprints import fingerprint
 from notifications.models import Escalation, NotificationEvent, Requeue
 from notifications.reporting import words
@@ -68,7 +69,7 @@ def test_the_timeline_tells_attempts_and_requeues_in_order(client: Client) -> No
     ("make", "words"),
     [
         (lambda: failed(due_at=ahead(minutes=4, seconds=30)), "next in 4 min"),
-        (lambda: pending(), "with the next sweep"),
+        (lambda: pending(), "with the next delivery"),
         (lambda: leased(), "attempt running"),
     ],
 )
@@ -118,9 +119,18 @@ def test_a_traceback_says_what_it_ended_with(client: Client) -> None:
     assert '<pre class="nf-tail">shop.GatewayError: no route</pre>' in page
     listed = text(client.get(LIST + "?status=dead"))
     assert listed.count("shop.GatewayError: no route") == 2, "the row, and its group"
-    assert "with the error “a Python traceback”" in words.matching(
-        f"status=dead&alike={quote(fingerprint(event.last_error))}", timezone.now()
-    )
+    for told, error in ((event.last_error, "GatewayError: no route"), (TRACEBACK, "a Python traceback")):
+        query = f"status=dead&alike={quote(fingerprint(told))}"
+        assert f"with the error “{error}”" in words.matching(query, timezone.now())
+
+
+def test_a_long_text_is_cut_between_two_words() -> None:
+    text = "so and on " * 100
+    shown = clamped(text)
+    assert shown.text + shown.rest == text
+    assert 500 < len(shown.text) <= 600
+    assert shown.text.endswith(" ")
+    assert len(clamped("x" * 2_000).text) == 600
 
 
 def test_deleting_says_what_goes_with_it(client: Client) -> None:

@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 from playwright.sync_api import expect
 
-from notifications.models import BulkOperation, NotificationEvent
+from notifications.models import BulkOperation, NotificationEvent, OperationKind
 from notifications.operations import bulk
-from notifications.operations.verbs import DISMISS, REQUEUE
+from notifications.operations.verbs import DISMISS, REQUEUE, TAKEN_BACK, Verb
 from tests.admin.browser import Open
 from tests.admin.support import LIST, As, act, text, url
 from tests.factories import ago, dead
@@ -68,6 +68,22 @@ def test_an_operation_that_was_taken_back_says_by_whom_when_and_where(client: Cl
     assert page_of(undo) in links(listing)
 
 
+@pytest.mark.parametrize("verb", [REQUEUE, DISMISS])
+def test_the_list_says_how_many_were_taken_back_one_by_one(client: Client, verb: Verb) -> None:
+    rows = [dead(created_at=ago(hours=1)) for _ in range(5)]
+    done = bulk.finish(bulk.start(verb, filters="status=dead", requested=5, by="ada", via="admin"))
+    assert "taken back" not in text(client.get(OPERATIONS))
+    verb_back = TAKEN_BACK[OperationKind(done.kind)]
+    getattr(NotificationEvent.objects.filter(pk=rows[0].pk), verb_back.name)(by="bob", via="cli")
+    bulk.finish(
+        bulk.start(TAKEN_BACK[OperationKind(done.kind)], ids=[rows[1].pk], requested=1, by="eve", via="admin")
+    )
+    assert "2 taken back since" in text(client.get(OPERATIONS))
+    assert page_of(done) in links(client.get(OPERATIONS))
+    client.post(page_of(done), {"undo": "1"})
+    assert re.search(r"Undone by superuser .*: 3 .*2 more taken back since", text(client.get(OPERATIONS)))
+
+
 def test_what_was_not_put_back_is_still_counted(client: Client) -> None:
     done = requeued()
     first = NotificationEvent.objects.pending().first()
@@ -106,6 +122,34 @@ def test_a_stopped_one_that_was_undone_offers_no_rest(
     assert "Requeue the other" not in text(client.get(page_of(stopped)))
     client.post(page_of(stopped), {"rest": "1"})
     assert NotificationEvent.objects.dead().count() == 8
+
+
+def test_the_rest_of_a_stopped_one_is_what_it_never_changed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it requeued and died again was reached; of a rest that is stopped too, what both left is left."""
+    monkeypatch.setattr(bulk, "STEP", 3)
+    rows = [dead(created_at=ago(hours=1, minutes=n)) for n in range(8)]
+    stopped = bulk.step(bulk.start(REQUEUE, filters="status=dead", requested=8, by="ada", via="admin").pk)
+    client.post(page_of(stopped), {"stop": "1"})
+    die_again()
+    assert "Requeue the other 5" in text(client.get(page_of(stopped)))
+    client.post(page_of(stopped), {"rest": "1"})
+    rest = newest()
+    assert (rest.requested, rest.changed) == (5, 3)
+    assert f"left as they were by operation {stopped.pk}" in text(client.get(page_of(rest)))
+    client.post(page_of(rest), {"stop": "1"})
+    die_again()
+    assert "Requeue the other 2" in text(client.get(page_of(rest)))
+    client.post(page_of(rest), {"rest": "1"})
+    assert newest().changed == 2
+    pending = NotificationEvent.objects.pending().values_list("pk", flat=True)
+    assert set(pending) == {row.pk for row in rows[6:]}
+
+
+def die_again() -> None:
+    for row in NotificationEvent.objects.pending():
+        row.mark_as_dead("again")
 
 
 def test_what_is_done_at_once_leads_to_its_page(client: Client) -> None:

@@ -197,10 +197,10 @@ def test_a_row_behind_a_hold_or_a_pause_says_so_wherever_it_is_shown(client: Cli
         (ENDPOINTS, "paused"),
         (ENDPOINTS, "held"),
     ]
-    for event, why in ((held, "held (server)"), (paused, "paused by ada")):
+    for event, why in ((held, "held (its server fails)"), (paused, "paused by ada")):
         for shown in (text(client.get(url("change", event))), typed("show", event.pk)):
             assert re.search(rf"Waits until \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: {re.escape(why)}", shown)
-            assert "with the next sweep" not in shown
+            assert "with the next delivery" not in shown
             assert "due now" not in shown
     assert "due now" in typed("show", free.pk)
 
@@ -211,7 +211,7 @@ def test_what_keeps_nothing_back_is_not_waited_for(
 ) -> None:
     hold(**fields)
     event = pending(recipient="https://hooks.example.com/1")
-    assert "with the next sweep" in text(client.get(url("change", event)))
+    assert "with the next delivery" in text(client.get(url("change", event)))
 
 
 def test_a_later_retry_is_later_than_the_hold(client: Client, script: Script) -> None:
@@ -225,6 +225,7 @@ def test_the_confirmation_says_how_many_will_wait_and_for_what(client: Client, s
     rows = [dead(recipient="ops") for _ in range(3)]
     asked = text(act(client, "requeue_selected", *rows))
     assert "3 wait once they are requeued: Webhook is paused until" in asked
+    assert "1 waits once it is requeued: Webhook" in text(act(client, "requeue_selected", rows[0]))
     assert "wait once" not in text(act(client, "dismiss_selected", *rows))
 
 
@@ -358,7 +359,7 @@ def test_what_could_not_be_read_is_said_to_be_unknown(
     shown = text(client.get(DASHBOARD))
     assert "No channel is configured" not in shown
     assert "How things stand is not known" in shown
-    assert re.search(r"Webhook not known \? dead not known not known", shown)
+    assert re.search(r"Webhook not known \? dead delivered: not known failed: not known", shown)
 
 
 # Text that turns others round (10)
@@ -492,9 +493,11 @@ def test_what_a_stopped_one_left_can_be_done(client: Client, monkeypatch: pytest
 def test_what_is_read_has_a_tab_and_its_number(client: Client) -> None:
     for make in (read, sent):
         make()
-    figure = next(f for f in client.get(DASHBOARD).context["quiet"] if f.label.startswith("read: seen"))
-    cl = client.get(f"{LIST}?{figure.query}").context["cl"]
-    assert [(tab.label, tab.number) for tab in cl.tabs if tab.selected] == [("Read", figure.number)]
+    figures = {figure.label: figure for figure in client.get(DASHBOARD).context["quiet"]}
+    for kind in ("seen", "dismissed", "withdrawn"):
+        cl = client.get(f"{LIST}?{figures[kind].query}").context["cl"]
+        number = figures[kind].number
+        assert [(tab.label, tab.number) for tab in cl.tabs if tab.selected] == [(kind.capitalize(), number)]
 
 
 def test_a_row_that_waits_for_a_pause_says_so_in_its_timeline(client: Client, script: Script) -> None:
@@ -534,7 +537,8 @@ def test_the_verdict_says_the_worst_three_and_counts_the_others(client: Client, 
     verdict = page.context["verdict"]
     assert verdict.text.startswith("Webhook to https://h1/… has been held for 50 min, 1 waits; 1 died")
     assert verdict.text.endswith("1 dead letter waits for a decision, and 2 more.")
-    assert "2 stranded: no sweep sees them, 1 of them probably delivered." in verdict.all
+    assert "Webhook to https://h0/… has been held for 50 min, nothing waits." in verdict.all
+    assert "2 stranded: nothing tries them again, 1 of them probably delivered." in verdict.all
     assert "All else" not in verdict.text
     assert "#nf-facts" in client.get("/admin/").content.decode()
     assert "and 2 more" in index

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from notifications.certificates.models import Certificate, Watch
+from notifications.models import NotificationEvent
 from tests.certificates.authority import Authority
 from tests.certificates.support import look, seen, watch
 
@@ -36,8 +37,8 @@ def client(*permissions: str) -> Client:
     return signed_in
 
 
-def made(name: str = "www.example.com", days: float = 10) -> Watch:
-    now, one = timezone.now(), watch(name)
+def made(name: str = "www.example.com", days: float = 10, **fields: Any) -> Watch:
+    now, one = timezone.now(), watch(name, **fields)
     issued = CA.issue(name, since=now.replace(microsecond=0) - (90 - days) * DAY)
     look(now, (one, seen(now, issued, place=one.target)))
     return one
@@ -226,3 +227,23 @@ def test_an_outsiders_name_stays_in_its_place() -> None:
         assert "\u202e" not in page
         assert "\u2067" not in page
         assert "x" * 200 not in page
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("sent", "alert was raised: 1 arrived. The last reached #pki on Slack on"),
+        ("dead", "alert was raised: 1 could not be delivered."),
+        ("", "Nobody was warned yet. The next look does it."),
+        ("nobody", "Nobody was warned, and nobody will be: no watch that sees it says whom to tell."),
+    ],
+)
+def test_the_answer_about_an_expired_one_is_loud(status: str, said: str) -> None:
+    """Whatever became of its alerts: it is red, an alert for screen readers, and says since when."""
+    made(days=-2, notify=["Slack:#pki"] if status in ("sent", "dead") else [])
+    Watch.objects.update(notify=[] if status == "nobody" else ["Slack:#pki"])
+    NotificationEvent.objects.update(status=status, sent_at=timezone.now())
+    page = client("all").get(f"{CERTIFICATES}{Certificate.objects.get().pk}/change/").content.decode()
+    [answer] = re.findall(r'<p class="nf-verdict nf-problem nf-dead" role="alert">(.*?)</p>', page)
+    assert re.sub(r"<[^>]+>", "", answer).startswith("It expired 2 days ago, and is still shown. ")
+    assert said in unescape(answer)

@@ -356,8 +356,8 @@ def test_the_list_has_what_ends_first_in_front(run: Run) -> None:
         "down.example.com:443",
         "new.example.com:443",
     ]
-    assert "over.example.com  expired 47 h ago  has expired" in lines[1]
-    assert "soon.example.com  3 days            fine" in lines[2]
+    assert "over.example.com  expired 1 day 23 h ago  has expired" in lines[1]
+    assert "soon.example.com  3 days                  fine" in lines[2]
     assert "no connection: connection refused" in lines[4]
     assert "not looked at yet" in lines[5]
     assert run("list", "--limit", "1").out.splitlines()[-1] == "The first 1; there are more (--limit)."

@@ -86,7 +86,7 @@ def test_rest_tells_of_certificates_and_watches() -> None:
     assert found["warned"].startswith("1 alert was raised: 1 arrived. The last reached #pki on Slack on 20")
     over = rest.get(f"{CERTIFICATES}/{listed['data'][0]['fingerprint']}").json()
     assert over["warned"].startswith(
-        "It expired 24 h ago, and is still shown. 2 alerts were raised: 1 arrived, 1 could not be delivered."
+        "It expired 1 day ago, and is still shown. 2 alerts were raised: 1 arrived, 1 could not be delivered."
     )
     assert {(row["status"], row["error"]) for row in over["alerts"]} == {("sent", None), ("dead", "SMTP 550")}
     watch("/etc/ssl/shop.pem", served_by=["Shop.example.com"])

@@ -312,7 +312,7 @@ def test_show_tells_of_escalations(run: Run) -> None:
         (lambda: factories.leased(), "Next attempt (when: attempt running)"),
         (lambda: factories.sent(created_at=ago(hours=1)), "Sent"),
         (lambda: factories.dead(), "Dead letter: retrying is over, and a person decides"),
-        (lambda: factories.pending(), "Next attempt (when: with the next sweep)"),
+        (lambda: factories.pending(), "Next attempt (when: with the next delivery)"),
     ],
 )
 def test_show_ends_with_what_comes_next(run: Run, event: Any, last: str) -> None:

@@ -33,7 +33,7 @@ def test_pause_see_and_lift(run: Run, script: Script) -> None:
     assert "they move" in run("holds").out
     assert run("lift", str(hold.pk)).out == "Webhook is not paused any more\n"
     assert delivery.send_pending().sent == 1
-    assert run("holds").out == "Every endpoint is open.\n"
+    assert run("holds").out == "Every endpoint delivers: none is held or paused.\n"
 
 
 def test_one_host_is_paused(run: Run, script: Script) -> None:

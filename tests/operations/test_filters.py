@@ -210,7 +210,8 @@ def test_an_operation_remembers_what_was_meant(given: dict[str, str], wanted: Id
 
 
 def test_every_filter_is_in_the_cases_and_on_every_surface() -> None:
-    own = {"ids", "age", "redriven"}  # a selection, an operation's and the admin's ways to say `since`
+    # A selection, the admin's way to say `since`, and what operations ask of each other.
+    own = {"ids", "age", "redriven", "left_by"}
     asked = set(READERS) - own
     assert {name for name, *_ in CASES} == asked
     orders = {"groups"}  # no filter, though in the address among them
@@ -238,6 +239,7 @@ def test_a_named_age_is_a_time_and_the_narrower_of_two() -> None:
         ("outage", "x"),
         ("outage", "٣"),
         ("redriven", "yes"),
+        ("left_by", "3,"),
         ("channel", "a\x00"),
         ("certificate", "half of a character"),
         ("q", "\x00"),

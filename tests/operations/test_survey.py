@@ -12,13 +12,24 @@ from notifications.deaths.fingerprints import FOLD, NOTHING, fingerprint, patter
 from notifications.models import NotificationEvent
 from notifications.operations.filters import alike
 from notifications.operations.survey import grouped
+from notifications.text import TRACEBACK
 from tests.factories import ago, dead
 
 WORDS = st.sampled_from(
     "HTTP SMTP status [Errno 503 503: 111] 550; down ops@example.com 10.0.0.1 a.b (no error) é 5 https://h/x"
     f" . \\d v1.2 * {'x' * 41} {'x' * 40} {FOLD}".split()
 )
-TEXTS = st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=20).flatmap(
+FRAMES = st.sampled_from(
+    ['  File "/srv/a.py", line 7, in run\n    go()\n', '  File "b.py", line 8\n', "    ^\n", "\n", "In it:\n"]
+)
+NAMES = st.sampled_from(
+    ["ValueError:", "KeyError", "requests.ReadTimeout:", "a.b. c", "OAuth2Error:", " ", "Http404", ""]
+)
+TRACEBACKS = st.builds(
+    lambda frames, name, words: f"{TRACEBACK}\n{''.join(frames)}{name} {' '.join(words)}",
+    *(st.lists(FRAMES, max_size=5), NAMES, st.lists(WORDS, max_size=3)),
+)
+TEXTS = TRACEBACKS | st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=20).flatmap(
     lambda words: st.sampled_from([" ", "  ", "\n", "\t "]).map(lambda blank: blank.join(words))
 )
 
@@ -34,12 +45,44 @@ TEXTS = st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=20).flatmap(
         ("id 6f1c2a34-7a0e-4a59-9d0d-6a2d1f2b3c4d unknown", "id … unknown"),
         ("timed   out\n\tafter 30 s", "timed out after … s"),
         ("[Errno 111] Connection refused", "[Errno 111] Connection refused"),
+        ("OAuth2Error: no token 7", "OAuth2Error: no token …"),
         ("", NOTHING),
         (None, NOTHING),
     ],
 )
 def test_numbers_ids_and_addresses_are_folded(text: str | None, folded: str) -> None:
     assert fingerprint(text) == folded
+
+
+FRAME = TRACEBACK + '\n  File "/srv/app/{}.py", line {}, in send\n    self.post(message)\n'
+
+
+@pytest.mark.parametrize(
+    ("raised", "folded"),
+    [
+        ("ValueError: no team 7", "ValueError: no team …"),
+        ("KeyError: 'team'", "KeyError: 'team'"),
+        ("requests.exceptions.ReadTimeout: after 30 s", "ReadTimeout: after … s"),
+        ("boto3.S3UploadFailedError: no bucket", "S3UploadFailedError: no bucket"),
+        ("TimeoutError", "TimeoutError"),
+        ("ValueError: two\n  lines 2", "ValueError: two lines …"),
+    ],
+)
+def test_a_traceback_is_its_exception(raised: str, folded: str) -> None:
+    """Wherever it was raised, and whatever was raised before it."""
+    text = FRAME.format("slack", 17) + raised
+    assert fingerprint(text) == folded
+    assert fingerprint(FRAME.format("teams", 3) + raised) == folded
+    again = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+    assert fingerprint(f"{FRAME.format('a', 1)}OSError: disk{again}{text}") == folded
+    assert fingerprint(folded) == folded, "a group is asked for by its fingerprint"
+    assert re.search(pattern(folded), text)
+
+
+def test_a_traceback_without_its_end_is_told_by_its_beginning() -> None:
+    text = FRAME.format("slack", 17) + "    ^^^^^"
+    assert fingerprint(text).startswith("Traceback (most recent call last): File …")
+    assert not re.search(pattern(fingerprint(text)), FRAME.format("slack", 17) + "ValueError: no")
 
 
 @given(TEXTS)
@@ -49,6 +92,8 @@ def test_the_pattern_matches_whatever_has_the_fingerprint(text: str) -> None:
     if print_ != NOTHING:
         assert re.search(pattern(print_), text)
         assert re.search(pattern(print_, atomic=True), text)
+        if not text.startswith(TRACEBACK):
+            assert re.search(pattern(print_, traceback=False), text)
 
 
 @given(TEXTS, TEXTS)

@@ -39,7 +39,8 @@ def test_the_slower_of_what_is_measured_and_allowed() -> None:
     )  # how long it takes to be refused tells nothing
     tally("webhook", "sent", HOUR - timedelta(hours=30), attempts=10_000, milliseconds=1)
     said = how_long([("Webhook", "ops")] * 500, NOW)
-    assert said == f"It takes about 100 s. Webhook: 500 at 5 a second ({MEASURED})."  # 50 at once, 10 s each
+    # 50 at once, 10 s each
+    assert said == f"It takes about 1 min 40 s. Webhook: 500 at 5 a second ({MEASURED})."
     tally("slack", "sent", HOUR, attempts=10, milliseconds=10_000_000)
     assert (
         how_long([("Slack", "#pki")] * 2, NOW)
@@ -89,11 +90,11 @@ def test_sweeps_by_cron_take_so_many_at_a_time() -> None:
     Worker.objects.all().delete()
     swept(SweepKind.PENDING, NOW - timedelta(seconds=30))
     said = how_long([("Slack", "#pki")] * 10, NOW, factor=1_000)
-    assert said.startswith("It takes about 84 min. Slack: 10,000 at 2 a second (MAX_PER_SECOND).")
+    assert said.startswith("It takes about 1 h 24 min. Slack: 10,000 at 2 a second (MAX_PER_SECOND).")
     tally("webhook", "sent", HOUR, attempts=1, milliseconds=1)
     said = how_long([("Webhook", "ops")] * 10, NOW, factor=1_000)
     assert said.startswith("It takes about 9 min. ")
-    assert said.endswith("No always-on worker was seen: a sweep by cron takes 1,000 every 60 s.")
+    assert said.endswith("No always-on worker was seen: sweeps by cron take 1,000 in 1 min.")
 
 
 def test_what_waits_already_for_the_same_endpoint_comes_first() -> None:
@@ -118,9 +119,9 @@ def test_more_wait_than_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_nothing_sweeps_nobody_knows() -> None:
     Worker.objects.all().delete()
-    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing is being delivered."
     swept(SweepKind.PENDING, NOW - timedelta(days=2))
-    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing sweeps."
+    assert how_long([("Slack", "#pki")], NOW) == "How long it takes is not known: nothing is being delivered."
 
 
 def test_a_promise_is_rounded_up() -> None:

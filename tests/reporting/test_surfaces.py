@@ -91,6 +91,7 @@ def scraped() -> dict[str, Any]:
 def dashboard(staff: Client) -> dict[str, Any]:
     text = staff.get("/admin/notifications/notificationevent/dashboard/").content.decode()
     cards = dict(re.findall(r'\?status=(\w+)"><b(?: class="\S+")?>([\d,]+)</b>', text))
+    cards["read"] = sum(int(cards[kind]) for kind in ("seen", "dismissed", "withdrawn"))
     return {f"notifications_{name}": int(number) for name, number in cards.items()}
 
 

@@ -23,7 +23,13 @@ from tests.reporting.rows import WEBHOOK, swept
 from tests.reporting.rows import held as hold
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-SIZES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "days": 86400}
+SIZES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "day": 86400, "days": 86400}
+
+
+def seconds_in(said: str) -> float:
+    """What is said, in one unit or several."""
+    numbers, units = said.split()[::2], said.split()[1::2]
+    return sum(float(number) * SIZES[unit] for number, unit in zip(numbers, units, strict=True))
 
 
 # Times and numbers
@@ -39,11 +45,15 @@ SIZES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "days": 86400}
         (1.25, "1.2 s"),
         (9.99, "10 s"),
         (42.9, "42 s"),
-        (119, "119 s"),
+        (60, "1 min"),
+        (119.9, "1 min 59 s"),
         (120, "2 min"),
-        (7199, "119 min"),
+        (179, "2 min"),
+        (3600, "1 h"),
+        (7199, "1 h 59 min"),
         (7200, "2 h"),
-        (47 * 3600, "47 h"),
+        (24 * 3600, "1 day"),
+        (47 * 3600, "1 day 23 h"),
         (400 * 86400, "400 days"),
     ],
 )
@@ -53,17 +63,29 @@ def test_a_duration(seconds: float, said: str) -> None:
 
 @given(st.floats(0.001, 1e9))
 def test_a_duration_loses_less_than_half_and_never_reads_longer_than_it_is(seconds: float) -> None:
-    number, unit = words.duration(seconds).split()
-    shown = float(number) * SIZES[unit]
+    shown = seconds_in(words.duration(seconds))
     assert shown <= seconds + max(0.0005, 0.05 * (1 <= seconds < 10))
     assert shown > seconds / 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(59.2, "1 min"), (119.2, "2 min"), (61, "1 min 1 s"), (86_390, "1 day")]
+)
+def test_what_is_promised_is_rounded_up(seconds: float, said: str) -> None:
+    assert words.at_most(seconds) == said
+
+
+@given(st.floats(10, 1e9))
+def test_what_is_promised_is_never_shorter(seconds: float) -> None:
+    assert seconds <= seconds_in(words.at_most(seconds)) < seconds * 2
+
+
 @given(st.integers(1, 10**7))
 def test_a_setting_is_said_exactly(seconds: int) -> None:
-    number, unit = words.exact_duration(seconds).split()
-    assert int(number) * SIZES[unit] == seconds
+    assert seconds_in(words.exact_duration(seconds)) == seconds
     assert words.exact_duration(4 * 3600) == "4 h"
+    assert words.exact_duration(86400) == "1 day"
+    assert words.exact_duration(0.5) == "0.5 s"
 
 
 def test_a_time_has_its_zone() -> None:
@@ -112,9 +134,9 @@ def test_retries_of_the_budget(fields: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"status": "pending"}, "with the next sweep"),
+        ({"status": "pending"}, "with the next delivery"),
         ({"status": "pending", "leased_until": NOW + timedelta(minutes=1)}, "attempt running"),
-        ({"status": "pending", "leased_until": NOW}, "with the next sweep"),
+        ({"status": "pending", "leased_until": NOW}, "with the next delivery"),
         ({"status": "failed"}, "not scheduled"),
         ({"status": "failed", "next_retry_at": NOW}, "due now"),
         ({"status": "failed", "next_retry_at": NOW + timedelta(minutes=4)}, "next in 4 min"),
@@ -174,10 +196,14 @@ class TestTimeline:
     ("fields", "state", "until"),
     [
         ({}, "held", "tried again at 2026-11-25 12:05:00 UTC"),
-        ({"until": NOW}, "held", "tried again with the next sweep"),
-        ({"since": NOW - timedelta(hours=5)}, "held past the limit", "attempts are spent again"),
+        ({"until": NOW}, "held", "the next delivery tries it"),
+        (
+            {"since": NOW - timedelta(hours=5)},
+            "held past the limit",
+            "tried as usual again: what fails may die",
+        ),
         ({"reason": "paused"}, "paused", "ends at 2026-11-25 12:05:00 UTC"),
-        ({"reopened_at": NOW}, "recovering", "slow until 2026-11-25 12:05:00 UTC"),
+        ({"reopened_at": NOW}, "recovering", "sent slowly until 2026-11-25 12:05:00 UTC"),
     ],
 )
 def test_a_hold_in_words(fields: dict[str, Any], state: str, until: str) -> None:
@@ -254,5 +280,5 @@ def test_a_sentence_for_each_sweep() -> None:
     run = swept("retry", ahead())
     with time_machine.travel(run.ended_at + timedelta(minutes=3)):
         said = words.sweep(run, timezone.now())
-    assert said == "3 min ago, 0 claimed, 0 sent, 0 rescheduled, 0 dead, by w"
+    assert said == "3 min ago, 0 taken up, 0 sent, 0 to be tried again, 0 dead, by w"
     assert words.sweep(None, NOW) == "never"
