@@ -20,6 +20,7 @@ from .exceptions import CUT_MARK
 REDACTED = "[redacted]"
 ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 LAST_ERROR_LIMIT = 2000
+BEGINNING = 600  # characters, of a traceback that is longer
 # The longest message: `notify` refuses more bytes; of another program's no more characters go out.
 MESSAGE_LIMIT = 256 * 1024
 WORD = re.compile(r"[a-z]{1,12}")
@@ -159,11 +160,15 @@ def fold(name: str) -> str:
 
 
 def tidy(text: str | None) -> str | None:
-    """An error's text as the table keeps it: at most 2,000 characters, and none that PostgreSQL refuses."""
+    """An error's text as the table keeps it: at most 2,000 characters, and none that PostgreSQL refuses. Of a
+    Python traceback the middle is left out: its last line says what was raised."""
     if text is None:
         return None
     text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-    return text if len(text) <= LAST_ERROR_LIMIT else text[: LAST_ERROR_LIMIT - 1] + "…"
+    if len(text) <= LAST_ERROR_LIMIT:
+        return text
+    end = LAST_ERROR_LIMIT - len(CUT_MARK) - BEGINNING if text.startswith(TRACEBACK) else 0
+    return text[: LAST_ERROR_LIMIT - len(CUT_MARK) - end] + CUT_MARK + (text[-end:] if end else "")
 
 
 def redact(text: str, patterns: Iterable[str]) -> str:

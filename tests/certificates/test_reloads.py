@@ -310,5 +310,6 @@ def test_two_addresses_that_alternate_are_no_file_that_was_not_reloaded() -> Non
     one, other = watch("192.0.2.1:443"), watch("192.0.2.2:443")
     for hours in range(0, 40, 2):
         now, shown = START + hours * HOUR, (A, B) if hours % 8 < 4 else (B, A)
-        look(now, *((each, seen(now, what, place=each.target)) for each, what in zip((one, other), shown)))
+        pairs = zip((one, other), shown, strict=True)
+        look(now, *((each, seen(now, what, place=each.target)) for each, what in pairs))
     assert told() == []

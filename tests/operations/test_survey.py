@@ -12,7 +12,7 @@ from notifications.deaths.fingerprints import FOLD, NOTHING, fingerprint, patter
 from notifications.models import NotificationEvent
 from notifications.operations.filters import alike
 from notifications.operations.survey import grouped
-from notifications.text import TRACEBACK
+from notifications.text import TRACEBACK, tidy
 from tests.factories import ago, dead
 
 WORDS = st.sampled_from(
@@ -77,6 +77,15 @@ def test_a_traceback_is_its_exception(raised: str, folded: str) -> None:
     assert fingerprint(f"{FRAME.format('a', 1)}OSError: disk{again}{text}") == folded
     assert fingerprint(folded) == folded, "a group is asked for by its fingerprint"
     assert re.search(pattern(folded), text)
+
+
+def test_a_long_traceback_is_kept_with_its_end() -> None:
+    frames = "".join(
+        f'  File "/srv/step_{n}.py", line {n}, in handle\n    return handle(message)\n' for n in range(90)
+    )
+    kept = tidy(f"{TRACEBACK}\n{frames}shop.GatewayError: no route")
+    assert (len(kept or ""), kept[:600]) == (2000, f"{TRACEBACK}\n{frames}"[:600])
+    assert fingerprint(kept) == "GatewayError: no route"
 
 
 def test_a_traceback_without_its_end_is_told_by_its_beginning() -> None:
