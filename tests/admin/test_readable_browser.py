@@ -48,8 +48,7 @@ def test_a_very_long_first_line_is_a_short_title(visit: Open) -> None:
     message.locator("summary").click()
     expect(message).to_contain_text("to the very end")
     expect(message).to_contain_text("The rest.")
-    expect(message.get_by_text("to the very end")).to_be_visible()
-    looked_at(page, "long-title", 1440, "light")
+    looked_at(message.get_by_text("to the very end"), "long-title", WIDTHS)
 
 
 @pytest.mark.parametrize("window", ["24h", "7d"])
@@ -65,7 +64,7 @@ def test_the_axes_of_the_charts_are_whole(visit: Open, configure: Configure, win
         page.set_viewport_size({"width": width, "height": HEIGHT})
         assert_whole(page, ".nf-axis span", 9)
         assert_whole(page, "figcaption > .nf-quiet", 3)
-    looked_at(page, f"axes-{window}", 1440, "light")
+    looked_at(page.locator(".nf-axis").first, f"axes-{window}", WIDTHS)
 
 
 def test_what_was_said_of_a_group_is_whole(visit: Open) -> None:
@@ -85,13 +84,14 @@ def test_what_was_said_of_a_group_is_whole(visit: Open) -> None:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         assert_whole(page, ".nf-standing", 2)
-    looked_at(page, "standing", 1440, "light")
+    looked_at(page.locator(".nf-standing").first, "standing", WIDTHS)
 
 
+@pytest.mark.parametrize("look", [(375, "light")], indirect=True)
 def test_on_a_telephone_it_is_said_what_did_not_happen(visit: Open, configure: Configure) -> None:
     """The heads of the columns are not there."""
     configure(CHANNELS={"Webhook": {"NOTIFIER": "notifications.notifiers.webhook.WebhookNotifier"}})
-    page = visit(LIST + "dashboard/", width=375)
+    page = visit(LIST + "dashboard/")
     expect(page.locator(".nf-last").first).to_have_text("delivered: not in 7 days", use_inner_text=True)
     expect(page.locator(".nf-last").last).to_have_text("failed: not in 7 days", use_inner_text=True)
     page.set_viewport_size({"width": 1440, "height": HEIGHT})
