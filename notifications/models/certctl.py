@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import database
@@ -27,7 +27,7 @@ ENDING = """
 """
 
 
-# Alerts that did their part, or cannot any more, about certificates that end later than they said.
+# Alerts that did their part, or cannot any more, about certificates that were renewed, as `relevance` says.
 OUTLIVED = """
     SELECT known.notification_id
       FROM notification_deadlines AS known
@@ -35,6 +35,7 @@ OUTLIVED = """
       JOIN managed_certificates AS theirs ON theirs.id = event.certificate_id
      WHERE NOT known.settled AND NOT known.insisted AND known.not_after > %s
        AND known.fingerprints = '[]' AND theirs.expires_at > known.not_after
+       AND (theirs.expires_at > known.not_after + %s OR theirs.last_renewal_at > event.created_at)
        AND event.status IN ('sent', 'read', 'dead') AND event.type = ANY(%s)
      LIMIT %s
 """
@@ -67,10 +68,13 @@ def ending(since: datetime, before: datetime, most: int) -> dict[str, datetime]:
     return {str(pk): at for pk, at in _tried(ENDING, [since, before, most]) if _time(at)}
 
 
-def outlived(types: Sequence[str], since: datetime, most: int) -> list[str]:
+def outlived(types: Sequence[str], since: datetime, inexact: timedelta, most: int) -> list[str]:
     """The ids of notifications of these types that are not on their way any more, and about certificates that
-    were renewed since. Those that ended before `since` are forgotten."""
-    return [str(pk) for (pk,) in _tried(OUTLIVED, [since, list(types), most])]
+    were renewed since. Those that ended before `since` are forgotten.
+
+    inexact  how far an end that was told may be from the end itself
+    """
+    return [str(pk) for (pk,) in _tried(OUTLIVED, [since, inexact, list(types), most])]
 
 
 def _time(value: Any) -> datetime | None:

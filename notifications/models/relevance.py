@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -23,6 +23,7 @@ from .history import Deadline
 logger = logging.getLogger(__name__)
 
 EXPIRY = ("ExpirationWarning", "expiration_warning")  # no other type is ever withdrawn
+INEXACT = timedelta(days=1)  # an end may have been told to the minute, or as a date
 
 
 class About(NamedTuple):
@@ -111,8 +112,9 @@ def _judged(about: Sequence[About]) -> dict[str, Renewal]:
 
 
 def of_certctl(about: Sequence[About]) -> dict[str, Renewal]:
-    """By its own table: it ends later than what the alert is about, or it was renewed after the alert. Not of
-    alerts that know which certificates they are about: whoever sees these knows better what is shown."""
+    """By its own table: it ends more than a day later than what the alert is about, or it was renewed after
+    the alert. Not of alerts that know which certificates they are about: whoever sees these knows better what
+    is shown."""
     about = [one for one in about if not one.fingerprints]
     named = {one.certificate_id for one in about if one.certificate_id}
     known = certctl.certificates(named) if named else {}
@@ -131,6 +133,6 @@ def _is_renewed(alert: About, certificate: certctl.Certificate) -> bool:
     ends, renewed_at = certificate.expires_at, certificate.renewed_at
     if ends is None:
         return False
-    if alert.not_after is not None:
-        return ends > alert.not_after
-    return renewed_at is not None and renewed_at > alert.created_at and ends > renewed_at
+    if alert.not_after is not None and ends - alert.not_after > INEXACT:
+        return True
+    return renewed_at is not None and renewed_at > alert.created_at and ends > (alert.not_after or renewed_at)

@@ -120,7 +120,10 @@ def _adopt(now: datetime) -> None:
 def _settle(now: datetime) -> None:
     """Withdraw the dead letters about certctl's certificates that were renewed since, and solve what was
     delivered."""
-    if not relevance.wanted() or not (ids := certctl.outlived(relevance.EXPIRY, now - FORGOTTEN, MOST)):
+    if not relevance.wanted():
+        return
+    ids = certctl.outlived(relevance.EXPIRY, now - FORGOTTEN, relevance.INEXACT, MOST)
+    if not ids:
         return
     rows = NotificationEvent.objects.filter(pk__in=ids)
     rows.withdraw(by=BY, via=VIA, now=now)

@@ -102,6 +102,41 @@ def test_what_is_not_certain_is_sent(renewed_at: timedelta | None, script: Scrip
     assert set(script.ids) == {event.pk, other.pk}
 
 
+@pytest.mark.parametrize("told", ["%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%dT%H:%M+00:00", "%Y-%m-%dT00:00+00:00"])
+def test_an_end_that_is_told_less_exactly_is_no_renewal(
+    told: str, receiver: HttpReceiver, configure: Configure
+) -> None:
+    """To the second, to the minute, as a date: it is sent, it is not solved, and what died stays dead."""
+    receiver.always(Answer(202, body=PAGERDUTY.body))
+    configure(CHANNELS={"PagerDuty": PAGERDUTY.options(receiver.url(""))})
+    ends = ahead(days=9).replace(hour=23, second=35, microsecond=400_000)
+    theirs("mc-1", ends, renewed_at=ago(days=80))
+    not_after = datetime.fromisoformat(ends.strftime(told))
+    alert = {"type": "ExpirationWarning", "channel": "PagerDuty", "recipient": "pki", "message": "m"}
+    EVENTS.notify(**alert, certificate_id="mc-1", not_after=not_after)
+    died = of_certctl(dead, channel="PagerDuty")
+    Deadline.objects.create(notification=died, not_after=not_after)
+    for _ in range(2):
+        delivery.send_pending()
+        delivery.retry_failed()
+    assert [request.json["event_action"] for request in receiver.requests] == ["trigger"]
+    assert words.kind(EVENTS.get(pk=died.pk)) == "dead"
+
+
+def test_what_is_renewed_for_hours_only_is_known_by_the_renewal_itself(script: Script) -> None:
+    theirs("mc-1", ahead(hours=9))
+    EVENTS.notify(
+        type="ExpirationWarning",
+        channel="Webhook",
+        recipient="ops@example.com",
+        message="m",
+        certificate_id="mc-1",
+        not_after=ahead(hours=3),
+    )
+    theirs("mc-1", ahead(hours=9), renewed_at=ahead())
+    assert delivery.send_pending().withdrawn == 1
+
+
 def test_what_was_delivered_is_resolved_once(receiver: HttpReceiver, configure: Configure) -> None:
     receiver.always(Answer(202, body=PAGERDUTY.body))
     configure(CHANNELS={"PagerDuty": PAGERDUTY.options(receiver.url(""))})
