@@ -25,6 +25,7 @@ __all__ = ["configure", "mail_receiver", "receiver", "script", "webhook"]
 ON_POSTGRESQL = [
     "admin/test_on_postgresql.py",
     "certificates/test_on_postgresql.py",
+    "engine/test_on_postgresql.py",
     "deaths/test_races.py",
     "operations/test_on_postgresql.py",
     "migrations/test_adoption.py",

@@ -64,6 +64,12 @@ def about(*certificates: Certificate, make: Any = factories.pending, **fields: A
     return event
 
 
+def alerts_in_line(count: int) -> tuple[Certificate, list[NotificationEvent]]:
+    """(a certificate, alerts about it in the order in which they are due)."""
+    old = certificate()
+    return old, [about(old, created_at=factories.ago(minutes=2 * count - n)) for n in range(count)]
+
+
 def wipe() -> None:
     Watch.objects.all().delete()
     Certificate.objects.all().delete()

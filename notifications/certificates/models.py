@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from .. import database
 from ..conf import LONGEST_RECIPIENT, Addressee, addressee
-from ..models.fields import Index, Manager, Table
+from ..models.fields import Index, Json, Manager, Table
 from ..text import fold, one_line
 from . import schedule, targets, thresholds
 from .facts import LONGEST_NAME
@@ -100,13 +100,13 @@ class Watch(Table):
     """
 
     target = models.CharField(max_length=targets.LONGEST, unique=True)
-    notify = models.JSONField(default=list, blank=True)
-    at = models.JSONField("thresholds", default=list, blank=True)
+    notify = Json(default=list, blank=True)
+    at = Json("thresholds", default=list, blank=True)
     interval = models.DurationField(default=schedule.INTERVAL)
     host = models.CharField(max_length=255, blank=True, default="")
     password_file = models.CharField(max_length=1000, blank=True, default="")
     ca_file = models.CharField("CA file", max_length=1000, blank=True, default="")
-    served_by = models.JSONField(default=list, blank=True)
+    served_by = Json(default=list, blank=True)
     on_change = models.BooleanField("tell of another issuer or key", default=False)
     on_renewal = models.BooleanField("tell of renewals", default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -178,7 +178,7 @@ class Certificate(Table):
     """
 
     fingerprint = models.CharField(max_length=64, unique=True)
-    names = models.JSONField(default=list)
+    names = Json(default=list)
     all_names = models.CharField(max_length=64, blank=True, default="")
     subject = models.CharField(max_length=LONGEST_NAME, blank=True)
     issuer = models.CharField(max_length=LONGEST_NAME, blank=True)
@@ -219,8 +219,8 @@ class Sighting(Table):
     certificate = models.ForeignKey(Certificate, on_delete=models.CASCADE, related_name="sightings")
     place = models.CharField(max_length=LONGEST_PLACE)
     current = models.BooleanField(default=True)
-    verdicts = models.JSONField(default=list, blank=True)
-    verdicts_since = models.JSONField(default=dict, blank=True)
+    verdicts = Json(default=list, blank=True)
+    verdicts_since = Json(default=dict, blank=True)
     returned = models.BooleanField(default=False)
     missed = models.PositiveSmallIntegerField(default=0)
     first_seen = models.DateTimeField()

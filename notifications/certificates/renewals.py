@@ -11,6 +11,7 @@ from .facts import MOST_NAMES
 from .models import MISSED, Certificate, Sighting
 
 Place = tuple[int, str]  # a watch, and where within it
+MOST_PLACES = 1000  # that one question names; beyond these, all of their watches are read
 
 
 def renewed(about: Sequence[About]) -> dict[str, Renewal]:
@@ -32,7 +33,7 @@ def successors(fingerprints: Collection[str]) -> dict[str, Certificate]:
     rows = Sighting.objects.filter(certificate__fingerprint__in=list(fingerprints)) if fingerprints else ()
     for row in rows.select_related("certificate") if rows else ():
         seen[row.certificate].append(row)
-    now_there = _current({row.watch_id for rows in seen.values() for row in rows})
+    now_there = _current({(row.watch_id, row.place) for rows in seen.values() for row in rows})
     found = {}
     for certificate, sightings in seen.items():
         new = [
@@ -44,10 +45,13 @@ def successors(fingerprints: Collection[str]) -> dict[str, Certificate]:
     return found
 
 
-def _current(watches: Collection[int]) -> Mapping[Place, list[Sighting]]:
+def _current(places: Collection[Place]) -> Mapping[Place, list[Sighting]]:
     found: dict[Place, list[Sighting]] = defaultdict(list)
-    rows = Sighting.objects.filter(watch__in=watches, current=True) if watches else ()
-    for row in rows.select_related("certificate") if rows else ():
+    watches, names = {watch for watch, _ in places}, {name for _, name in places}
+    there = Sighting.objects.filter(watch__in=watches, current=True)
+    if len(names) <= MOST_PLACES:
+        there = there.filter(place__in=names)
+    for row in there.select_related("certificate") if places else ():
         found[row.watch_id, row.place].append(row)
     return found
 

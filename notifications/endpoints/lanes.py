@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -44,7 +44,7 @@ class Limits:
         return max(1, self.at_once * 3 // 4)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane(Generic[Row]):
     """One endpoint's rows that wait for their turn, and how many may go at once.
 
@@ -177,16 +177,17 @@ class Lanes(Generic[Row]):
         """
         if lane.held or (lane.full if within is None else len(lane.waiting) >= 2 * lane.capacity):
             return False
+        self._put(lane, row, first=within is not None)
+        if within is not None:
+            lane.not_before = min(lane.not_before, now + within)
+        return True
+
+    def _put(self, lane: Lane[Row], row: Row, *, first: bool) -> None:
         if not lane.waiting:
             self.turns[lane.answers].append(lane)
-        if within is None:
-            lane.waiting.append(row)
-        else:
-            lane.waiting.appendleft(row)
-            lane.not_before = min(lane.not_before, now + within)
+        (lane.waiting.appendleft if first else lane.waiting.append)(row)
         self.waiting += 1
         self.ready += lane.answers
-        return True
 
     def room(self) -> int:
         """How many rows the endpoints known so far could take in."""
@@ -228,20 +229,30 @@ class Lanes(Generic[Row]):
     def take_with(self, lane: Lane[Row], goes_along: Callable[[Row], bool]) -> list[Row]:
         """The first of the rows that wait in the lane and may go out in the attempt that has just been taken
         from it, at most as many as one attempt can take."""
-        return self._take_out(lane, goes_along, lane.at_once - 1)
+        chosen = self._take_out(lane, goes_along, lane.at_once - 1)
+        if chosen and not lane.waiting:
+            self.turns[lane.answers].remove(lane)
+        return chosen
 
-    def take_out(self, goes: Callable[[Row], bool]) -> list[Row]:
-        """Those of the rows that wait; they are attempted no more."""
-        lanes = [lane for turns in self.turns.values() for lane in turns]
-        return [row for lane in lanes for row in self._take_out(lane, goes, len(lane.waiting))]
+    def take_out(self, goes: Callable[[Row], bool]) -> list[tuple[Lane[Row], Row]]:
+        """Those of the rows that wait; they are not attempted, unless they are put back."""
+        taken = list[tuple[Lane[Row], Row]]()
+        for answers, turns in self.turns.items():
+            for lane in turns:
+                taken += [(lane, row) for row in self._take_out(lane, goes, len(lane.waiting))]
+            self.turns[answers] = deque(lane for lane in turns if lane.waiting)
+        return taken
+
+    def put_back(self, taken: Sequence[tuple[Lane[Row], Row]]) -> None:
+        """Before the others of their lanes."""
+        for lane, row in reversed(taken):
+            self._put(lane, row, first=True)
 
     def _take_out(self, lane: Lane[Row], goes: Callable[[Row], bool], most: int) -> list[Row]:
         chosen, kept = list[Row](), deque[Row]()
         for row in lane.waiting:
             (chosen if len(chosen) < most and goes(row) else kept).append(row)
         lane.waiting = kept
-        if chosen and not kept:
-            self.turns[lane.answers].remove(lane)
         self.waiting -= len(chosen)
         self.ready -= lane.answers * len(chosen)
         return chosen

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 from ..conf import Conf
-from ..endpoints.lanes import Lanes
-from ..models import relevance
+from ..endpoints.lanes import Lane, Lanes
 from ..queue import ends
 from ..queue.claim import Claimed
 from .connection import Database
@@ -32,13 +32,17 @@ class Relevance:
         self.lanes = lanes
         self.recorder = recorder
         self.beside_certctl = False
+        self._refused = set[str]()  # of what waits, what cannot be withdrawn
         self._next = 0.0 if settings.withdraw_renewed else math.inf
 
     def withdraw(self, claimed: list[Claimed]) -> int:
-        """Take out those that were renewed since; answers how many."""
+        """Take out of what was claimed what was renewed since; answers how many."""
         if not self.conf.withdraw_renewed:
             return 0
-        return ends.withdraw(claimed, self.clock(), beside_certctl=self.beside_certctl)
+        over = ends.renewed([event for event in claimed if self._can_be_over(event)])
+        over = self._withdraw([event for event in claimed if event.id in over]).over
+        claimed[:] = [event for event in claimed if event.id not in over]
+        return len(over)
 
     def is_due(self) -> bool:
         return bool(self.lanes.waiting) and time.monotonic() >= self._next
@@ -48,30 +52,36 @@ class Relevance:
         goes on. Raises Away."""
         began = time.monotonic()
         if waiting := self._waiting():
-            over = await self.database.call(relevance.renewed, waiting)
+            over = await self.database.call(ends.renewed, waiting)
             if over:
-                await self._withdraw(self.lanes.take_out(lambda row: row.event.id in over))
+                await self._withdraw_of(self.lanes.take_out(lambda row: row.event.id in over))
         took = time.monotonic() - began
         self._next = began + max(AGAIN.total_seconds(), SHARE * took)
 
     def _waiting(self) -> list[Claimed]:
         """Those of the waiting rows that could be over, without what was claimed just now."""
         latest = self.clock() - AGAIN + self.conf.lease
-        return [
-            row.event
-            for row in self.lanes.rows()
-            if row.event.leased_until <= latest
-            and ends.can_be_over(row.event, beside_certctl=self.beside_certctl)
-        ]
+        rows = [row.event for row in self.lanes.rows() if row.event.leased_until <= latest]
+        self._refused.intersection_update(event.id for event in rows)
+        return [event for event in rows if event.id not in self._refused and self._can_be_over(event)]
 
-    async def _withdraw(self, rows: list[InHand]) -> None:
-        left = [row.event for row in rows]
+    def _can_be_over(self, event: Claimed) -> bool:
+        return ends.can_be_over(event, beside_certctl=self.beside_certctl)
+
+    async def _withdraw_of(self, taken: Sequence[tuple[Lane[InHand], InHand]]) -> None:
+        """What cannot be withdrawn is put back; what nobody knows of, because the database is away, is given
+        back: it may be withdrawn."""
         try:
-            await self.database.call(self.withdraw, left)
-        finally:
-            kept = {event.id for event in left}
-            for row in rows:
-                if row.event.id in kept:
-                    self.recorder.give_back(row.event, 0.0, row.sweep)
-                else:
-                    row.sweep.withdrew()
+            done = await self.database.call(self._withdraw, [row.event for _, row in taken])
+        except BaseException:
+            for _, row in taken:
+                self.recorder.give_back(row.event, 0.0, row.sweep)
+            raise
+        self._refused |= done.refused
+        self.lanes.put_back([(lane, row) for lane, row in taken if row.event.id not in done.over])
+        for _, row in taken:
+            if row.event.id in done.over:
+                row.sweep.withdrew()
+
+    def _withdraw(self, events: Sequence[Claimed]) -> ends.Withdrawn:
+        return ends.withdraw(events, self.clock()) if events else ends.Withdrawn()

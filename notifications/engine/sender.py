@@ -343,8 +343,8 @@ def last_to_first(claimed: list[Claimed], now: datetime) -> Iterable[Claimed]:
     urgent = [event for event in claimed if is_urgent(event.not_after, now)]
     if not urgent:
         return claimed
-    urgent.sort(key=lambda event: event.not_after or now, reverse=True)
-    return [*(event for event in claimed if not is_urgent(event.not_after, now)), *urgent]
+    urgent.sort(key=lambda event: event.not_after or now)
+    return [*(event for event in claimed if not is_urgent(event.not_after, now)), *reversed(urgent)]
 
 
 async def _send(row: InHand, others: Sequence[InHand], traces: bool) -> Delivered | None:

@@ -119,6 +119,20 @@ def never(value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
     return values.NEVER if value is None and isinstance(expression, Col) else value
 
 
+class Json(models.JSONField):
+    """What cannot be read is the default: another program's, nested thousands of levels deep."""
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (ValueError, RecursionError):
+            return self.get_default()
+
+    def deconstruct(self) -> Any:
+        name, _, *rest = super().deconstruct()
+        return name, "django.db.models.JSONField", *rest
+
+
 class Index(models.Index):
     """An index whose name may be as long as PostgreSQL and SQLite allow: certctl chose the names."""
 

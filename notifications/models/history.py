@@ -10,7 +10,7 @@ from django.db import models
 from django.utils.functional import cached_property
 
 from ..durations import timestamp
-from .fields import Index, Status, Table
+from .fields import Index, Json, Status, Table
 
 EVENT = "notifications.NotificationEvent"
 
@@ -408,7 +408,7 @@ class Deadline(History):
     """
 
     not_after = models.DateTimeField()
-    fingerprints = models.JSONField(default=list)
+    fingerprints = Json(default=list)
     waiting = models.BooleanField(default=True, db_default=True)
     insisted = models.BooleanField(default=False, db_default=False)
     settled = models.BooleanField(default=False, db_default=False)

@@ -362,10 +362,11 @@ class EventQuerySet(models.QuerySet[Row]):
     def withdraw_batch(
         self, record: dict[str, Any], now: datetime, lease: datetime | None = None
     ) -> dict[str, str]:
-        """Answers why, by the ids of those that were withdrawn; see `withdrawable`."""
+        """Answers why, by the ids of those that were withdrawn; see `withdrawable`. A worker passes over what
+        others hold locked."""
         with database.our_word():
-            mine = self.filter(withdrawable(now, lease)).defer("message", "dedup_key")
-            rows = {row.pk: row for row in locked(mine.order_by("pk"))}
+            mine = self.filter(withdrawable(now, lease)).defer("message", "dedup_key").order_by("pk")
+            rows = {row.pk: row for row in locked(mine, skip=lease is not None)}
             why = relevance.renewed(rows.values())
             over = [rows[pk] for pk in why]
             self.filter(withdrawable(now, lease), pk__in=list(why)).update(
@@ -525,9 +526,10 @@ NOT_SENT_AFTER_ALL = {
 }
 
 
-def locked(rows: EventQuerySet[Any]) -> EventQuerySet[Any]:
-    """Hold the rows until the transaction ends; SQLite, with its one writer, ignores it."""
-    return rows.select_for_update()
+def locked(rows: EventQuerySet[Any], *, skip: bool = False) -> EventQuerySet[Any]:
+    """Hold the rows until the transaction ends; SQLite, with its one writer, ignores it. skip: pass over what
+    others hold."""
+    return rows.select_for_update(skip_locked=skip)
 
 
 def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

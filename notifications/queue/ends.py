@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef
 
@@ -12,6 +14,7 @@ from ..database import kind_of, said
 from ..durations import URGENT
 from ..models import Deadline, NotificationEvent, Status, certctl, relevance
 from ..models.fields import UNDELIVERED
+from .batch import in_parts, reason_of
 from .claim import Claimed
 
 logger = logging.getLogger(__name__)
@@ -64,32 +67,59 @@ def is_expiry(event: Claimed) -> bool:
     return event.type in relevance.EXPIRY
 
 
+class Withdrawn(NamedTuple):
+    """over: the ids of what was withdrawn; refused: of what the database lets nobody withdraw."""
+
+    over: Set[str] = frozenset()
+    refused: Set[str] = frozenset()
+
+
 def can_be_over(event: Claimed, *, beside_certctl: bool) -> bool:
     """Whether somebody can know that its certificate was renewed."""
     return is_expiry(event) and (event.not_after is not None or bool(beside_certctl and event.certificate_id))
 
 
-def withdraw(claimed: list[Claimed], now: datetime, *, beside_certctl: bool) -> int:
-    """Withdraw those that are about certificates that were renewed since, and take them out of what was
-    claimed; answers how many. What cannot be withdrawn is sent. Raises django.db's errors where the database
-    is away: it may have withdrawn them."""
-    mine = [event for event in claimed if can_be_over(event, beside_certctl=beside_certctl)]
-    over: dict[str, str] = {}
+def renewed(events: Sequence[Claimed]) -> Set[str]:
+    """The ids of those that are about certificates that were renewed since, as far as that is known. Raises
+    django.db's errors where the database is away."""
     try:
-        if not mine or not relevance.renewed(mine):
-            return 0
-        for lease in sorted({event.leased_until for event in mine}):
-            ids = [event.id for event in mine if event.leased_until == lease]
-            rows = NotificationEvent.objects.filter(pk__in=ids)
-            over |= rows.withdraw_batch({"by": BY, "via": VIA}, now, lease=lease)
+        return relevance.renewed(events).keys()
     except Exception as error:
         if kind_of(error) == "away":
             raise
         logger.warning("what was renewed since is not known, and is sent: %s", said(error))
-    for pk, why in over.items():
-        logger.info("notification %s is withdrawn: %s", pk, why)
-    claimed[:] = [event for event in claimed if event.id not in over]
-    return len(over)
+        return frozenset()
+
+
+def withdraw(events: Iterable[Claimed], now: datetime) -> Withdrawn:
+    """Withdraw those of a worker's own that were renewed since. What is left is sent: what the database
+    refuses, and where others are in the way. Raises its errors where it is away: it may have done so."""
+    over, refused, by_lease = set[str](), set[str](), dict[datetime, list[str]]()
+    for event in events:
+        by_lease.setdefault(event.leased_until, []).append(event.id)
+    try:
+        for lease, ids in by_lease.items():
+            these, cannot = partial(_withdraw, now=now, lease=lease), partial(_cannot, refused)
+            over.update(*in_parts(ids, these, cannot, "withdrawing"))
+    except Exception as error:
+        if kind_of(error) == "away":
+            raise
+        logger.warning("what was renewed since cannot be withdrawn now, and is sent: %s", said(error))
+    return Withdrawn(over, refused)
+
+
+def _withdraw(ids: Sequence[str], *, now: datetime, lease: datetime) -> Set[str]:
+    rows = NotificationEvent.objects.filter(pk__in=ids)
+    why: dict[str, str] = rows.withdraw_batch({"by": BY, "via": VIA}, now, lease=lease)
+    for pk, reason in why.items():
+        logger.info("notification %s is withdrawn: %s", pk, reason)
+    return why.keys()
+
+
+def _cannot(refused: set[str], pk: str, error: Exception) -> Set[str]:
+    logger.warning("notification %s cannot be withdrawn, and is sent: %s", pk, reason_of(error))
+    refused.add(pk)
+    return frozenset()
 
 
 def keep_up(now: datetime, *, beside_certctl: bool) -> None:

@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-
 import pytest
-from django.db import connection
 
-from notifications import conf
-from notifications.engine.loop import Engine
-from notifications.engine.source import DueRows, Schedule
-from notifications.engine.sweep import Options, SweepResult
-from notifications.models import DeliveryAttempt, NotificationEvent, NotificationQuerySet, SweepKind
-from tests.engine.test_unheard import lost_once
+from notifications.models import DeliveryAttempt, NotificationEvent, NotificationQuerySet
+from tests.breakage import refused_rows
+from tests.engine.support import AT_ONCE, Beside, deliver_patiently, lost_once
+from tests.factories import pending
 from tests.fixtures import Configure
 from tests.processes import eventually
-from tests.receiver import HELD, HttpReceiver
-from tests.renewals import about, certificate, renew
+from tests.receiver import HttpReceiver
+from tests.renewals import about, alerts_in_line, certificate, renew
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVENTS = NotificationEvent.objects
-COUNT, AT_ONCE = 12, 5  # alerts to one endpoint, and how many are under way before it has answered
-Beside = Callable[[Callable[[], object]], "Future[None]"]
-
-
-@pytest.fixture
-def slow(webhook: HttpReceiver) -> HttpReceiver:
-    """It answers when it is let go."""
-    webhook.always(HELD)
-    return webhook
-
-
-@pytest.fixture
-def beside(slow: HttpReceiver) -> Iterator[Beside]:
-    """Do something while this thread delivers; then the receiver answers."""
-
-    def do(act: Callable[[], object]) -> None:
-        try:
-            slow.wait_for(AT_ONCE)
-            act()
-        finally:
-            slow.let_go()
-            connection.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        yield lambda act: thread.submit(do, act)
-
-
-def deliver() -> SweepResult:
-    """One sweep, by an engine that waits for a database that is away."""
-    settings, options = conf.current(), Options(limit=100, patient=True)
-    schedule = Schedule(DueRows(SweepKind.PENDING, settings, options))
-    Engine(settings, options, [schedule]).run()
-    assert schedule.result
-    return schedule.result
+COUNT = 12  # alerts in hand
 
 
 def lose_an_answer(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +39,7 @@ def test_what_waits_for_its_turn_is_withdrawn_and_what_is_under_way_arrives(
         eventually(lambda: EVENTS.filter(status="read").count() == COUNT - AT_ONCE, "withdrawals")
 
     happens = beside(meanwhile)
-    result = deliver()
+    result = deliver_patiently()
     happens.result()
     assert len(slow.requests) == AT_ONCE == DeliveryAttempt.objects.count()
     assert EVENTS.filter(status="sent", leased_until=None).count() == AT_ONCE
@@ -92,7 +53,7 @@ def test_where_nothing_is_to_be_withdrawn_all_arrive(beside: Beside, configure: 
     for _ in range(COUNT):
         about(old)
     happens = beside(lambda: renew(old))
-    assert deliver().sent == COUNT
+    assert deliver_patiently().sent == COUNT
     happens.result()
 
 
@@ -103,6 +64,25 @@ def test_what_a_claim_withdrew_without_hearing_of_it_is_not_sent(
     event = about(old)
     renew(old)
     lose_an_answer(monkeypatch)
-    assert deliver().sent == 0
+    assert deliver_patiently().sent == 0
     event.refresh_from_db()
     assert (event.status, event.leased_until, webhook.requests) == ("read", None, [])
+
+
+def test_one_that_the_database_lets_nobody_withdraw_keeps_its_turn(
+    slow: HttpReceiver, beside: Beside
+) -> None:
+    old, alerts = alerts_in_line(COUNT)
+    after = pending()
+    odd = alerts[-2]
+
+    def meanwhile() -> None:
+        renew(old)
+        eventually(lambda: EVENTS.filter(status="read").count() == COUNT - AT_ONCE - 1, "withdrawals")
+
+    with refused_rows(f"NEW.status = 'read' AND NEW.id = '{odd.pk}'", event="UPDATE"):
+        happens = beside(meanwhile)
+        result = deliver_patiently()
+        happens.result()
+    assert slow.ids[AT_ONCE:] == [odd.pk, after.pk]
+    assert (result.withdrawn, result.released) == (COUNT - AT_ONCE - 1, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,24 +17,12 @@ from notifications.engine.sweep import Options
 from notifications.models import DeliveryAttempt, NotificationEvent, Status, SweepKind
 from notifications.queue.release import take_back
 from tests import factories
+from tests.engine.support import lost_once
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
 SECONDS = 30.0  # much shorter than a lease
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def lost_once(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Does as it should; the first answer does not come."""
-    answers: list[Any] = []
-
-    def acting(*args: Any, **options: Any) -> Any:
-        answers.append(act(*args, **options))
-        if len(answers) == 1:
-            raise OperationalError("the server closed the connection unexpectedly")
-        return answers[-1]
-
-    return acting
 
 
 def deliver(configure: Configure, script: Script, source: type[DueRows] = DueRows) -> None:

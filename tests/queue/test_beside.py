@@ -136,7 +136,7 @@ def test_the_words(rescue: Script) -> None:
     assert [words.next_attempt(event, now)[0] for event in events] == [
         "certctl is sending, taken up in 4 min",
         "left to certctl, taken up in 3 min",
-        "with the next sweep",
+        "with the next delivery",
         "not scheduled",
         "probably delivered by certctl",
     ]
