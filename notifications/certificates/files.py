@@ -1,6 +1,6 @@
 """Certificates in files: PEM, DER and PKCS#12, one file, a folder of them, or a pattern.
 
-certbot's and acme.sh's live folders are folders: of each certificate `fullchain` is read, and not the parts
+certbot's and acme.sh's live folders are folders: of each certificate `fullchain` is read, and not its parts
 beside it. What is read is bounded in bytes, files and certificates.
 """
 
@@ -35,7 +35,7 @@ BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 ENDINGS = frozenset({".pem", ".crt", ".cer", ".der", ".p12", ".pfx"})
-WHOLE = "fullchain"
+WHOLE, KEY_OF_WHOLE = "fullchain", "privkey"
 JAVA = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 
 
@@ -48,7 +48,7 @@ def read(files: Files, now: datetime, password_file: str = "") -> Reading:
     alone = not (files.is_pattern or os.path.isdir(files.path))
     try:
         password = _password(password_file)
-        paths = _paths(files, alone)
+        paths = _paths(files, alone, password)
     except Unreadable as fault:
         return Reading(problem=str(fault))
     seen, faults, unread, count = list[Seen](), list[str](), list[str](), 0
@@ -194,7 +194,7 @@ def _password(path: str) -> bytes | None:
         raise Unreadable(f"the password's file {fault}") from fault
 
 
-def _paths(files: Files, alone: bool) -> Iterator[str | Closed]:
+def _paths(files: Files, alone: bool, password: bytes | None) -> Iterator[str | Closed]:
     """Raises Unreadable where the target's own folder cannot be looked into."""
     if alone:
         return iter([files.path] if os.path.lexists(files.path) else [])
@@ -204,7 +204,7 @@ def _paths(files: Files, alone: bool) -> Iterator[str | Closed]:
         os.scandir(files.path).close()
     except OSError as error:
         raise Unreadable(_why(error)) from error
-    return _in_folder(files.path)
+    return _in_folder(files.path, password)
 
 
 def _matching(pattern: str) -> Iterator[str | Closed]:
@@ -215,7 +215,7 @@ def _matching(pattern: str) -> Iterator[str | Closed]:
     yield from (path for path in iglob(pattern, recursive=True) if not os.path.isdir(path))
 
 
-def _in_folder(folder: str, depth: int = 0) -> Iterator[str | Closed]:
+def _in_folder(folder: str, password: bytes | None, depth: int = 0) -> Iterator[str | Closed]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)[: 10 * MOST_FILES]
     except OSError as error:
@@ -223,8 +223,35 @@ def _in_folder(folder: str, depth: int = 0) -> Iterator[str | Closed]:
         return
     likely = [entry for entry in entries if Path(entry.name).suffix.lower() in ENDINGS]
     likely = [entry for entry in likely if not entry.is_dir()]
-    whole = [entry for entry in likely if Path(entry.name).stem == WHOLE]
-    yield from (entry.path for entry in whole or likely)
+    yield from _but_parts([entry.path for entry in likely], password)
     for entry in entries:
         if depth < DEPTH and entry.is_dir(follow_symlinks=False):
-            yield from _in_folder(entry.path, depth + 1)
+            yield from _in_folder(entry.path, password, depth + 1)
+
+
+def _but_parts(paths: Sequence[str], password: bytes | None) -> Iterator[str]:
+    """The whole ones of a folder, and what holds anything beside them: of another certificate, or newer."""
+    whole = [path for path in paths if Path(path).stem == WHOLE]
+    yield from whole
+    held = set[str]().union(*(_held(path, password) or () for path in whole))
+    for path in paths:
+        if path in whole:
+            continue
+        if not (whole and _is_part(path, held, password)):
+            yield path
+
+
+def _is_part(path: str, held: set[str], password: bytes | None) -> bool:
+    """It holds nothing that is not held; nor does the key, which not everybody may read."""
+    found = _held(path, password)
+    return Path(path).stem == KEY_OF_WHOLE if found is None else found <= held
+
+
+def _held(path: str, password: bytes | None) -> set[str] | None:
+    """The fingerprints of what is in a file; None for one that cannot be read."""
+    try:
+        return {facts.fingerprint for facts in certificates(_bytes(path), password)}
+    except NoCertificate:
+        return set()
+    except Unreadable:
+        return None

@@ -571,3 +571,15 @@ class TestAnySightings(TestCase):
 
 TELLS_SLACK: dict[str, Any] = {"CHANNELS": {"Slack": channel(Script())}, "SOLVED_ON": ["Slack"]}
 SHARES = {"33%": 0.33, "15%": 0.15, "5%": 0.05, "0": 0.0}
+
+
+def test_what_lies_beside_a_whole_chain_is_told_of_all_the_same(tmp_path: Path) -> None:
+    """acme.sh installs another site's into the folder of one that is watched already."""
+    (tmp_path / "api.pem").write_bytes(CA.issue("api.example.com", since=NOW - days(30)).chain)
+    one = watch(str(tmp_path))
+    look_really(NOW, one)
+    (tmp_path / "fullchain.pem").write_bytes(CA.issue("shop.example.com", since=NOW).chain)
+    for day in (1, 40, 61):
+        look_really(NOW + days(day), one)
+    assert [text.partition(" ")[0] for text in texts() if "api." in text] == ["api.example.com"] * 2
+    assert Sighting.objects.filter(current=True).count() == 2

@@ -208,6 +208,59 @@ def test_acme_shs_folder_too(tmp_path: Path) -> None:
     assert reading.problem == ""
 
 
+def test_a_whole_chain_hides_nothing_but_its_own_parts(tmp_path: Path) -> None:
+    """Of another certificate nothing, nor a part that is another one by now; a whole one that cannot be read
+    hides nothing."""
+    newer = BELOW.issue("www.example.com")
+    above = WEB.above[0].public_bytes(Encoding.PEM)
+    for name, data in {
+        "fullchain.pem": WEB.chain,
+        "chain.pem": above,
+        "both.pem": WEB.key_pem + WEB.chain,
+        "old.pem": EXPIRED.chain,
+        "cert.pem": newer.pem,
+        "web.p12": WEB.pkcs12(b"secret"),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    reading = read(tmp_path)
+    assert {Path(one.place).name: one.facts.fingerprint for one in reading.seen} == {
+        "fullchain.pem": WEB.fingerprint,
+        "old.pem": EXPIRED.fingerprint,
+        "cert.pem": newer.fingerprint,
+    }
+    assert reading.problem.startswith(f"{tmp_path}/web.p12 is a PKCS#12 file that cannot be opened")
+    (tmp_path / "fullchain.pem").write_bytes(bad("base64"))
+    assert {Path(one.place).name for one in read(tmp_path).seen} == {
+        "chain.pem",
+        "both.pem",
+        "old.pem",
+        "cert.pem",
+    }
+
+
+def test_the_key_beside_a_whole_chain_is_nobodys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """certbot's may be read by root alone."""
+    for name, data in {
+        "fullchain.pem": WEB.chain,
+        "privkey.pem": WEB.key_pem,
+        "old.pem": EXPIRED.pem,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    before = os.open
+
+    def refuse(path: str, *given: int) -> int:
+        if str(path).endswith(("privkey.pem", "old.pem")):
+            raise PermissionError(13, "Permission denied")
+        return before(path, *given)
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    reading = read(tmp_path)
+    assert fingerprints(reading) == [WEB.fingerprint]
+    assert reading.problem == f"{tmp_path}/old.pem cannot be read: permission denied"
+
+
 def test_a_files_name_may_have_any_bytes(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\n\xe2\x80\xaetxt.pem"
     with open(name, "wb") as file:
