@@ -112,7 +112,7 @@ def _record(
         ours = _still_ours([watch for watch, _ in looked], passing)
         # Copies: what is written into them is gone with a transaction that fails, and the claim is not.
         looked = [(copy(watch), reading) for watch, reading in looked if watch.pk in ours]
-        before = sightings.before(looked)
+        before = sightings.before(looked, now)
         certificates = _certificates(looked, before, now)
         seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
@@ -227,7 +227,8 @@ def _now_stands(watch: Watch, reading: Reading, now: datetime, chance: Callable[
     failing = bool(reading.problem)
     lifetimes = [(one.facts.not_before, one.facts.not_after) for one in reading.seen]
     watch.problem = cut(one_line(clean(reading.problem)), LONGEST_PROBLEM)
-    watch.failing_since = (watch.failing_since or now) if failing else None
+    # A clock that was ahead has written what is still to come.
+    watch.failing_since = min(watch.failing_since or now, now) if failing else None
     watch.checked_at = now
     watch.next_check_at = next_check(
         now, watch.interval, chance(), lifetimes, watch.thresholds, failing=failing

@@ -22,6 +22,7 @@ from notifications.certificates.claims import claim, claim_these
 from notifications.certificates.models import Certificate, Raised, Sighting, Watch
 from notifications.certificates.readings import Reading
 from notifications.certificates.record import forget, record
+from notifications.certificates.settling import settle_again
 from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
 from notifications.notifiers.wording import Severity, words_of
@@ -583,3 +584,48 @@ def test_what_lies_beside_a_whole_chain_is_told_of_all_the_same(tmp_path: Path) 
         look_really(NOW + days(day), one)
     assert [text.partition(" ")[0] for text in texts() if "api." in text] == ["api.example.com"] * 2
     assert Sighting.objects.filter(current=True).count() == 2
+
+
+# A clock that was ahead for a while
+
+
+AHEAD = days(365)
+
+
+def test_what_is_unreadable_since_a_time_to_come_is_so_since_now() -> None:
+    one = watch()
+    for at in (NOW + AHEAD, NOW, NOW + days(0.9), NOW + days(1.1), NOW + days(1.2)):
+        look(at, (one, Reading(problem="no connection")))
+    assert [event.type for event in alerts()] == ["PolicyViolation"]
+    assert Watch.objects.get().failing_since == NOW
+
+
+def test_what_is_wrong_since_a_time_to_come_is_so_since_now() -> None:
+    one = watch()
+    for at in (NOW + AHEAD, NOW, NOW + days(0.9), NOW + days(1.1), NOW + days(1.2)):
+        look(at, (one, seen(NOW, B, verdicts=[Verdict.WRONG_NAME])))
+    assert len(alerts(type="PolicyViolation")) == 1
+
+
+def test_a_file_that_was_renewed_at_a_time_to_come_is_so_since_now() -> None:
+    server = watch()
+    file = watch("/etc/ssl/www.pem", served_by=[server.target])
+    look(NOW, (server, seen(NOW, A)))
+    look(NOW + AHEAD, (file, seen(NOW, B, place=file.target)))
+    for hour in range(1, 5):
+        at = NOW + hour * HOUR
+        look(at, (server, seen(at, A)), (file, seen(at, B, place=file.target)))
+    assert len(alerts(type="DeploymentFailure")) == 1
+
+
+@pytest.mark.parametrize("renewed_at", [NOW + AHEAD + HOUR, NOW + days(62)])
+def test_a_renewal_is_one_whatever_the_clock_said_before_it(renewed_at: datetime) -> None:
+    one = watch()
+    look(NOW + days(61), (one, seen(NOW, A)))
+    look(NOW + AHEAD, (one, seen(NOW, A)))
+    look(renewed_at, (one, seen(NOW, B)))
+    look(NOW + days(63), (one, seen(NOW, B)))
+    settle_again(NOW + days(63))
+    assert alerts()[0].withdrawn
+    rows = Sighting.objects.all()
+    assert all(row.first_seen <= NOW + days(63) >= row.last_seen for row in rows)
