@@ -11,14 +11,17 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from glob import iglob
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.x509 import ocsp
 
 from ..text import cut, one_line
 from .facts import Facts, Unreadable, facts_of
@@ -30,12 +33,15 @@ MOST_BYTES = 1024 * 1024  # of one file
 MOST_FILES = 1000  # of one target
 MOST_CERTIFICATES = 200  # of one file
 MOST_BLOCKS = 10 * MOST_CERTIFICATES  # also of such as are there twice
+MOST_ENTRIES = 100_000  # of the folders of one target, whatever they are
 DEPTH = 4  # of folders in folders
 BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 ENDINGS = frozenset({".pem", ".crt", ".cer", ".der", ".p12", ".pfx"})
 WHOLE, KEY_OF_WHOLE = "fullchain", "privkey"
+WIDE = "-----BEGIN".encode("utf-16-le")
+BEHIND = b"\r\n\0 \x1a"  # a DER: what editors and transfers end a file with
 JAVA = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 
 
@@ -116,6 +122,8 @@ def certificates(data: bytes, password: bytes | None = None) -> list[Facts]:
 
 
 def _ders(data: bytes, password: bytes | None) -> list[bytes]:
+    if WIDE in data:  # UTF-16, as Windows' programs write it
+        data = data.replace(b"\0", b"")
     if blocks := BLOCK.split(data, MOST_BLOCKS)[1:]:
         return [_from_base64(block.partition(b"-----END")[0]) for block in blocks]
     if found := BEGIN.search(data):
@@ -128,6 +136,7 @@ def _ders(data: bytes, password: bytes | None) -> list[bytes]:
         )
     if not data.startswith(b"\x30"):
         raise NoCertificate("has no certificate")
+    data = _alone(data)
     try:
         facts_of(data)
     except Unreadable:
@@ -151,14 +160,45 @@ def _from_pkcs12(data: bytes, password: bytes | None) -> list[bytes]:
         if "password" in str(error).lower():
             why = "the password is wrong" if password else "it needs a password (--password-file)"
             raise Unreadable(f"is a PKCS#12 file that cannot be opened: {why}") from error
-        raise NoCertificate("is neither a certificate nor a PKCS#12 file") from error
+        raise _of_another_kind(data) from error
     except Exception as error:
-        raise NoCertificate("is neither a certificate nor a PKCS#12 file") from error
+        raise _of_another_kind(data) from error
     held = [store.cert, *store.additional_certs]
     ders = [one.certificate.public_bytes(Encoding.DER) for one in held if one]
     if not ders:
         raise NoCertificate("is a PKCS#12 file without a certificate")
     return ders
+
+
+def _alone(data: bytes) -> bytes:
+    """DER without the end of a line behind it, which may be its own last byte."""
+    many = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
+    length = int.from_bytes(data[2 : 2 + many] if many else data[1:2]) + 2 + many
+    return data if many > 4 or data[length:].strip(BEHIND) else data[:length]
+
+
+def _of_another_kind(data: bytes) -> Unreadable:
+    """There may be keys and requests beside certificates; what is none of them may be a broken one."""
+    for load in OTHERS:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                load(data)
+        except TypeError:  # a key with a password
+            pass
+        except Exception:  # noqa: S112  (it is not of this kind)
+            continue
+        return NoCertificate("has no certificate")
+    return Unreadable("is neither a certificate nor a PKCS#12 file")
+
+
+OTHERS: tuple[Callable[[bytes], object], ...] = (
+    lambda data: serialization.load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True),
+    serialization.load_der_public_key,
+    x509.load_der_x509_csr,
+    x509.load_der_x509_crl,
+    ocsp.load_der_ocsp_response,
+)
 
 
 def _bytes(path: str) -> bytes:
@@ -215,18 +255,56 @@ def _matching(pattern: str) -> Iterator[str | Closed]:
     yield from (path for path in iglob(pattern, recursive=True) if not os.path.isdir(path))
 
 
-def _in_folder(folder: str, password: bytes | None, depth: int = 0) -> Iterator[str | Closed]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)[: 10 * MOST_FILES]
-    except OSError as error:
-        yield Closed(folder, _why(error))
-        return
-    likely = [entry for entry in entries if Path(entry.name).suffix.lower() in ENDINGS]
-    likely = [entry for entry in likely if not entry.is_dir()]
-    yield from _but_parts([entry.path for entry in likely], password)
-    for entry in entries:
-        if depth < DEPTH and entry.is_dir(follow_symlinks=False):
-            yield from _in_folder(entry.path, password, depth + 1)
+def _in_folder(folder: str, password: bytes | None) -> Iterator[str | Closed]:
+    """Depth first. Folders that are linked to come last: they may be in it by their own names."""
+    real, linked, been, room = [(folder, 0)], list[tuple[str, int]](), set[tuple[int, int]](), MOST_ENTRIES
+    while real or linked:
+        path, depth = real.pop() if real else linked.pop(0)
+        try:
+            about = os.stat(path)
+            if (about.st_dev, about.st_ino) in been:
+                continue
+            been.add((about.st_dev, about.st_ino))
+            with os.scandir(path) as found:
+                entries = list(islice(found, room + 1))
+        except OSError as error:
+            yield Closed(path, _why(error))
+            continue
+        if len(entries) > room:
+            yield Closed(path, f"is not read further: there are more than {MOST_ENTRIES:,} entries")
+        held = _Held.of(entries[:room])
+        yield from held.closed
+        yield from _but_parts(held.files, password)
+        room = max(0, room - len(entries))
+        if depth < DEPTH:
+            real += [(each, depth + 1) for each in reversed(held.folders)]
+            linked += [(each, depth + 1) for each in held.linked]
+
+
+class _Held(NamedTuple):
+    """What a folder has: paths in order."""
+
+    files: list[str]
+    folders: list[str]
+    linked: list[str]  # folders, too
+    closed: list[Closed]
+
+    @classmethod
+    def of(cls, entries: Sequence[os.DirEntry[str]]) -> _Held:
+        """Without what begins with two dots: there Kubernetes keeps what it shows beside it."""
+        held = cls([], [], [], [])
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            likely = Path(entry.name).suffix.lower() in ENDINGS
+            if entry.name.startswith(".."):
+                continue
+            try:
+                if entry.is_dir():
+                    (held.linked if entry.is_symlink() else held.folders).append(entry.path)
+                elif likely:
+                    held.files.append(entry.path)
+            except OSError as error:
+                held.closed.append(Closed(entry.path, _why(error)))
+        return held
 
 
 def _but_parts(paths: Sequence[str], password: bytes | None) -> Iterator[str]:

@@ -11,7 +11,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -259,6 +265,82 @@ def test_the_key_beside_a_whole_chain_is_nobodys_fault(
     reading = read(tmp_path)
     assert fingerprints(reading) == [WEB.fingerprint]
     assert reading.problem == f"{tmp_path}/old.pem cannot be read: permission denied"
+
+
+def test_nothing_of_a_folder_is_left_out_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other files beside them, however many; folders that are linked to, each once; and the end of a line
+    behind a DER, which a DER may have as its own last byte."""
+    live, elsewhere = tmp_path / "live", tmp_path / "elsewhere"
+    (live / "a" / "b").mkdir(parents=True)
+    (elsewhere / "deep").mkdir(parents=True)
+    for n in range(10_001):
+        (live / f"{n}.txt").touch()
+    (live / "web.pem").write_bytes(WEB.pem.decode().encode("utf-16"))
+    (live / "a" / "b" / "old.der").write_bytes(EXPIRED.der + b"\r\n")
+    (elsewhere / "deep" / "ca.cer").write_bytes(ROOT.der)
+    for name, to in (("0", live / "a"), ("linked", elsewhere), ("round", live), ("a/up", tmp_path)):
+        (live / name).symlink_to(to)
+    reading = read(live)
+    assert {Path(one.place).relative_to(live).as_posix() for one in reading.seen} == {
+        "web.pem",
+        "a/b/old.der",
+        "linked/deep/ca.cer",
+    }
+    assert (len(reading.seen), reading.problem) == (3, "")
+    monkeypatch.setattr(files, "MOST_ENTRIES", 100)
+    assert read(live).problem.startswith(f"{live} is not read further: there are more than 100 entries")
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n\r\n", b"\0" * 512])
+def test_a_der_is_read_without_what_stands_behind_it(tail: bytes) -> None:
+    issued = next(one for one in iter(lambda: BELOW.issue("n.example.com"), None) if one.der.endswith(b"\n"))
+    for one in (issued, WEB):
+        [facts] = files.certificates(one.der + tail)
+        assert facts.fingerprint == one.fingerprint
+    facts, *_ = files.certificates(WEB.pkcs12(b"word") + tail, b"word")
+    assert facts.fingerprint == WEB.fingerprint
+
+
+def test_in_a_folder_a_broken_certificate_is_told_and_a_key_is_none(tmp_path: Path) -> None:
+    key = WEB.key
+    request = x509.CertificateSigningRequestBuilder().subject_name(WEB.certificate.subject)
+    listed = x509.load_pem_x509_crl(ROOT.revoking(WEB))
+    pkcs8 = (Encoding.DER, PrivateFormat.PKCS8)
+    for name, data in {
+        "web.pem": WEB.pem,
+        "key.der": key.private_bytes(*pkcs8, NoEncryption()),
+        "locked.der": key.private_bytes(*pkcs8, BestAvailableEncryption(b"word")),
+        "public.der": key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        "request.der": request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER),
+        "list.der": listed.public_bytes(Encoding.DER),
+        "answer.der": ROOT.answering(WEB),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    assert (len(read(tmp_path).seen), read(tmp_path).problem) == (1, "")
+    (tmp_path / "cut.der").write_bytes(WEB.der[:300])
+    (tmp_path / "cut.p12").write_bytes(WEB.pkcs12(None)[:300])
+    why = "is neither a certificate nor a PKCS#12 file"
+    assert read(tmp_path).problem == f"{tmp_path}/cut.der {why}; {tmp_path}/cut.p12 {why}"
+
+
+def test_kubernetes_shows_a_secret_once_and_in_its_place(tmp_path: Path) -> None:
+    """Its folders that begin with two dots have another name after each renewal."""
+    for number, issued in enumerate((EXPIRED, WEB)):
+        real = tmp_path / f"..2026_11_26_{number}"
+        (real / "shop").mkdir(parents=True)
+        for name in ("tls.crt", "shop/tls.crt"):
+            (real / name).write_bytes(issued.chain)
+        (tmp_path / "..new").symlink_to(real.name)
+        (tmp_path / "..new").rename(tmp_path / "..data")
+        if not number:
+            (tmp_path / "tls.crt").symlink_to("..data/tls.crt")
+            (tmp_path / "shop").symlink_to("..data/shop")
+        assert [(one.place, one.facts.fingerprint) for one in read(tmp_path).seen] == [
+            (f"{tmp_path}/tls.crt", issued.fingerprint),
+            (f"{tmp_path}/shop/tls.crt", issued.fingerprint),
+        ]
 
 
 def test_a_files_name_may_have_any_bytes(tmp_path: Path) -> None:
