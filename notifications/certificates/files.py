@@ -7,6 +7,7 @@ beside it. What is read is bounded in bytes, files and certificates.
 from __future__ import annotations
 
 import binascii
+import hashlib
 import os
 import re
 import stat
@@ -26,6 +27,7 @@ from cryptography.x509 import ocsp
 from ..text import cut, one_line
 from .facts import Facts, Unreadable, facts_of
 from .readings import ANYWHERE, Reading, Seen, reading_of
+from .targets import LONGEST as LONGEST_PLACE
 from .targets import Files
 from .verdicts import Verdict, of_time
 
@@ -66,7 +68,7 @@ def read(files: Files, now: datetime, password_file: str = "") -> Reading:
             break
         if isinstance(path, Closed):
             faults.append(f"{shown(path.folder)} {path.why}")
-            unread.append(place_of(path.folder))
+            unread.append(_places_in(path.folder))
             continue
         try:
             for one in _seen(path, now, password):
@@ -91,8 +93,17 @@ class Closed(NamedTuple):
 
 
 def place_of(path: str) -> str:
-    """As a sighting has it."""
-    return cut(shown(path), 500)
+    """As a sighting has it. What is not shown as it is has a digest, so that no two files are one place."""
+    text = shown(path)
+    if text == path and len(path) <= LONGEST_PLACE:
+        return path
+    digest = f"~{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+    return cut(text, LONGEST_PLACE - len(digest)) + digest
+
+
+def _places_in(folder: str) -> str:
+    """What all places in it begin with: nothing, where that is not certain."""
+    return folder if shown(folder) == folder and len(folder) < LONGEST_PLACE // 2 else ""
 
 
 def shown(path: str) -> str:

@@ -352,6 +352,45 @@ def test_a_files_name_may_have_any_bytes(tmp_path: Path) -> None:
     assert seen.place.startswith(f"{tmp_path}/")
 
 
+def test_no_two_files_are_one_place(tmp_path: Path) -> None:
+    """Names that differ in a byte that is no UTF-8, in a blank, or behind five hundred characters."""
+    long = tmp_path / ("x" * 250) / ("y" * 250)
+    long.mkdir(parents=True)
+    here = os.fsencode(tmp_path)
+    names = [here + b"/caf\xe9.pem", here + b"/caf\xe8.pem", here + b"/a  b.pem", here + b"/a b.pem"]
+    names += [os.fsencode(long) + b"/a.pem", os.fsencode(long) + b"/b.pem"]
+    for name in names:
+        with open(name, "wb") as file:
+            file.write(WEB.pem)
+    reading = read(tmp_path)
+    places = [one.place for one in reading.seen]
+    assert len(set(places)) == len(names)
+    assert all(len(place) <= 500 and place.isprintable() for place in places)
+    assert f"{tmp_path}/a b.pem" in places
+    assert [one.place for one in read(tmp_path).seen] == places
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9 ", b"x" * 250])
+def test_what_is_in_an_odd_folder_that_cannot_be_read_is_not_gone(
+    name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scan = os.fsencode(tmp_path) + b"/" + name, os.scandir
+    os.mkdir(folder)
+    with open(folder + b"/web.pem", "wb") as file:
+        file.write(WEB.pem)
+    [seen] = read(tmp_path).seen
+
+    def refuse(path: str) -> object:
+        if path != str(tmp_path):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(files.os, "scandir", refuse)
+    reading = read(tmp_path)
+    assert reading.problem.endswith("cannot be read: permission denied")
+    assert not reading.tells_of(seen.place)
+
+
 NAMES = ["a\x00b.example.com", "x\u202emoc.elpmaxe", "", "*" * 3000, "bücher.example", "a\nb"]
 
 
