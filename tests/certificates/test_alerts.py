@@ -21,7 +21,7 @@ from hypothesis.extra.django import TestCase
 from notifications.certificates.claims import claim, claim_these
 from notifications.certificates.models import Certificate, Raised, Sighting, Watch
 from notifications.certificates.readings import Reading
-from notifications.certificates.record import forget, record
+from notifications.certificates.record import KEPT, forget, record
 from notifications.certificates.settling import settle_again
 from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
@@ -518,6 +518,18 @@ def test_what_is_long_gone_is_forgotten_and_nothing_else() -> None:
     assert forget(NOW + days(200)) == 0
     assert forget(NOW + days(1000)) > 0
     assert (Sighting.objects.count(), Certificate.objects.count()) == (0, 0)
+
+
+def test_what_was_forgotten_and_is_shown_again_is_told_again() -> None:
+    """Although the notification of then is still there."""
+    one, forgotten = watch(), NOW + days(91) + KEPT + HOUR
+    look(NOW + days(91), (one, seen(NOW + days(91), A)))
+    look(NOW + days(92), (one, seen(NOW, CA.issue("www.example.com", since=forgotten))))
+    forget(forgotten)
+    assert A.fingerprint not in Certificate.objects.values_list("fingerprint", flat=True)
+    assert len(alerts()) == 1
+    look(forgotten, (one, seen(forgotten, A)))
+    assert len(alerts()) == 2
 
 
 class TestAnySightings(TestCase):
