@@ -14,7 +14,7 @@ from .. import database
 from ..database import kind_of, no_long_wait, said
 from ..deaths.escalation import PREFIX
 from ..deaths.follow import SOLVED
-from ..models import Deadline, NotificationEvent, Withdrawal
+from ..models import Deadline, NotificationEvent, Status, Withdrawal
 from .models import ENDS, Raised, Sighting, Watch
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ def settle(certificates: Collection[int], now: datetime) -> None:
 
 
 def _free(events: Collection[str]) -> set[str]:
-    """Those of them that nobody else holds, nor what is known of their ends: they are ours now."""
+    """Those of them that are not settled yet, and of which nobody else holds anything: they are ours now."""
+    done = Deadline.objects.filter(settled=True, notification__in=events).values("notification")
     rows = NotificationEvent.objects.filter(pk__in=events).order_by("pk")
+    rows = rows.exclude(status__in=(Status.SENT, Status.READ), pk__in=done)
     ours = set(database.unlocked(rows).values_list("pk", flat=True))
     known = Deadline.objects.filter(notification__in=ours).order_by("pk")
     free = set(database.unlocked(known).values_list("notification", flat=True))
