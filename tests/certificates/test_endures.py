@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import DataError, OperationalError
+from django.db.models import JSONField, Value
 
 from notifications.certificates import alerts as raising
 from notifications.certificates import files, trust, watcher
@@ -282,6 +283,16 @@ def test_a_row_that_another_program_wrote_stops_no_round(servers: Servers, tmp_p
     assert NotificationEvent.objects.count() == 1
     odd.refresh_from_db()
     assert odd.checked_at is not None
+
+
+@pytest.mark.django_db
+def test_a_number_where_people_are_to_be_told_is_nobody() -> None:
+    one, odd = watch(), watch("odd.example.com")
+    Watch.objects.filter(pk=odd.pk).update(notify=Value(7, JSONField()))
+    look(NOW, *((each, seen(NOW, OLD, place=each.target)) for each in (one, odd)))
+    assert not Watch.objects.exclude(problem="").exists()
+    assert Sighting.objects.count() == 2
+    assert len(alerts()) == 1
 
 
 @pytest.mark.django_db
