@@ -277,7 +277,9 @@ def _raise_new(new: _New, now: datetime) -> str | None:
     first = new[0]
     before = Raised.objects.filter(certificate__in=[one.certificate for one in new if one.certificate])
     undone = before.exclude(undone_at=None).values_list("key", flat=True)
-    keys = "\0".join(sorted([*(finding.key(finding.what) for finding in new), *undone]))
+    # What was forgotten and is shown again has another number.
+    numbers = {f"{one.certificate.pk}" for one in new if one.certificate}
+    keys = "\0".join(sorted([*(finding.key(finding.what) for finding in new), *undone, *numbers]))
     alone = first.certificate if len(new) == 1 else None
     event = _notify(
         type=first.type,

@@ -21,9 +21,10 @@ BATCH = 500
 
 
 def claim(now: datetime, host: str, count: int = BATCH) -> list[Watch]:
-    """Up to `count` of those that are due at `now`, the longest due first."""
+    """Up to `count` of those that are due at `now`, the longest due first. What another program holds is
+    passed over."""
     with database.atomic():
-        ids = list(due(now, host).values_list("pk", flat=True)[:count])
+        ids = list(database.unlocked(due(now, host)).values_list("pk", flat=True)[:count])
         return _take(ids, now, is_due(now))
 
 
@@ -31,17 +32,21 @@ def claim_these(ids: Collection[int], now: datetime) -> list[Watch]:
     """Those of them that nobody is looking at, whenever they are due. Of what a claim has moved nothing tells
     it from what is due soon: either is looked at twice at worst."""
     with database.atomic():
-        return _take(list(ids), now)
+        free = database.unlocked(Watch.objects.filter(pk__in=ids))
+        return _take(list(free.values_list("pk", flat=True)), now)
 
 
 def release(claimed: Iterable[Watch]) -> None:
-    """Give back what was claimed and not looked at: it is due now."""
+    """Give back what was claimed and not looked at: it is due now; what another program holds, when the claim
+    ends."""
     by_token: dict[datetime, list[int]] = defaultdict(list)
     for watch in claimed:
         by_token[watch.next_check_at].append(watch.pk)
     for token, ids in by_token.items():
         now = database.database_now()
-        Watch.objects.filter(pk__in=ids, next_check_at=token).update(next_check_at=now)
+        with database.atomic():
+            ours = database.unlocked(Watch.objects.filter(pk__in=ids, next_check_at=token))
+            Watch.objects.filter(pk__in=list(ours.values_list("pk", flat=True))).update(next_check_at=now)
 
 
 def _take(ids: list[int], now: datetime, *guard: Q) -> list[Watch]:

@@ -111,7 +111,9 @@ def _names(certificate: x509.Certificate) -> tuple[list[str], bool]:
 
 def _written(alternatives: x509.SubjectAlternativeName) -> Iterator[str]:
     for name in alternatives:
-        if isinstance(name, x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier):
+        if isinstance(name, x509.DNSName):
+            yield name.value.lower()
+        elif isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier):
             yield name.value
         elif isinstance(name, x509.IPAddress):
             yield str(name.value)

@@ -150,7 +150,9 @@ class Watch(Table):
 
     @property
     def addressees(self) -> list[Addressee]:
-        return [addressee(text) for text in self.notify if isinstance(text, str)]
+        """Nobody where another program wrote what none are."""
+        named = self.notify if isinstance(self.notify, list) else []
+        return [addressee(text) for text in named if isinstance(text, str)]
 
     @property
     def endpoints(self) -> list[str]:

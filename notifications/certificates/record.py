@@ -6,14 +6,27 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.db import OperationalError
 from django.db.models import Q
 
 from .. import database
-from ..database import carried, dump, free_slot, kind_of, persistently, said
+from ..database import (
+    LOCK_PATIENCE,
+    carried,
+    dump,
+    free_slot,
+    is_postgresql,
+    kind_of,
+    no_long_wait,
+    persistently,
+    said,
+    unlocked,
+)
 from ..notifiers.wording import clean
 from ..text import cut, one_line
 from . import alerts, reloads, sightings
@@ -30,6 +43,7 @@ MOST_SEEN = 2000  # certificates at places in one transaction, or one target's
 REFUSED = "the database cannot hold what was read there"
 KEPT = timedelta(days=400)  # what was not seen for so long is forgotten: an expired certificate comes no more
 FORGOTTEN_AT_ONCE = 1000
+PATIENCE = "800ms"  # with a lock, in each try: others record, too
 
 
 class Recorded(NamedTuple):
@@ -43,7 +57,8 @@ class Recorded(NamedTuple):
 
 def record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float] = random.random) -> Recorded:
     """Write down what was seen at `now`. One target's fault is its own: what the database refuses of it is
-    said of it, and the others are written. Raises django.db's errors where the database is away."""
+    said of it, what another program keeps locked for long is written in a later round, and the others are
+    written. Raises django.db's errors where the database is away."""
     raised = [event for part in _parts(looked) for event in _persistently(part, now, chance)]
     seen = {one.facts.fingerprint for _, reading in looked for one in reading.seen}
     problems = sum(bool(reading.problem) for _, reading in looked)
@@ -63,40 +78,76 @@ def _parts(looked: Sequence[Looked]) -> Iterator[list[Looked]]:
         yield part
 
 
-def _persistently(part: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
+def _persistently(
+    part: Sequence[Looked], now: datetime, chance: Callable[[], float], *, passing: bool = False
+) -> list[str]:
+    """passing: nobody waits for a lock any more, and what can be left undone is."""
     try:
+        if passing:
+            return _record(part, now, chance, passing=True)
         return persistently(lambda: _record(part, now, chance), "recording certificates")
     except Exception as error:
-        if kind_of(error) not in ("refused", "other"):
+        locked = (kind := kind_of(error)) == "contended" and is_postgresql()
+        if not locked and kind not in ("refused", "other"):
             raise
+        if locked and not passing:
+            return _persistently(part, now, chance, passing=True)
         if len(part) > 1:
             middle = len(part) // 2
-            return [*_persistently(part[:middle], now, chance), *_persistently(part[middle:], now, chance)]
+            halves = part[:middle], part[middle:]
+            return [one for half in halves for one in _persistently(half, now, chance, passing=passing)]
         [(watch, reading)] = part
+        if locked:
+            logger.warning("what was read at %s is not recorded yet: %s", one_line(watch.target), said(error))
+            return []
         logger.error("what was read at %s is not recorded: %s", one_line(watch.target), said(error))
         refused = Reading(problem=REFUSED)
         return [] if reading == refused else _persistently([(watch, refused)], now, chance)
 
 
-def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]) -> list[str]:
-    with database.atomic():
-        ours = _still_ours([watch for watch, _ in looked])
+def _record(
+    looked: Sequence[Looked], now: datetime, chance: Callable[[], float], *, passing: bool = False
+) -> list[str]:
+    with database.atomic(), no_long_wait(patience=LOCK_PATIENCE if passing else PATIENCE):
+        ours = _still_ours([watch for watch, _ in looked], passing)
         # Copies: what is written into them is gone with a transaction that fails, and the claim is not.
         looked = [(copy(watch), reading) for watch, reading in looked if watch.pk in ours]
-        before = sightings.before(looked)
+        before = sightings.before(looked, now)
         certificates = _certificates(looked, before, now)
         seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
-        _count(looked)
+        with _left_undone(passing):
+            _count(looked)
         behind = reloads.behind(looked, seen, before, now)
-        reloads.look_soon(behind, now)
-        settle(_replaced(seen, before, now) | over, now)
-        return alerts.raise_all(_findings(looked, seen, before, behind, now), now)
+        with _left_undone(passing):
+            reloads.look_soon(behind, now)
+        with _left_undone(passing):
+            settle(_replaced(seen, before, now) | over, now)
+        raised = alerts.raise_all(_findings(looked, seen, before, behind, now), now)
+        database.check_now()
+        return raised
 
 
-def _still_ours(watches: Sequence[Watch]) -> set[int]:
+@contextmanager
+def _left_undone(passing: bool) -> Iterator[None]:
+    """What is done inside is, where others are in its way and nobody waits for them any more."""
+    if not passing:
+        yield
+        return
+    try:
+        with database.atomic():
+            yield
+    except OperationalError as error:
+        if kind_of(error) != "contended":
+            raise
+        logger.warning("recording certificates: something is left undone: %s", said(error))
+
+
+def _still_ours(watches: Sequence[Watch], passing: bool) -> set[int]:
     """Those whose claim stands, and stay so until the transaction ends: neither removed nor taken over."""
-    rows = Watch.objects.select_for_update(of=("self",)) if database.is_postgresql() else Watch.objects
+    rows = Watch.objects.all()
+    if is_postgresql():
+        rows = rows.select_for_update(of=("self",), skip_locked=passing)
     found = rows.filter(pk__in=[watch.pk for watch in watches]).order_by("pk")
     tokens = dict(found.values_list("pk", "next_check_at"))
     return {watch.pk for watch in watches if tokens.get(watch.pk) == watch.next_check_at}
@@ -113,7 +164,8 @@ def _certificates(
     there = {row.certificate.fingerprint: row.certificate for rows in before.values() for row in rows}
     found = {fingerprint: there[fingerprint] for fingerprint in facts.keys() & there.keys()}
     found |= _known(facts.keys() - found.keys())
-    Certificate.objects.filter(pk__in=[one.pk for one in found.values()]).update(last_seen=now)
+    there_now = unlocked(Certificate.objects.filter(pk__in=[one.pk for one in found.values()]))
+    Certificate.objects.filter(pk__in=list(there_now.values_list("pk", flat=True))).update(last_seen=now)
     missing = [_row(facts[fingerprint], now) for fingerprint in sorted(facts.keys() - found.keys())]
     if missing:
         Certificate.objects.bulk_create(missing, ignore_conflicts=True)
@@ -175,7 +227,8 @@ def _now_stands(watch: Watch, reading: Reading, now: datetime, chance: Callable[
     failing = bool(reading.problem)
     lifetimes = [(one.facts.not_before, one.facts.not_after) for one in reading.seen]
     watch.problem = cut(one_line(clean(reading.problem)), LONGEST_PROBLEM)
-    watch.failing_since = (watch.failing_since or now) if failing else None
+    # A clock that was ahead has written what is still to come.
+    watch.failing_since = min(watch.failing_since or now, now) if failing else None
     watch.checked_at = now
     watch.next_check_at = next_check(
         now, watch.interval, chance(), lifetimes, watch.thresholds, failing=failing
@@ -251,7 +304,10 @@ def forget(now: datetime) -> int:
     settled = Raised.objects.filter(Q(certificate=None), at__lt=now - KEPT)
     count = 0
     for rows in (old, gone, settled):
-        ids: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
-        count += len(ids)
-        rows.model._base_manager.filter(pk__in=ids).delete()
+        with _left_undone(passing=True), no_long_wait():
+            ids: list[Any] = list(
+                unlocked(rows.order_by("pk")).values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]
+            )
+            rows.model._base_manager.filter(pk__in=ids).delete()
+            count += len(ids)
     return count

@@ -21,7 +21,7 @@ from .trust import TrustStore
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
-READERS = 8  # at once, for files
+READERS, CA_READERS = 8, 32  # at once, for files, and for CA files
 FILE_SECONDS = 10.0
 THREAD = "certificates-file"
 
@@ -41,7 +41,7 @@ class Looker:
 
     async def __aenter__(self) -> Looker:
         self._dialler = Dialler(Guard())
-        self._reader = asyncio.Semaphore(READERS)
+        self._reader, self._ca_reader = asyncio.Semaphore(READERS), asyncio.Semaphore(CA_READERS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -49,15 +49,23 @@ class Looker:
 
     async def look_at_all(self, watches: Sequence[Watch], now: datetime) -> list[Reading]:
         """A reading for each, in their order. Raises nothing of any of them."""
-        trusted = {file: await _trusted(file, now) for file in {watch.ca_file for watch in watches}}
-        return await asyncio.gather(*(self._look_at(one, trusted[one.ca_file], now) for one in watches))
+        files = {watch.ca_file for watch in watches}
+        trusted = {file: asyncio.ensure_future(self._trusted(file, now)) for file in files}
+        try:
+            return await asyncio.gather(*(self._look_at(one, trusted[one.ca_file], now) for one in watches))
+        finally:
+            for reading in trusted.values():
+                reading.cancel()
 
-    async def _look_at(self, watch: Watch, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
+    async def _look_at(
+        self, watch: Watch, trusted: asyncio.Future[TrustStore | Unreadable], now: datetime
+    ) -> Reading:
         try:
             target = parse(watch.target)
             if isinstance(target, Endpoint):
+                store = await trusted
                 async with self._turn:
-                    return await self._endpoint(target, trusted, now)
+                    return await self._endpoint(target, store, now)
             async with self._reader:
                 return await _in_thread(watch.target, lambda: files.read(target, now, watch.password_file))
         except (Unreadable, BadTarget) as fault:
@@ -67,6 +75,10 @@ class Looker:
         except Exception:
             logger.exception("%r could not be looked at", watch.target)
             return Reading(problem="it could not be looked at; the log says why")
+
+    async def _trusted(self, ca_file: str, now: datetime) -> TrustStore | Unreadable:
+        async with self._ca_reader:
+            return await _trusted(ca_file, now)
 
     async def _endpoint(self, target: Endpoint, trusted: TrustStore | Unreadable, now: datetime) -> Reading:
         if isinstance(trusted, Unreadable):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from django.db import OperationalError
 from django.db.models import Exists, OuterRef
 
 from .. import database
+from ..database import kind_of, no_long_wait, said
 from ..deaths.escalation import PREFIX
 from ..deaths.follow import SOLVED
-from ..models import NotificationEvent, Withdrawal
+from ..models import Deadline, NotificationEvent, Status, Withdrawal
 from .models import ENDS, Raised, Sighting, Watch
+
+logger = logging.getLogger(__name__)
 
 BY, VIA = "system", "watch"
 AGAIN = timedelta(days=1)
@@ -20,17 +25,32 @@ AGAIN = timedelta(days=1)
 
 def settle(certificates: Collection[int], now: datetime) -> None:
     """Withdraw and solve the alerts about these, where they were renewed. They are known by what was raised,
-    and by what was raised in the place of these."""
+    and by what was raised in the place of these. What another program holds is left to `settle_again`.
+
+    Call it in a transaction.
+    """
     rows = _raised(certificates)
     if not rows:
         return
     chains = _chains({row.event for row in rows})
-    events = NotificationEvent.objects.filter(pk__in={pk for chain in chains.values() for pk in chain})
+    events = NotificationEvent.objects.filter(pk__in=_free({pk for chain in chains.values() for pk in chain}))
     events.withdraw(by=BY, via=VIA)
     events.solve()
     settled = _settled(chains)
     ids = [row.pk for row in rows if row.event in settled and row.settled_at is None]
-    Raised.objects.filter(pk__in=ids).update(settled_at=now)
+    free = database.unlocked(Raised.objects.filter(pk__in=ids))
+    Raised.objects.filter(pk__in=list(free.values_list("pk", flat=True))).update(settled_at=now)
+
+
+def _free(events: Collection[str]) -> set[str]:
+    """Those of them that are not settled yet, and of which nobody else holds anything: they are ours now."""
+    done = Deadline.objects.filter(settled=True, notification__in=events).values("notification")
+    rows = NotificationEvent.objects.filter(pk__in=events).order_by("pk")
+    rows = rows.exclude(status__in=(Status.SENT, Status.READ), pk__in=done)
+    ours = set(database.unlocked(rows).values_list("pk", flat=True))
+    known = Deadline.objects.filter(notification__in=ours).order_by("pk")
+    free = set(database.unlocked(known).values_list("notification", flat=True))
+    return ours - (set(known.values_list("notification", flat=True)) - free)
 
 
 def _raised(certificates: Collection[int]) -> list[Raised]:
@@ -68,7 +88,14 @@ def settle_again(now: datetime) -> None:
     new = Sighting.objects.filter(watch=OuterRef("watch"), place=OuterRef("place"), current=True)
     new = new.filter(first_seen__gte=now - AGAIN, first_seen__gt=OuterRef("last_seen"))
     old = Sighting.objects.filter(Exists(new), current=False, watch__in=_renewed_lately(now))
-    settle(set(old.values_list("certificate", flat=True)), now)
+    try:
+        with database.atomic(), no_long_wait():
+            settle(set(old.values_list("certificate", flat=True)), now)
+            database.check_now()
+    except OperationalError as error:
+        if kind_of(error) != "contended":
+            raise
+        logger.warning("what was renewed is settled in a later round: %s", said(error))
 
 
 def _renewed_lately(now: datetime) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db.models import F
@@ -16,6 +16,8 @@ from .renewals import renews
 Place = tuple[int, str]  # a watch, and where within it
 Looked = tuple[Watch, Reading]
 CHANGED = ["verdicts", "verdicts_since", "current", "returned", "missed", "last_seen"]
+TIMES = ["verdicts_since", "first_seen", "last_seen"]
+INSTANT = timedelta(microseconds=1)
 
 
 class Written(NamedTuple):
@@ -25,13 +27,28 @@ class Written(NamedTuple):
     over: set[int]
 
 
-def before(looked: Sequence[Looked]) -> dict[Place, list[Sighting]]:
-    """What each place held, the last to end first."""
+def before(looked: Sequence[Looked], now: datetime) -> dict[Place, list[Sighting]]:
+    """What each place held, the last to end first. What the database's clock wrote while it was ahead is put
+    right: it was so until `now`, in the order in which it was."""
     rows = Sighting.objects.filter(watch__in=[watch.pk for watch, _ in looked])
     found: dict[Place, list[Sighting]] = defaultdict(list)
     for row in rows.select_related("certificate").order_by("-certificate__not_after", "-id"):
         found[row.watch_id, row.place].append(row)
+    ahead = [row for rows in found.values() for row in rows if _is_ahead(row, now)]
+    for row in ahead:
+        since = row.verdicts_since.items()
+        row.verdicts_since = {verdict: min(at, now.isoformat()) for verdict, at in since}
+        row.first_seen, row.last_seen = (
+            min(row.first_seen, now - INSTANT),
+            min(row.last_seen, now - 2 * INSTANT),
+        )
+    Sighting.objects.bulk_update(ahead, TIMES, batch_size=200)
     return found
+
+
+def _is_ahead(row: Sighting, now: datetime) -> bool:
+    since = row.verdicts_since.values()
+    return max(row.first_seen, row.last_seen) > now or any(at > now.isoformat() for at in since)
 
 
 def write(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from asgiref.sync import async_to_sync, sync_to_async
 
 from .. import database
-from ..database import database_now, said
+from ..database import bound_session, database_now, said
 from . import tls
 from .claims import BATCH, claim, release
 from .models import Watch
@@ -37,6 +37,7 @@ AT_ONCE = 100
 BESIDE = 20  # at once beside deliveries, whose processor time it shares
 TICK = 15.0  # seconds between looks at what is due
 PAUSE = 60.0  # after a failure
+LIMIT = 60.0  # seconds that its session waits in the database for anything, at most; see bound_session
 ENDS_WITHIN = 10.0  # seconds; what it has in hand then is due again when its claim ends
 STOPS_WITHIN = 0.5
 FORGETS = timedelta(days=1)
@@ -170,6 +171,7 @@ def _watch(stop: threading.Event) -> None:
     while not stop.wait(pause):
         pause = TICK
         try:
+            _connect()
             done = check_due(stop=stop.is_set, at_once=BESIDE)
             if done.watches:
                 logger.info("%s", done, extra=done.as_dict())
@@ -180,6 +182,13 @@ def _watch(stop: threading.Event) -> None:
             pause = PAUSE
             logger.warning("certificates are not watched, next try in %g s: %s", pause, said(error))
         _disconnect()
+
+
+def _connect() -> None:
+    """One session for each look, which waits for nothing without an end."""
+    connection = database.connection()
+    connection.ensure_connection()
+    bound_session(connection, LIMIT)
 
 
 def _disconnect() -> None:

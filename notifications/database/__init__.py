@@ -31,6 +31,7 @@ from django.db import (
     transaction,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.db.transaction import Atomic
 from django.utils import timezone
 
@@ -40,6 +41,7 @@ from .values import read_anything
 logger = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., Any])
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 # The last is what PostgreSQL calls it to be read-only, as a server is that was failed over from.
 AWAY = (OperationalError, InterfaceError, InternalError)
@@ -92,14 +94,18 @@ def our_word(*, durable: bool = False) -> Iterator[None]:
 OUR_WORD = "certctl_notifications.ours"  # a setting of the transaction
 
 
+LOCK_PATIENCE = "100ms"
+
+
 @contextmanager
-def no_long_wait(seconds: float | None = None) -> Iterator[None]:
+def no_long_wait(seconds: float | None = None, patience: str = LOCK_PATIENCE) -> Iterator[None]:
     """Within a transaction: who deletes a certificate waits for the notification that we hold, and we would
     wait for the certificate. We give up before PostgreSQL, after a second, ends one of us.
 
-    seconds  that a statement may take, where that matters too
+    seconds   that a statement may take, where that matters too
+    patience  that it has with a lock
     """
-    limits = {"lock_timeout": LOCK_PATIENCE}
+    limits = {"lock_timeout": patience}
     if seconds is not None:
         limits["statement_timeout"] = f"{round(seconds * 1000)}ms"
     if not is_postgresql():
@@ -117,7 +123,16 @@ def no_long_wait(seconds: float | None = None) -> Iterator[None]:
             cursor.execute("SELECT set_config(%s, %s, true)", [name, limit])
 
 
-LOCK_PATIENCE = "100ms"
+def check_now() -> None:
+    """Within `no_long_wait`: what would be checked when the transaction ends, which may wait, too."""
+    if is_postgresql():
+        connection().check_constraints()
+
+
+def unlocked(rows: Rows) -> Rows:
+    """Those that nobody else holds, and hold them until the transaction ends: nobody waits. SQLite, with its
+    one writer, ignores it."""
+    return rows.select_for_update(skip_locked=True, no_key=True) if is_postgresql() else rows
 
 
 def database_now() -> datetime:

@@ -21,7 +21,8 @@ from hypothesis.extra.django import TestCase
 from notifications.certificates.claims import claim, claim_these
 from notifications.certificates.models import Certificate, Raised, Sighting, Watch
 from notifications.certificates.readings import Reading
-from notifications.certificates.record import forget, record
+from notifications.certificates.record import KEPT, forget, record
+from notifications.certificates.settling import settle_again
 from notifications.certificates.verdicts import Verdict
 from notifications.models import NotificationEvent
 from notifications.notifiers.wording import Severity, words_of
@@ -519,6 +520,18 @@ def test_what_is_long_gone_is_forgotten_and_nothing_else() -> None:
     assert (Sighting.objects.count(), Certificate.objects.count()) == (0, 0)
 
 
+def test_what_was_forgotten_and_is_shown_again_is_told_again() -> None:
+    """Although the notification of then is still there."""
+    one, forgotten = watch(), NOW + days(91) + KEPT + HOUR
+    look(NOW + days(91), (one, seen(NOW + days(91), A)))
+    look(NOW + days(92), (one, seen(NOW, CA.issue("www.example.com", since=forgotten))))
+    forget(forgotten)
+    assert A.fingerprint not in Certificate.objects.values_list("fingerprint", flat=True)
+    assert len(alerts()) == 1
+    look(forgotten, (one, seen(forgotten, A)))
+    assert len(alerts()) == 2
+
+
 class TestAnySightings(TestCase):
     """Thresholds over the tables: whatever is seen where, and when."""
 
@@ -571,3 +584,60 @@ class TestAnySightings(TestCase):
 
 TELLS_SLACK: dict[str, Any] = {"CHANNELS": {"Slack": channel(Script())}, "SOLVED_ON": ["Slack"]}
 SHARES = {"33%": 0.33, "15%": 0.15, "5%": 0.05, "0": 0.0}
+
+
+def test_what_lies_beside_a_whole_chain_is_told_of_all_the_same(tmp_path: Path) -> None:
+    """acme.sh installs another site's into the folder of one that is watched already."""
+    (tmp_path / "api.pem").write_bytes(CA.issue("api.example.com", since=NOW - days(30)).chain)
+    one = watch(str(tmp_path))
+    look_really(NOW, one)
+    (tmp_path / "fullchain.pem").write_bytes(CA.issue("shop.example.com", since=NOW).chain)
+    for day in (1, 40, 61):
+        look_really(NOW + days(day), one)
+    assert [text.partition(" ")[0] for text in texts() if "api." in text] == ["api.example.com"] * 2
+    assert Sighting.objects.filter(current=True).count() == 2
+
+
+# A clock that was ahead for a while
+
+
+AHEAD = days(365)
+
+
+def test_what_is_unreadable_since_a_time_to_come_is_so_since_now() -> None:
+    one = watch()
+    for at in (NOW + AHEAD, NOW, NOW + days(0.9), NOW + days(1.1), NOW + days(1.2)):
+        look(at, (one, Reading(problem="no connection")))
+    assert [event.type for event in alerts()] == ["PolicyViolation"]
+    assert Watch.objects.get().failing_since == NOW
+
+
+def test_what_is_wrong_since_a_time_to_come_is_so_since_now() -> None:
+    one = watch()
+    for at in (NOW + AHEAD, NOW, NOW + days(0.9), NOW + days(1.1), NOW + days(1.2)):
+        look(at, (one, seen(NOW, B, verdicts=[Verdict.WRONG_NAME])))
+    assert len(alerts(type="PolicyViolation")) == 1
+
+
+def test_a_file_that_was_renewed_at_a_time_to_come_is_so_since_now() -> None:
+    server = watch()
+    file = watch("/etc/ssl/www.pem", served_by=[server.target])
+    look(NOW, (server, seen(NOW, A)))
+    look(NOW + AHEAD, (file, seen(NOW, B, place=file.target)))
+    for hour in range(1, 5):
+        at = NOW + hour * HOUR
+        look(at, (server, seen(at, A)), (file, seen(at, B, place=file.target)))
+    assert len(alerts(type="DeploymentFailure")) == 1
+
+
+@pytest.mark.parametrize("renewed_at", [NOW + AHEAD + HOUR, NOW + days(62)])
+def test_a_renewal_is_one_whatever_the_clock_said_before_it(renewed_at: datetime) -> None:
+    one = watch()
+    look(NOW + days(61), (one, seen(NOW, A)))
+    look(NOW + AHEAD, (one, seen(NOW, A)))
+    look(renewed_at, (one, seen(NOW, B)))
+    look(NOW + days(63), (one, seen(NOW, B)))
+    settle_again(NOW + days(63))
+    assert alerts()[0].withdrawn
+    rows = Sighting.objects.all()
+    assert all(row.first_seen <= NOW + days(63) >= row.last_seen for row in rows)

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import DataError, OperationalError
+from django.db.models import JSONField, Value
 
 from notifications.certificates import alerts as raising
-from notifications.certificates import files, watcher
+from notifications.certificates import files, trust, watcher
 from notifications.certificates import record as recording
 from notifications.certificates import round as looking
 from notifications.certificates.models import Sighting, Watch
@@ -141,6 +142,36 @@ def test_a_disk_that_hangs_for_days_has_one_reader_and_stops_nobody(
     assert len(reading.seen) == 1
 
 
+def test_ca_files_that_hang_hold_up_nobody_but_those_that_need_them(
+    monkeypatch: pytest.MonkeyPatch, servers: Servers, tmp_path: Path
+) -> None:
+    """All of them are waited for at once, and by nobody else."""
+    let_go, all_hang, before = threading.Event(), threading.Barrier(7), trust.trust_store
+
+    def read(ca_file: str, hour: int) -> trust.TrustStore:
+        if ca_file:
+            all_hang.wait(15)
+            let_go.wait(60)
+        return before(ca_file, hour)
+
+    monkeypatch.setattr(trust, "trust_store", read)
+    monkeypatch.setattr(looking, "FILE_SECONDS", 20.0)
+    good = f"127.0.0.1:{servers.tls(LEAF.context(tmp_path))}"
+    watches = [Watch(target=f"host-{n}.invalid", ca_file=f"/mnt/{n}.pem") for n in range(6)]
+    looked = looking.Looker._endpoint
+
+    async def look(looker: Any, target: Any, store: Any, now: Any) -> Reading:
+        found = await looked(looker, target, store, now)
+        await asyncio.to_thread(all_hang.wait, 15)
+        let_go.set()
+        return found
+
+    monkeypatch.setattr(looking.Looker, "_endpoint", look)
+    *others, reading = looking.look_at_all([*watches, Watch(target=good)], NOW, seconds=20)
+    assert len(reading.seen) == 1
+    assert {one.problem for one in others} == {"the CA file has no certificate, or cannot be read"}
+
+
 def test_what_has_been_read_can_be_read_again_at_once(trusted: str, tmp_path: Path) -> None:
     """Whatever its thread still does."""
     (tmp_path / "web.pem").write_bytes(LEAF.pem)
@@ -252,6 +283,16 @@ def test_a_row_that_another_program_wrote_stops_no_round(servers: Servers, tmp_p
     assert NotificationEvent.objects.count() == 1
     odd.refresh_from_db()
     assert odd.checked_at is not None
+
+
+@pytest.mark.django_db
+def test_a_number_where_people_are_to_be_told_is_nobody() -> None:
+    one, odd = watch(), watch("odd.example.com")
+    Watch.objects.filter(pk=odd.pk).update(notify=Value(7, JSONField()))
+    look(NOW, *((each, seen(NOW, OLD, place=each.target)) for each in (one, odd)))
+    assert not Watch.objects.exclude(problem="").exists()
+    assert Sighting.objects.count() == 2
+    assert len(alerts()) == 1
 
 
 @pytest.mark.django_db

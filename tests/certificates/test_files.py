@@ -11,7 +11,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -208,6 +214,135 @@ def test_acme_shs_folder_too(tmp_path: Path) -> None:
     assert reading.problem == ""
 
 
+def test_a_whole_chain_hides_nothing_but_its_own_parts(tmp_path: Path) -> None:
+    """Of another certificate nothing, nor a part that is another one by now; a whole one that cannot be read
+    hides nothing."""
+    newer = BELOW.issue("www.example.com")
+    above = WEB.above[0].public_bytes(Encoding.PEM)
+    for name, data in {
+        "fullchain.pem": WEB.chain,
+        "chain.pem": above,
+        "both.pem": WEB.key_pem + WEB.chain,
+        "old.pem": EXPIRED.chain,
+        "cert.pem": newer.pem,
+        "web.p12": WEB.pkcs12(b"secret"),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    reading = read(tmp_path)
+    assert {Path(one.place).name: one.facts.fingerprint for one in reading.seen} == {
+        "fullchain.pem": WEB.fingerprint,
+        "old.pem": EXPIRED.fingerprint,
+        "cert.pem": newer.fingerprint,
+    }
+    assert reading.problem.startswith(f"{tmp_path}/web.p12 is a PKCS#12 file that cannot be opened")
+    (tmp_path / "fullchain.pem").write_bytes(bad("base64"))
+    assert {Path(one.place).name for one in read(tmp_path).seen} == {
+        "chain.pem",
+        "both.pem",
+        "old.pem",
+        "cert.pem",
+    }
+
+
+def test_the_key_beside_a_whole_chain_is_nobodys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """certbot's may be read by root alone."""
+    for name, data in {
+        "fullchain.pem": WEB.chain,
+        "privkey.pem": WEB.key_pem,
+        "old.pem": EXPIRED.pem,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    before = os.open
+
+    def refuse(path: str, *given: int) -> int:
+        if str(path).endswith(("privkey.pem", "old.pem")):
+            raise PermissionError(13, "Permission denied")
+        return before(path, *given)
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    reading = read(tmp_path)
+    assert fingerprints(reading) == [WEB.fingerprint]
+    assert reading.problem == f"{tmp_path}/old.pem cannot be read: permission denied"
+
+
+def test_nothing_of_a_folder_is_left_out_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other files beside them, however many; folders that are linked to, each once; and the end of a line
+    behind a DER, which a DER may have as its own last byte."""
+    live, elsewhere = tmp_path / "live", tmp_path / "elsewhere"
+    (live / "a" / "b").mkdir(parents=True)
+    (elsewhere / "deep").mkdir(parents=True)
+    for n in range(10_001):
+        (live / f"{n}.txt").touch()
+    (live / "web.pem").write_bytes(WEB.pem.decode().encode("utf-16"))
+    (live / "a" / "b" / "old.der").write_bytes(EXPIRED.der + b"\r\n")
+    (elsewhere / "deep" / "ca.cer").write_bytes(ROOT.der)
+    for name, to in (("0", live / "a"), ("linked", elsewhere), ("round", live), ("a/up", tmp_path)):
+        (live / name).symlink_to(to)
+    reading = read(live)
+    assert {Path(one.place).relative_to(live).as_posix() for one in reading.seen} == {
+        "web.pem",
+        "a/b/old.der",
+        "linked/deep/ca.cer",
+    }
+    assert (len(reading.seen), reading.problem) == (3, "")
+    monkeypatch.setattr(files, "MOST_ENTRIES", 100)
+    assert read(live).problem.startswith(f"{live} is not read further: there are more than 100 entries")
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n\r\n", b"\0" * 512])
+def test_a_der_is_read_without_what_stands_behind_it(tail: bytes) -> None:
+    issued = next(one for one in iter(lambda: BELOW.issue("n.example.com"), None) if one.der.endswith(b"\n"))
+    for one in (issued, WEB):
+        [facts] = files.certificates(one.der + tail)
+        assert facts.fingerprint == one.fingerprint
+    facts, *_ = files.certificates(WEB.pkcs12(b"word") + tail, b"word")
+    assert facts.fingerprint == WEB.fingerprint
+
+
+def test_in_a_folder_a_broken_certificate_is_told_and_a_key_is_none(tmp_path: Path) -> None:
+    key = WEB.key
+    request = x509.CertificateSigningRequestBuilder().subject_name(WEB.certificate.subject)
+    listed = x509.load_pem_x509_crl(ROOT.revoking(WEB))
+    pkcs8 = (Encoding.DER, PrivateFormat.PKCS8)
+    for name, data in {
+        "web.pem": WEB.pem,
+        "key.der": key.private_bytes(*pkcs8, NoEncryption()),
+        "locked.der": key.private_bytes(*pkcs8, BestAvailableEncryption(b"word")),
+        "public.der": key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        "request.der": request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER),
+        "list.der": listed.public_bytes(Encoding.DER),
+        "answer.der": ROOT.answering(WEB),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    assert (len(read(tmp_path).seen), read(tmp_path).problem) == (1, "")
+    (tmp_path / "cut.der").write_bytes(WEB.der[:300])
+    (tmp_path / "cut.p12").write_bytes(WEB.pkcs12(None)[:300])
+    why = "is neither a certificate nor a PKCS#12 file"
+    assert read(tmp_path).problem == f"{tmp_path}/cut.der {why}; {tmp_path}/cut.p12 {why}"
+
+
+def test_kubernetes_shows_a_secret_once_and_in_its_place(tmp_path: Path) -> None:
+    """Its folders that begin with two dots have another name after each renewal."""
+    for number, issued in enumerate((EXPIRED, WEB)):
+        real = tmp_path / f"..2026_11_26_{number}"
+        (real / "shop").mkdir(parents=True)
+        for name in ("tls.crt", "shop/tls.crt"):
+            (real / name).write_bytes(issued.chain)
+        (tmp_path / "..new").symlink_to(real.name)
+        (tmp_path / "..new").rename(tmp_path / "..data")
+        if not number:
+            (tmp_path / "tls.crt").symlink_to("..data/tls.crt")
+            (tmp_path / "shop").symlink_to("..data/shop")
+        assert [(one.place, one.facts.fingerprint) for one in read(tmp_path).seen] == [
+            (f"{tmp_path}/tls.crt", issued.fingerprint),
+            (f"{tmp_path}/shop/tls.crt", issued.fingerprint),
+        ]
+
+
 def test_a_files_name_may_have_any_bytes(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\n\xe2\x80\xaetxt.pem"
     with open(name, "wb") as file:
@@ -215,6 +350,45 @@ def test_a_files_name_may_have_any_bytes(tmp_path: Path) -> None:
     [seen] = read(tmp_path).seen
     assert seen.place.isprintable()
     assert seen.place.startswith(f"{tmp_path}/")
+
+
+def test_no_two_files_are_one_place(tmp_path: Path) -> None:
+    """Names that differ in a byte that is no UTF-8, in a blank, or behind five hundred characters."""
+    long = tmp_path / ("x" * 250) / ("y" * 250)
+    long.mkdir(parents=True)
+    here = os.fsencode(tmp_path)
+    names = [here + b"/caf\xe9.pem", here + b"/caf\xe8.pem", here + b"/a  b.pem", here + b"/a b.pem"]
+    names += [os.fsencode(long) + b"/a.pem", os.fsencode(long) + b"/b.pem"]
+    for name in names:
+        with open(name, "wb") as file:
+            file.write(WEB.pem)
+    reading = read(tmp_path)
+    places = [one.place for one in reading.seen]
+    assert len(set(places)) == len(names)
+    assert all(len(place) <= 500 and place.isprintable() for place in places)
+    assert f"{tmp_path}/a b.pem" in places
+    assert [one.place for one in read(tmp_path).seen] == places
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9 ", b"x" * 250])
+def test_what_is_in_an_odd_folder_that_cannot_be_read_is_not_gone(
+    name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scan = os.fsencode(tmp_path) + b"/" + name, os.scandir
+    os.mkdir(folder)
+    with open(folder + b"/web.pem", "wb") as file:
+        file.write(WEB.pem)
+    [seen] = read(tmp_path).seen
+
+    def refuse(path: str) -> object:
+        if path != str(tmp_path):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(files.os, "scandir", refuse)
+    reading = read(tmp_path)
+    assert reading.problem.endswith("cannot be read: permission denied")
+    assert not reading.tells_of(seen.place)
 
 
 NAMES = ["a\x00b.example.com", "x\u202emoc.elpmaxe", "", "*" * 3000, "bücher.example", "a\nb"]

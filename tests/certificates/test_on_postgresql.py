@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
+from django.db.models import Model
+from django.utils import timezone
 
-from notifications.certificates.claims import claim, claim_these
-from notifications.certificates.models import Raised, Sighting, Watch
+from notifications.certificates import record as recording
+from notifications.certificates import watcher
+from notifications.certificates.claims import claim, claim_these, release
+from notifications.certificates.models import Certificate, Checks, Raised, Sighting, Watch
 from notifications.certificates.readings import Reading, Seen
-from notifications.certificates.record import record
+from notifications.certificates.record import KEPT, forget, record
+from notifications.models import Deadline, NotificationEvent
 from tests.certificates.authority import NOW, Authority
-from tests.certificates.support import alerts, days, look, seen, watch
+from tests.certificates.support import alerts, days, look, seen, texts, watch
 
 CA = Authority()
 A, B = CA.issue("www.example.com", since=NOW), CA.issue("www.example.com", since=NOW + days(1))
@@ -88,3 +97,117 @@ def test_what_many_see_at_once_is_raised_once() -> None:
     assert len(alerts()) == 1
     assert Raised.objects.count() == 1
     assert Sighting.objects.count() == 6
+
+
+# What another program keeps locked
+
+
+@contextmanager
+def locked(*rows: Model) -> Iterator[None]:
+    """Another program's open transaction holds these. Whoever waits for them without an end fails."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '20s'")
+        dsn = connection.connection.info.dsn  # type: ignore[union-attr]
+        with psycopg.connect(dsn) as other:
+            for row in rows:
+                found = f"SELECT 1 FROM {row._meta.db_table} WHERE id = %s FOR UPDATE"
+                assert other.execute(found.encode(), [row.pk]).fetchone()
+            yield
+            other.rollback()
+        cursor.execute("RESET lock_timeout")
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "PATIENCE", "50ms")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "table",
+    [NotificationEvent, Deadline, Watch, Certificate, Sighting, Raised, Checks],
+    ids=lambda t: t.__name__,
+)
+def test_a_locked_row_stops_no_round(table: Any, brief: None, tmp_path: Path) -> None:
+    """Its certificate was renewed; what is beside it is told, and it is settled once the lock is gone."""
+    now = timezone.now()
+    for name, since in (("shop", now - days(62)), ("shop", now), ("other", now - days(62))):
+        file = tmp_path / f"{name}.pem"
+        if again := file.exists():
+            watcher.check_due()
+            held = table.objects.get()
+        file.write_bytes(CA.issue(f"{name}.example.com", since=since).chain)
+        if not again:
+            watch(str(file))
+    Watch.objects.update(next_check_at=now)
+    with locked(held):
+        assert watcher.check_due(seconds=5).watches
+        assert [text.partition(" ")[0] for text in texts()] == ["shop.example.com", "other.example.com"]
+    Watch.objects.update(next_check_at=now)
+    watcher.check_due()
+    shop, other = alerts()
+    assert (shop.withdrawn, other.status) == (True, "pending")
+    assert Raised.objects.exclude(settled_at=None).get().event == shop.pk
+    assert not Watch.objects.filter(checked_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("table", [Watch, Certificate])
+def test_what_could_not_be_recorded_for_a_lock_is_told_in_a_later_round(table: Any, brief: None) -> None:
+    now, free, busy = NOW + days(61), watch(), watch("busy.example.com")
+    others = CA.issue("busy.example.com", since=NOW)
+    look(NOW, (busy, seen(NOW, others, place=busy.target)))
+    claimed = claim_these([free.pk, busy.pk], now)
+    readings = {free.pk: seen(now, A), busy.pk: seen(now, others, place=busy.target)}
+    held = busy if table is Watch else Certificate.objects.get()
+    with locked(held):
+        record([(one, readings[one.pk]) for one in claimed], now)
+        assert [text.partition(" ")[0] for text in texts()] == ["www.example.com"]
+    look(now + days(0.01), (busy, readings[busy.pk]))
+    assert [text.partition(" ")[0] for text in texts()] == ["www.example.com", "busy.example.com"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_endpoint_keeps_no_file_that_it_serves_from_being_recorded(brief: None) -> None:
+    one = watch()
+    file = watch("/etc/ssl/www.pem", served_by=[one.target])
+    look(NOW + days(1), (one, seen(NOW, A, place=one.target)), (file, seen(NOW, A, place=file.target)))
+    with locked(one):
+        look(NOW + days(2), (file, seen(NOW, B, place=file.target)))
+    assert Sighting.objects.filter(watch=file, current=True).get().certificate.fingerprint == B.fingerprint
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_locked_is_neither_given_back_nor_forgotten_yet() -> None:
+    for n in range(2):
+        one, issued = watch(f"host-{n}.example.com"), CA.issue(f"host-{n}.example.com", since=NOW)
+        look(NOW, (one, seen(NOW, issued, place=one.target)))
+    claimed = claim_these(list(Watch.objects.values_list("pk", flat=True)), NOW)
+    long_after = NOW + KEPT + days(91)
+    Sighting.objects.update(current=False)
+    with locked(claimed[0], Certificate.objects.get(names=["host-0.example.com"])):
+        release(claimed)
+        forget(long_after)
+    assert {one.pk for one in Watch.objects.filter(next_check_at__gt=NOW)} >= {claimed[0].pk}
+    assert Watch.objects.get(pk=claimed[1].pk).next_check_at != claimed[1].next_check_at
+    assert [one.names for one in Certificate.objects.all()] == [["host-0.example.com"]]
+    forget(long_after)
+    assert not Certificate.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_session_that_watches_waits_for_nothing_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, stop = list[str](), threading.Event()
+
+    def note(**_: object) -> watcher.Round:
+        with connection.cursor() as cursor:
+            for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+                cursor.execute(f"SHOW {name}")
+                limits.extend(cursor.fetchone())
+        stop.set()
+        return watcher.Round()
+
+    monkeypatch.setattr(watcher, "check_due", note)
+    with watcher.watching(stop):
+        assert stop.wait(20)
+    assert limits == ["5s", "48s", "48s"]

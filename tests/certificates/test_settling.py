@@ -227,3 +227,11 @@ def test_certctl_says_nothing_of_what_is_seen(monkeypatch: pytest.MonkeyPatch) -
     assert event.certificate_id == "www.example.com"
     assert relevance.renewed([event]) == {}
     assert EVENTS.all().withdraw(by="system", via="worker").changed == 0
+
+
+def test_names_that_differ_in_case_alone_are_the_same() -> None:
+    one, now = watch(), NOW + days(61)
+    show(one, now, CA.issue("WWW.Example.com", since=NOW))
+    assert warnings() == ["pending"]
+    show(one, now + HOUR, CA.issue("www.example.com", "example.com", since=now))
+    assert warnings() == ["read"]
