@@ -212,6 +212,7 @@ class Sighting(Table):
     current      it was there when the watch was read last
     returned     it was shown again after another one had looked like its renewal
     missed       how often in a row it was not there since, up to MISSED
+    since        when it came, or was gone, last; None where that is older than this column
     verdicts     what a client that verifies would say against it; verdicts_since: each since when
     """
 
@@ -223,6 +224,7 @@ class Sighting(Table):
     verdicts_since = models.JSONField(default=dict, blank=True)
     returned = models.BooleanField(default=False)
     missed = models.PositiveSmallIntegerField(default=0)
+    since = models.DateTimeField(null=True, blank=True)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
 
@@ -238,6 +240,11 @@ class Sighting(Table):
 
     def __str__(self) -> str:
         return f"{self.certificate} at {self.place}"
+
+    @property
+    def so_since(self) -> datetime:
+        """Since when it is there, or is not, without a break."""
+        return self.since or (self.first_seen if self.current else self.last_seen)
 
 
 class Raised(Table):

@@ -85,10 +85,11 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
         looked = [(copy(watch), reading) for watch, reading in looked if watch.pk in ours]
         before = sightings.before(looked)
         certificates = _certificates(looked, before, now)
+        asked = {watch.pk: watch.checked_at for watch, _ in looked}
         seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
         _count(looked)
-        behind = reloads.behind(looked, seen, before, now)
+        behind = reloads.behind(looked, seen, before, asked)
         reloads.look_soon(behind, now)
         settle(_replaced(seen, before, now) | over, now)
         return alerts.raise_all(_findings(looked, seen, before, behind, now), now)

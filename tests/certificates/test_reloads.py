@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import JSONField, Value
 from django.test.utils import CaptureQueriesContext
 
-from notifications.certificates.models import Certificate, Watch, served_by
+from notifications.certificates.models import Certificate, Sighting, Watch, served_by
 from notifications.certificates.readings import Reading, Seen
 from notifications.models import NotificationEvent
 from tests.certificates.authority import NOW, Authority, Issued
@@ -129,6 +129,137 @@ def test_seen_before_and_named_is_told_once(
     for hours in (5, 6, 7):
         look_really(START + hours * HOUR, endpoint, kept)
     assert told() == [("#pki", kept.target)] * 2
+
+
+# When it is known
+
+
+def show(now: datetime, *shown: tuple[Watch, Issued]) -> None:
+    look(now, *((one, seen(now, issued, place=one.target)) for one, issued in shown))
+
+
+def pair(named: bool = True) -> tuple[Watch, Watch]:
+    """(an endpoint, the file that it serves)."""
+    return watch(ENDPOINT), watch(FILE, served_by=[ENDPOINT] if named else [])
+
+
+def due(*watches: Watch) -> list[datetime]:
+    found = dict(Watch.objects.values_list("pk", "next_check_at"))
+    return [found[one.pk] for one in watches]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_file_and_server_are_rolled_back_and_the_server_is_looked_at_first(named: bool) -> None:
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    show(START + 2 * HOUR, (endpoint, B), (kept, B))
+    back = START + 13 * HOUR
+    show(back, (endpoint, A))
+    assert due(endpoint, kept) == [back + 16 * MINUTE] * 2
+    show(back + 16 * MINUTE, (kept, A))
+    show(back + 17 * MINUTE, (endpoint, A))
+    assert told() == []
+    # The server alone: the next look at both tells.
+    show(back + 2 * HOUR, (endpoint, B), (kept, B))
+    show(back + 4 * HOUR, (endpoint, A))
+    show(back + 4 * HOUR + 16 * MINUTE, (kept, B))
+    show(back + 4 * HOUR + 17 * MINUTE, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_file_held_hours_ago_is_no_evidence(named: bool) -> None:
+    """The server could not be read for hours; meanwhile the file was rolled back."""
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    for hours in (1, 2.5, 3):
+        look(START + hours * HOUR, (endpoint, Reading(problem="no connection")))
+        if hours < 3:
+            show(START + hours * HOUR, (kept, B))
+    again = START + 4 * HOUR
+    show(again, (endpoint, A))
+    assert told() == []
+    assert due(endpoint, kept) == [again + 16 * MINUTE] * 2
+    show(again + 16 * MINUTE, (kept, B))
+    show(again + 17 * MINUTE, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_file_is_not_looked_at_again_and_again_while_its_server_is_away() -> None:
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, A))
+    for hours in (1, 2.5, 14.5):
+        look(START + hours * HOUR, (endpoint, Reading(problem="no connection")))
+        show(START + hours * HOUR, (kept, B))
+    assert due(kept) == [START + 26.5 * HOUR]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_endpoint_waits_for_no_file_that_nobody_looks_at(named: bool) -> None:
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    show(START + HOUR, (kept, B))
+    at, soon = START + 2 * HOUR, 0
+    for _ in range(20):
+        show(at, (endpoint, A))
+        [following] = due(endpoint)
+        soon += following - at < HOUR
+        at = following
+    assert soon <= 6
+    look(at, (kept, Reading(problem="no such file")))
+    show(at + MINUTE, (endpoint, A))
+    assert due(endpoint)[0] - at > HOUR
+    assert told() == []
+    show(at + HOUR, (kept, B))
+    show(at + 2 * HOUR, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_new_one_that_was_gone_and_is_there_again_has_its_hour_anew(named: bool) -> None:
+    endpoint, kept = pair(named)
+    for hours, held in ((0, A), (1, B), (1.5, A), (48, B)):
+        show(START + hours * HOUR, (endpoint, A), (kept, held))
+    assert told() == []
+    assert due(endpoint, kept) == [START + 49 * HOUR + MINUTE] * 2
+    show(START + 49 * HOUR + MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_what_is_on_record_from_before_is_so_since_it_was_seen(current: bool) -> None:
+    """Rows that are older than the column, or of a worker that knows nothing of it."""
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, B if current else A))
+    Sighting.objects.update(since=None)
+    show(START + MINUTE, (endpoint, A), (kept, B))
+    show(START + HOUR, (endpoint, A), (kept, B))
+    assert bool(told()) == current
+    show(START + HOUR + MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_file_that_was_away_for_a_look() -> None:
+    """It is known still what it held before."""
+    endpoint, kept = pair(named=False)
+    show(START, (endpoint, A), (kept, A))
+    look(START + HOUR, (kept, Reading()))
+    show(START + HOUR + MINUTE, (kept, B))
+    assert due(endpoint, kept) == [START + 2 * HOUR + 2 * MINUTE] * 2
+    show(START + 2 * HOUR + 2 * MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_renewal_that_ends_sooner_is_no_older_certificate() -> None:
+    """A file went from 90 days to six, and the server, which was reloaded, is looked at first."""
+    short = CA.issue("shop.example.com", since=NOW + days(51), until=NOW + days(57))
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, A))
+    show(START + 6 * HOUR, (endpoint, short))
+    show(START + 6 * HOUR + MINUTE, (kept, A))
+    for _ in range(3):
+        show(START + 7 * HOUR, (endpoint, short), (kept, A))
+    assert told() == []
 
 
 # What files hold
