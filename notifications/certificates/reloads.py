@@ -109,32 +109,44 @@ def _that_serve(watches: Iterable[Watch], replaced: Collection[int]) -> Iterable
 def _behind(
     served: Sequence[tuple[Watch, Sighting]], asked: Mapping[int, datetime | None]
 ) -> Iterable[Behind]:
-    held_it = _held_before({row.certificate_id for _, row in served})
+    in_files = _in_files({row.certificate_id for _, row in served})
     named = _named({watch.target for watch, _ in served})
-    by_watch, by_place = _holding({row.watch_id for rows in held_it.values() for row in rows}, named)
+    gone_from = {row.watch_id for rows in in_files.values() for row in rows if not row.current}
+    by_watch, by_place = _holding(gone_from, named)
     for watch, shown in served:
         since = max(asked.get(watch.pk) or shown.so_since, shown.so_since)
+        names_it = named[watch.target]
+        gone = _gone(in_files[shown.certificate_id], names_it)
+        if gone is None:
+            continue
         files = [
             (row, max(row.so_since, old.so_since))
-            for old in held_it[shown.certificate_id]
+            for old in gone
             for row in by_place[old.watch_id, old.place]
         ]
-        of_named = [row for one in named[watch.target] for row in by_watch[one]]
-        # What such a file holds is served as it should be, whatever the others hold: RSA beside EC, another
-        # node's. And where one of them held it, that one is what it is compared with.
-        in_step = any(row.certificate_id == shown.certificate_id for row in of_named)
-        if not in_step and named[watch.target].isdisjoint(row.watch_id for row, _ in files):
-            files += [(row, row.so_since) for row in of_named]
+        # Where one that names the endpoint held it, that one is what it is compared with.
+        if names_it.isdisjoint(row.watch_id for row, _ in files):
+            files += [(row, row.so_since) for one in names_it for row in by_watch[one]]
         for held, renewed in files:
             if renews(held.certificate, shown.certificate):
                 yield Behind(watch, shown, held, renewed + TO_RELOAD, since)
 
 
-def _held_before(certificates: Collection[int]) -> Mapping[int, list[Sighting]]:
-    """The files where these were, and are not any more."""
+def _gone(rows: Sequence[Sighting], named: Collection[int]) -> list[Sighting] | None:
+    """Of the files where a certificate is or was those where it was, first those that name the endpoint. None
+    where it is served as it should be: one of these still holds it, whatever the others hold (RSA beside EC,
+    another node's); or there are none, and any file holds it."""
+    holding = {row.watch_id for row in rows if row.current}
+    if holding and (not named or holding.intersection(named)):
+        return None
+    gone = [row for row in rows if not row.current]
+    return [row for row in gone if row.watch_id in named] or ([] if holding else gone)
+
+
+def _in_files(certificates: Collection[int]) -> Mapping[int, list[Sighting]]:
+    """The files where these are, and were."""
     found: dict[int, list[Sighting]] = defaultdict(list)
-    rows = Sighting.objects.filter(certificate__in=certificates, current=False)
-    for row in rows.filter(watch__target__startswith="/"):
+    for row in Sighting.objects.filter(certificate__in=certificates, watch__target__startswith="/"):
         found[row.certificate_id].append(row)
     return found
 

@@ -284,6 +284,50 @@ def test_what_is_newer_for_a_name_of_the_same(files: dict[str, Issued], shown: I
     assert together(held(START, **files), shown) == ([("#pki", f"/etc/ssl/{of}.pem")] if of else [])
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"shop": (A, B)}, {"shop": (B,), "shop_ecc": (A,)}),  # RSA and EC, then each in its own
+        ({"one": (A,), "two": (B,)}, {"one": (B,), "two": (A,)}),
+        ({"shop": (A,), "old": (A,)}, {"shop": (B,), "old": (A,)}),  # an old copy beside the new file
+    ],
+)
+def test_what_is_shown_is_in_step_while_a_file_holds_it(
+    first: dict[str, tuple[Issued]], then: dict[str, tuple[Issued]], named: bool
+) -> None:
+    endpoint, kept = watch(ENDPOINT), watch("/etc/ssl", served_by=[ENDPOINT] if named else [])
+    for hours, files in enumerate((first, then, then, then)):
+        now = START + hours * HOUR
+        places = [seen(now, *each, place=f"/etc/ssl/{name}.pem") for name, each in files.items()]
+        held_now = Reading(tuple(one for place in places for one in place.seen))
+        look(now, (endpoint, seen(now, A, place=ENDPOINT)), (kept, held_now))
+    assert told() == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_strangers_file_with_the_same_wildcard_is_none_of_the_endpoints(named: bool) -> None:
+    """It was replaced there; and the file that is served still holds it."""
+    wild = CA.issue("*.example.com", "example.com", since=NOW)
+    other = CA.issue("example.com", "www.example.com", since=NOW + days(30))
+    endpoints = [watch(f"host-{n}.example.com:443") for n in range(5)]
+    kept = watch(FILE, served_by=[one.target for one in endpoints] if named else [])
+    stranger = watch("/srv/other.pem", host="other")
+    for hours in range(4):
+        shown = [(one, wild) for one in (*endpoints, kept)]
+        show(START + hours * HOUR, *shown, (stranger, other if hours else wild))
+    assert told() == []
+
+
+@pytest.mark.parametrize("still", ["named", "stranger"])
+def test_whose_file_still_holds_it_is_decided_by_those_that_name_the_endpoint(still: str) -> None:
+    endpoint, kept = pair()
+    copy = watch("/srv/copy.pem", served_by=[ENDPOINT] if still == "named" else [])
+    for hours in range(4):
+        show(START + hours * HOUR, (endpoint, A), (kept, B if hours else A), (copy, A))
+    assert told() == [("#pki", FILE)] * (still == "stranger")
+
+
 def test_a_file_with_several_certificates_is_served_with_any_of_them() -> None:
     assert together(seen(START, A, C, place="/etc/ssl/both.pem"), A) == []
 
