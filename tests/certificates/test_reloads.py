@@ -262,6 +262,26 @@ def test_a_renewal_that_ends_sooner_is_no_older_certificate() -> None:
     assert told() == []
 
 
+def test_each_endpoint_is_told_of_and_those_of_one_round_together() -> None:
+    """Each has to be reloaded: also that which is found later, when the first one is."""
+    endpoints = [watch(f"host-{n}.example.com:443") for n in range(4)]
+    kept = watch(FILE)
+    show(START, (kept, A), *((one, A) for one in endpoints))
+    show(START + HOUR, (kept, B))
+    late = START + 2 * HOUR + MINUTE
+    show(late, (kept, B), *((one, A) for one in endpoints[:2]))
+    show(late + MINUTE, (endpoints[0], B), (endpoints[1], A), (endpoints[2], A))
+    for hours in (12, 24):
+        show(late + hours * HOUR, (kept, B), *((one, A) for one in endpoints[2:]))
+    first, second, third = (event.message for event in alerts(type="DeploymentFailure"))
+    assert first.startswith(
+        "At 2 places a certificate was renewed and not reloaded.\n\n- shop.example.com was"
+    )
+    assert [place in first for place in ("host-0", "host-1", "host-2")] == [True, True, False]
+    assert "host-2" in second
+    assert "host-3" in third
+
+
 # What files hold
 
 
