@@ -86,6 +86,12 @@ def is_of_files(target: str) -> bool:
     return target.startswith("/")
 
 
+def _texts(written: object, most: int, longest: int) -> list[str]:
+    """What can be meant of what another program may have written."""
+    first = written[:most] if isinstance(written, list) else []
+    return [text for text in first if isinstance(text, str) and len(text) <= longest and text.isprintable()]
+
+
 class Watch(Table):
     """A place where certificates are looked for, and who is told.
 
@@ -150,13 +156,17 @@ class Watch(Table):
 
     @property
     def addressees(self) -> list[Addressee]:
-        return [addressee(text) for text in self.notify if isinstance(text, str)]
+        return [addressee(text) for text in self.tells]
+
+    @property
+    def tells(self) -> list[str]:
+        """Each `Channel:recipient`."""
+        return _texts(self.notify, MOST_ADDRESSEES, 2 * LONGEST_RECIPIENT + 1)
 
     @property
     def endpoints(self) -> list[str]:
-        """Those that serve its files; none where another program wrote what none are."""
-        named = self.served_by if isinstance(self.served_by, list) else []
-        return [text for text in named if isinstance(text, str)]
+        """Those that serve its files."""
+        return _texts(self.served_by, MOST_ENDPOINTS, targets.LONGEST)
 
     @property
     def thresholds(self) -> list[thresholds.Threshold]:

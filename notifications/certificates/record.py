@@ -229,7 +229,7 @@ def _findings(
     behind: Sequence[reloads.Behind],
     now: datetime,
 ) -> Iterator[alerts.Finding]:
-    told = [(watch, row) for watch, row in seen if watch.notify]
+    told = [(watch, row) for watch, row in seen if watch.tells]
     yield from alerts.ends(told, now)
     yield from alerts.wrongs(told, now)
     yield from alerts.unreadable((watch for watch, _ in looked), now)

@@ -168,7 +168,7 @@ def _holding(
     by_place: dict[Place, list[Sighting]] = defaultdict(list)
     ids = {*watches, *(one for ones in named.values() for one in ones)}
     rows = Sighting.objects.filter(watch__in=ids, current=True).select_related("watch", "certificate")
-    for row in rows if ids else ():
+    for row in rows.defer("watch__served_by") if ids else ():
         by_watch[row.watch_id].append(row)
         by_place[row.watch_id, row.place].append(row)
     return by_watch, by_place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from notifications.certificates.readings import Reading, Seen
 from notifications.models import NotificationEvent
 from tests.certificates.authority import NOW, Authority, Issued
 from tests.certificates.servers import Servers
-from tests.certificates.support import alerts, days, look, look_really, seen, watch
+from tests.certificates.support import TO, alerts, days, look, look_really, seen, watch
 
 pytestmark = pytest.mark.django_db
 CA = Authority()
@@ -431,6 +432,39 @@ def test_what_another_program_wrote_there_names_nothing_and_stops_no_round(odd: 
         look(now, (endpoint, seen(now, A)), (kept, seen(now, B, place=FILE)))
     assert told() == []
     assert Watch.objects.filter(problem="", checked_at=START + HOUR).count() == 2
+
+
+@pytest.mark.parametrize("odd", [7, "Slack:#pki", {"Slack:#pki": 1}, [5, None], None, True])
+def test_whom_to_tell_as_another_program_wrote_it_stops_no_endpoint(odd: Any) -> None:
+    endpoint, kept = watch(ENDPOINT, notify=[]), watch(FILE, served_by=[ENDPOINT])
+    Watch.objects.filter(pk=kept.pk).update(notify=Value(odd, JSONField()))
+    for now in (START, START + HOUR, START + 2 * HOUR):
+        show(now, (endpoint, A), (kept, B))
+    assert told() == []
+    assert Watch.objects.filter(problem="", checked_at=START + 2 * HOUR).count() == 2
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="its JSON has no such text")
+@pytest.mark.parametrize("column", ["served_by", "notify"])
+def test_half_a_character_that_another_program_wrote_stops_nothing(column: str) -> None:
+    endpoint, kept = watch(ENDPOINT, notify=[]), watch(FILE, served_by=[ENDPOINT])
+    first = {"served_by": ENDPOINT, "notify": "Slack:#pki"}[column]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE notification_watches SET {column} = %s WHERE id = %s",
+            [json.dumps(["Slack:\ud800", first]), kept.pk],
+        )
+    for now in (START, START + HOUR):
+        show(now, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+    assert Watch.objects.filter(problem="", checked_at=START + HOUR).count() == 2
+
+
+def test_no_more_is_read_of_what_another_program_wrote_than_may_be_there() -> None:
+    many = [f"host-{n}.example.com:443" for n in range(1000)]
+    odd = Watch(target=FILE, served_by=["x" * 501, *many], notify=["Slack:" + "x" * 1000, *TO * 1000])
+    assert odd.endpoints == many[:19]
+    assert odd.tells == TO * 19
 
 
 # What it costs
