@@ -235,9 +235,27 @@ def _findings(
     yield from alerts.unreadable((watch for watch, _ in looked), now)
     yield from alerts.stale(behind, now)
     for watch, row in told:
-        others = before.get((watch.pk, row.place), [])
-        if row.first_seen == now and others:
-            yield from alerts.followed(watch, row, others[0].certificate)
+        old = _predecessor(row, before.get((watch.pk, row.place), ())) if row.first_seen == now else None
+        if old:
+            yield from alerts.followed(watch, row, old.certificate)
+
+
+def _predecessor(new: Sighting, held: Sequence[Sighting]) -> Sighting | None:
+    """What the place held at the look before, or last where it held nothing then, and does not any more: of
+    several what is likest.
+
+    held  what it held before, as it was then
+    """
+    anything = any(row.current for row in held)
+    gone = [row for row in held if row.last_seen < new.last_seen and row.current == anything]
+    return max(gone, key=lambda row: (row.last_seen, *_likeness(row, new)), default=None)
+
+
+def _likeness(old: Sighting, new: Sighting) -> tuple[bool, int]:
+    """Of the same kind of key, and the names in common."""
+    one, other = old.certificate, new.certificate
+    same_kind = one.algorithm.split(" ")[0] == other.algorithm.split(" ")[0]
+    return same_kind, len(set(one.names).intersection(other.names))
 
 
 # What is forgotten
