@@ -21,7 +21,7 @@ from ..database import said
 from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, reloads, thresholds
-from .models import ENDS, Certificate, Raised, Sighting, Watch
+from .models import ENDS, STALE, Certificate, Raised, Sighting, Watch
 from .reloads import Behind
 from .settling import unsettle
 from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
@@ -178,7 +178,7 @@ def stale(behind: Iterable[Behind], now: datetime) -> list[Finding]:
     found = list[Finding]()
     for one in late.values():
         old, new = one.shown, one.held
-        what = f"stale:{new.certificate.fingerprint}:{one.watch.pk}"
+        what = f"{STALE}{new.certificate.fingerprint}:{one.watch.pk}"
         head = messages.is_stale(old.certificate, new.certificate, new.place)
         to = one.watch.addressees or new.watch.addressees
         found += _for_all(one.watch, EventType.DEPLOYMENT_FAILURE, what, old, head, to)

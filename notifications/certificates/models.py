@@ -28,6 +28,7 @@ from .readings import LONGEST_PROBLEM
 MOST_ADDRESSEES = 20
 MOST_ENDPOINTS = 20
 ENDS = "ends:"  # before a threshold, in Raised.what
+STALE = "stale:"  # before the newer certificate and which watch shows the older one, there
 LONGEST_PLACE = targets.LONGEST
 MISSED = 10  # looks: what was not at a place so often in a row is there no more
 
@@ -265,7 +266,8 @@ class Raised(Table):
     batch      which of them were written together
     event      the notification's id
     settled_at  since when its alert is withdrawn or solved
-    undone_at  since when it counts no more: it was settled, and the certificate is shown again
+    undone_at  since when it counts no more: it was settled, and the certificate is shown again; or the server
+               was reloaded
     """
 
     key = models.CharField(max_length=64, unique=True)

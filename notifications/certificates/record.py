@@ -21,7 +21,7 @@ from .facts import LONGEST_NAME, Facts
 from .models import Certificate, Raised, Sighting, Watch
 from .readings import LONGEST_PROBLEM, Reading
 from .schedule import next_check
-from .settling import settle
+from .settling import settle, tell_again
 from .sightings import Looked, Place
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,8 @@ def _record(looked: Sequence[Looked], now: datetime, chance: Callable[[], float]
         _count(looked)
         behind = reloads.behind(looked, seen, before, asked)
         reloads.look_soon(behind, now)
-        settle(_replaced(seen, before, now) | over, now)
+        settle(_replaced(seen, before, now).union(row.certificate_id for row in over), now)
+        tell_again(over, now)
         return alerts.raise_all(_findings(looked, seen, before, behind, now), now)
 
 

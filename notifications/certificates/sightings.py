@@ -19,10 +19,10 @@ CHANGED = ["verdicts", "verdicts_since", "current", "returned", "missed", "since
 
 
 class Written(NamedTuple):
-    """seen: what is there now; over: the certificates that are at some place no more for certain."""
+    """seen: what is there now; over: what is at its place no more for certain, since now."""
 
     seen: list[tuple[Watch, Sighting]]
-    over: set[int]
+    over: list[Sighting]
 
 
 def before(looked: Sequence[Looked]) -> dict[Place, list[Sighting]]:
@@ -75,7 +75,7 @@ def _is_there(row: Sighting, one: Seen, others: Sequence[Sighting], now: datetim
 
 def _gone(
     looked: Sequence[Looked], held: Mapping[Place, Sequence[Sighting]], there: set[int], now: datetime
-) -> set[int]:
+) -> list[Sighting]:
     """Write down what was not seen where all was read."""
     readings = {watch.pk: reading for watch, reading in looked}
     absent = [
@@ -88,4 +88,4 @@ def _gone(
     rows = Sighting.objects.filter(pk__in=[row.pk for row in absent])
     since = Case(When(current=True, then=Value(now)), default=F("since"), output_field=DateTimeField())
     rows.update(current=False, missed=F("missed") + 1, since=since)
-    return {row.certificate_id for row in absent if row.missed + 1 == MISSED}
+    return [row for row in absent if row.missed + 1 == MISSED]

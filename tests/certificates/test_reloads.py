@@ -283,6 +283,17 @@ def test_each_endpoint_is_told_of_and_those_of_one_round_together() -> None:
     assert "host-3" in third
 
 
+@pytest.mark.parametrize(("reloaded", "again"), [(3, 1), (10, 2)])
+def test_what_was_reloaded_and_is_back_later_is_told_again(reloaded: int, again: int) -> None:
+    """After ten looks; sooner, two servers that are asked in turn would be told of again and again."""
+    endpoint, kept = pair()
+    other = watch("other.example.com", notify=["Slack:#other"])
+    shown = [A] * 3 + [B] * reloaded + [A] * 3
+    for hours, issued in enumerate(shown):
+        show(START + hours * HOUR, (endpoint, issued), (other, A), (kept, B if hours else A))
+    assert sorted(told()) == [("#other", FILE)] + [("#pki", FILE)] * again
+
+
 # What files hold
 
 
