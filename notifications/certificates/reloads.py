@@ -1,7 +1,8 @@
 """Which servers show what is older than the file that they serve: it was renewed, and is not reloaded.
 
 That an endpoint serves a file is known where the file held what the endpoint shows, until it was renewed; and
-where the file's watch names the endpoint.
+where the file's watch names the endpoint. What a look saw is true of its own time: that the two differ is
+known where the file was seen between two looks at the endpoint, or together with the last.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def _gone(rows: Sequence[Sighting], named: Collection[int]) -> list[Sighting] | 
 def _in_files(certificates: Collection[int]) -> Mapping[int, list[Sighting]]:
     """The files where these are, and were."""
     found: dict[int, list[Sighting]] = defaultdict(list)
-    for row in Sighting.objects.filter(certificate__in=certificates, watch__target__startswith="/"):
+    rows = Sighting.objects.filter(certificate__in=certificates, watch__target__startswith="/")
+    for row in rows.defer("verdicts", "verdicts_since"):
         found[row.certificate_id].append(row)
     return found
 
@@ -168,7 +170,7 @@ def _holding(
     by_place: dict[Place, list[Sighting]] = defaultdict(list)
     ids = {*watches, *(one for ones in named.values() for one in ones)}
     rows = Sighting.objects.filter(watch__in=ids, current=True).select_related("watch", "certificate")
-    for row in rows.defer("watch__served_by") if ids else ():
+    for row in rows.defer("verdicts", "verdicts_since", "watch__served_by") if ids else ():
         by_watch[row.watch_id].append(row)
         by_place[row.watch_id, row.place].append(row)
     return by_watch, by_place
