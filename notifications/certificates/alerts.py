@@ -21,7 +21,7 @@ from ..database import said
 from ..models import EventType, NotificationEvent
 from ..text import cut, fold, one_line
 from . import messages, reloads, thresholds
-from .models import ENDS, Certificate, Raised, Sighting, Watch
+from .models import ENDS, STALE, Certificate, Raised, Sighting, Watch
 from .reloads import Behind
 from .settling import unsettle
 from .verdicts import REVOCATIONS, TOLD_BY_THRESHOLDS
@@ -66,7 +66,7 @@ MANY = {
     "wrong": "{} certificates would be refused by a client that verifies",
     "revoked": "{} certificates are revoked",
     "unreadable": "At {} places no certificate could be read for a day",
-    "stale": "{} certificates were renewed and not reloaded",
+    "stale": "At {} places a certificate was renewed and not reloaded",
     "renewed": "{} certificates were renewed",
     "changed": "{} certificates have another issuer or key than before",
 }
@@ -169,15 +169,16 @@ def unreadable(watches: Iterable[Watch], now: datetime) -> list[Finding]:
 
 
 def stale(behind: Iterable[Behind], now: datetime) -> list[Finding]:
-    """Where a server still shows what is older than its file, of each certificate once. Where its watch tells
-    nobody, those of the file are told."""
+    """Where a server still shows what is older than its file, of each certificate there once. Where its watch
+    tells nobody, those of the file are told."""
     late: dict[int, Behind] = {}
     for one in behind:
         if one.is_late(now):
             late[one.shown.pk] = max(late.get(one.shown.pk, one), one, key=lambda each: each.likeness)
     found = list[Finding]()
     for one in late.values():
-        what, old, new = f"stale:{one.held.certificate.fingerprint}", one.shown, one.held
+        old, new = one.shown, one.held
+        what = f"{STALE}{new.certificate.fingerprint}:{one.watch.pk}"
         head = messages.is_stale(old.certificate, new.certificate, new.place)
         to = one.watch.addressees or new.watch.addressees
         found += _for_all(one.watch, EventType.DEPLOYMENT_FAILURE, what, old, head, to)

@@ -28,6 +28,7 @@ from .readings import LONGEST_PROBLEM
 MOST_ADDRESSEES = 20
 MOST_ENDPOINTS = 20
 ENDS = "ends:"  # before a threshold, in Raised.what
+STALE = "stale:"  # before the newer certificate and which watch shows the older one, there
 LONGEST_PLACE = targets.LONGEST
 MISSED = 10  # looks: what was not at a place so often in a row is there no more
 
@@ -84,6 +85,12 @@ def as_endpoints(texts: object) -> list[str]:
 
 def is_of_files(target: str) -> bool:
     return target.startswith("/")
+
+
+def _texts(written: object, most: int, longest: int) -> list[str]:
+    """What can be meant of what another program may have written."""
+    first = written[:most] if isinstance(written, list) else []
+    return [text for text in first if isinstance(text, str) and len(text) <= longest and text.isprintable()]
 
 
 class Watch(Table):
@@ -150,15 +157,17 @@ class Watch(Table):
 
     @property
     def addressees(self) -> list[Addressee]:
-        """Nobody where another program wrote what none are."""
-        named = self.notify if isinstance(self.notify, list) else []
-        return [addressee(text) for text in named if isinstance(text, str)]
+        return [addressee(text) for text in self.tells]
+
+    @property
+    def tells(self) -> list[str]:
+        """Each `Channel:recipient`."""
+        return _texts(self.notify, MOST_ADDRESSEES, 2 * LONGEST_RECIPIENT + 1)
 
     @property
     def endpoints(self) -> list[str]:
-        """Those that serve its files; none where another program wrote what none are."""
-        named = self.served_by if isinstance(self.served_by, list) else []
-        return [text for text in named if isinstance(text, str)]
+        """Those that serve its files."""
+        return _texts(self.served_by, MOST_ENDPOINTS, targets.LONGEST)
 
     @property
     def thresholds(self) -> list[thresholds.Threshold]:
@@ -214,6 +223,7 @@ class Sighting(Table):
     current      it was there when the watch was read last
     returned     it was shown again after another one had looked like its renewal
     missed       how often in a row it was not there since, up to MISSED
+    since        when it came, or was gone, last; None where that is older than this column
     verdicts     what a client that verifies would say against it; verdicts_since: each since when
     """
 
@@ -225,6 +235,7 @@ class Sighting(Table):
     verdicts_since = Json(default=dict, blank=True)
     returned = models.BooleanField(default=False)
     missed = models.PositiveSmallIntegerField(default=0)
+    since = models.DateTimeField(null=True, blank=True)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
 
@@ -241,6 +252,11 @@ class Sighting(Table):
     def __str__(self) -> str:
         return f"{self.certificate} at {self.place}"
 
+    @property
+    def so_since(self) -> datetime:
+        """Since when it is there, or is not, without a break."""
+        return self.since or (self.first_seen if self.current else self.last_seen)
+
 
 class Raised(Table):
     """That an alert was raised, or covered by a more urgent one: never again for the same certificate (or
@@ -250,7 +266,8 @@ class Raised(Table):
     batch      which of them were written together
     event      the notification's id
     settled_at  since when its alert is withdrawn or solved
-    undone_at  since when it counts no more: it was settled, and the certificate is shown again
+    undone_at  since when it counts no more: it was settled, and the certificate is shown again; or the server
+               was reloaded
     """
 
     key = models.CharField(max_length=64, unique=True)

@@ -34,7 +34,7 @@ from .facts import LONGEST_NAME, Facts
 from .models import Certificate, Raised, Sighting, Watch
 from .readings import LONGEST_PROBLEM, Reading
 from .schedule import next_check
-from .settling import settle
+from .settling import settle, tell_again
 from .sightings import Looked, Place
 
 logger = logging.getLogger(__name__)
@@ -114,15 +114,18 @@ def _record(
         looked = [(copy(watch), reading) for watch, reading in looked if watch.pk in ours]
         before = sightings.before(looked, now)
         certificates = _certificates(looked, before, now)
+        asked = {watch.pk: watch.checked_at for watch, _ in looked}
         seen, over = sightings.write(looked, certificates, before, now)
         _watches(looked, now, chance)
         with _left_undone(passing):
             _count(looked)
-        behind = reloads.behind(looked, seen, before, now)
+        behind = reloads.behind(looked, seen, before, asked)
         with _left_undone(passing):
             reloads.look_soon(behind, now)
         with _left_undone(passing):
-            settle(_replaced(seen, before, now) | over, now)
+            settle(_replaced(seen, before, now).union(row.certificate_id for row in over), now)
+        with _left_undone(passing):
+            tell_again(over, now)
         raised = alerts.raise_all(_findings(looked, seen, before, behind, now), now)
         database.check_now()
         return raised
@@ -281,15 +284,33 @@ def _findings(
     behind: Sequence[reloads.Behind],
     now: datetime,
 ) -> Iterator[alerts.Finding]:
-    told = [(watch, row) for watch, row in seen if watch.notify]
+    told = [(watch, row) for watch, row in seen if watch.tells]
     yield from alerts.ends(told, now)
     yield from alerts.wrongs(told, now)
     yield from alerts.unreadable((watch for watch, _ in looked), now)
     yield from alerts.stale(behind, now)
     for watch, row in told:
-        others = before.get((watch.pk, row.place), [])
-        if row.first_seen == now and others:
-            yield from alerts.followed(watch, row, others[0].certificate)
+        old = _predecessor(row, before.get((watch.pk, row.place), ())) if row.first_seen == now else None
+        if old:
+            yield from alerts.followed(watch, row, old.certificate)
+
+
+def _predecessor(new: Sighting, held: Sequence[Sighting]) -> Sighting | None:
+    """What the place held at the look before, or last where it held nothing then, and does not any more: of
+    several what is likest.
+
+    held  what it held before, as it was then
+    """
+    anything = any(row.current for row in held)
+    gone = [row for row in held if row.last_seen < new.last_seen and row.current == anything]
+    return max(gone, key=lambda row: (row.last_seen, *_likeness(row, new)), default=None)
+
+
+def _likeness(old: Sighting, new: Sighting) -> tuple[bool, int]:
+    """Of the same kind of key, and the names in common."""
+    one, other = old.certificate, new.certificate
+    same_kind = one.algorithm.split(" ")[0] == other.algorithm.split(" ")[0]
+    return same_kind, len(set(one.names).intersection(other.names))
 
 
 # What is forgotten

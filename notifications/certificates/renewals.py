@@ -74,9 +74,13 @@ def _came_after(new: Sighting, old: Sighting) -> bool:
 
 
 def renews(new: Certificate, old: Certificate) -> bool:
-    """Issued later, valid for longer, and for all its names."""
-    later = new.not_after > old.not_after and new.not_before > old.not_before
-    return later and bool(old.names) and _is_for_all(new, old)
+    """Newer, and for all its names."""
+    return is_newer(new, old) and bool(old.names) and _is_for_all(new, old)
+
+
+def is_newer(new: Certificate, old: Certificate) -> bool:
+    """Issued later, and valid for longer."""
+    return new.not_before > old.not_before and new.not_after > old.not_after
 
 
 def _is_for_all(new: Certificate, old: Certificate) -> bool:

@@ -15,7 +15,7 @@ from ..database import kind_of, no_long_wait, said
 from ..deaths.escalation import PREFIX
 from ..deaths.follow import SOLVED
 from ..models import Deadline, NotificationEvent, Status, Withdrawal
-from .models import ENDS, Raised, Sighting, Watch
+from .models import ENDS, STALE, Raised, Sighting, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +115,22 @@ def unsettle(certificates: Collection[int], now: datetime) -> None:
     if not rows:
         return
     settled = _settled(_chains({row.event for row in rows}))
-    undone = [row for row in rows if row.settled_at or row.event in settled]
-    for row in undone:
+    _undo([row for row in rows if row.settled_at or row.event in settled], now)
+
+
+def tell_again(over: Collection[Sighting], now: datetime) -> None:
+    """That these were renewed and not reloaded, should they be shown there once more."""
+    places = {(row.certificate_id, f"{row.watch_id}") for row in over}
+    rows = Raised.objects.filter(certificate__in={certificate for certificate, _ in places}, undone_at=None)
+    stale = rows.filter(what__startswith=STALE) if over else ()
+    _undo([row for row in stale if (row.certificate_id, row.what.rpartition(":")[2]) in places], now)
+
+
+def _undo(rows: Sequence[Raised], now: datetime) -> None:
+    for row in rows:
         row.key = hashlib.sha256(f"{row.key}\0{row.event}".encode()).hexdigest()
         row.undone_at = now
-    Raised.objects.bulk_update(undone, ["key", "undone_at"], batch_size=200)
+    Raised.objects.bulk_update(rows, ["key", "undone_at"], batch_size=200)
 
 
 def remove(watches: Collection[int]) -> None:

@@ -90,7 +90,7 @@ def watch_fields(watch: Watch, sightings: Sequence[Sighting], now: datetime) -> 
     """For programs."""
     return {
         "target": watch.target,
-        "notify": watch.notify,
+        "notify": watch.tells,
         "at": list(thresholds_of(watch)),
         "every_seconds": int(watch.interval.total_seconds()),
         "host": watch.host,

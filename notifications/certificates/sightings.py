@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import F
+from django.db.models import Case, DateTimeField, F, Value, When
 
 from .models import LONGEST_PLACE, MISSED, Certificate, Sighting, Watch
 from .readings import Reading, Seen
@@ -15,16 +15,16 @@ from .renewals import renews
 
 Place = tuple[int, str]  # a watch, and where within it
 Looked = tuple[Watch, Reading]
-CHANGED = ["verdicts", "verdicts_since", "current", "returned", "missed", "last_seen"]
-TIMES = ["verdicts_since", "first_seen", "last_seen"]
+CHANGED = ["verdicts", "verdicts_since", "current", "returned", "missed", "since", "last_seen"]
+TIMES = ["verdicts_since", "since", "first_seen", "last_seen"]
 INSTANT = timedelta(microseconds=1)
 
 
 class Written(NamedTuple):
-    """seen: what is there now; over: the certificates that are at some place no more for certain."""
+    """seen: what is there now; over: what is at its place no more for certain, since now."""
 
     seen: list[tuple[Watch, Sighting]]
-    over: set[int]
+    over: list[Sighting]
 
 
 def before(looked: Sequence[Looked], now: datetime) -> dict[Place, list[Sighting]]:
@@ -42,13 +42,15 @@ def before(looked: Sequence[Looked], now: datetime) -> dict[Place, list[Sighting
             min(row.first_seen, now - INSTANT),
             min(row.last_seen, now - 2 * INSTANT),
         )
+        row.since = row.since and min(row.since, now - INSTANT)
     Sighting.objects.bulk_update(ahead, TIMES, batch_size=200)
     return found
 
 
 def _is_ahead(row: Sighting, now: datetime) -> bool:
     since = row.verdicts_since.values()
-    return max(row.first_seen, row.last_seen) > now or any(at > now.isoformat() for at in since)
+    latest = max(row.first_seen, row.last_seen, row.since or row.last_seen)
+    return latest > now or any(at > now.isoformat() for at in since)
 
 
 def write(
@@ -65,11 +67,12 @@ def write(
             certificate = certificates[one.facts.fingerprint]
             row = old.get((watch.pk, certificate.pk, one.place))
             if row is None:
-                row = Sighting(watch=watch, place=one.place[:LONGEST_PLACE], first_seen=now)
+                row = Sighting(watch=watch, place=one.place[:LONGEST_PLACE], first_seen=now, since=now)
                 new.append(row)
             elif row.current and row.verdicts == list(one.verdicts):
                 same.append(row.pk)
             else:
+                row.since = row.since if row.current else now
                 changed.append(row)
             row.certificate = certificate
             _is_there(row, one, held.get((watch.pk, row.place), ()), now)
@@ -77,7 +80,7 @@ def write(
     Sighting.objects.filter(pk__in=same).update(last_seen=now)
     Sighting.objects.bulk_update(changed, CHANGED, batch_size=200)
     Sighting.objects.bulk_create(new)
-    return Written(seen, _gone(looked, held, {row.pk for _, row in seen}))
+    return Written(seen, _gone(looked, held, {row.pk for _, row in seen}, now))
 
 
 def _is_there(row: Sighting, one: Seen, others: Sequence[Sighting], now: datetime) -> None:
@@ -89,7 +92,9 @@ def _is_there(row: Sighting, one: Seen, others: Sequence[Sighting], now: datetim
     row.verdicts, row.current, row.missed, row.last_seen = verdicts, True, 0, now
 
 
-def _gone(looked: Sequence[Looked], held: Mapping[Place, Sequence[Sighting]], there: set[int]) -> set[int]:
+def _gone(
+    looked: Sequence[Looked], held: Mapping[Place, Sequence[Sighting]], there: set[int], now: datetime
+) -> list[Sighting]:
     """Write down what was not seen where all was read."""
     readings = {watch.pk: reading for watch, reading in looked}
     absent = [
@@ -100,5 +105,6 @@ def _gone(looked: Sequence[Looked], held: Mapping[Place, Sequence[Sighting]], th
         if row.pk not in there and row.missed < MISSED
     ]
     rows = Sighting.objects.filter(pk__in=[row.pk for row in absent])
-    rows.update(current=False, missed=F("missed") + 1)
-    return {row.certificate_id for row in absent if row.missed + 1 == MISSED}
+    since = Case(When(current=True, then=Value(now)), default=F("since"), output_field=DateTimeField())
+    rows.update(current=False, missed=F("missed") + 1, since=since)
+    return [row for row in absent if row.missed + 1 == MISSED]

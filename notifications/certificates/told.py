@@ -156,7 +156,7 @@ def answer(certificate: Certificate, told: Sequence[Told], watches: Iterable[Wat
 def _of_none(certificate: Certificate, watches: Sequence[Watch], now: datetime) -> Answer:
     if not watches:
         return Answer("Nobody was warned. It is not seen at any place now, so nobody will be.")
-    if not any(watch.notify for watch in watches):
+    if not any(watch.tells for watch in watches):
         return Answer(
             "Nobody was warned, and nobody will be: no watch that sees it says whom to tell.", "dead"
         )
@@ -194,7 +194,7 @@ def _of_those(told: Sequence[Told]) -> Answer:
 
 def moments(certificate: Certificate, watches: Iterable[Watch]) -> list[tuple[Threshold, datetime]]:
     """When it passes which threshold: of those that see it, or the default ones; in order."""
-    told = [threshold for watch in watches if watch.notify for threshold in watch.thresholds]
+    told = [threshold for watch in watches if watch.tells for threshold in watch.thresholds]
     each = {threshold.text: threshold for threshold in told or thresholds.parse_all([])}
     dates = certificate.not_before, certificate.not_after
     return sorted(((one, one.moment(*dates)) for one in each.values()), key=lambda pair: pair[1])
@@ -206,4 +206,4 @@ def verdicts_in_words(found: Iterable[str]) -> str:
 
 
 def recipients(watches: Iterable[Watch]) -> str:
-    return several([text for watch in watches for text in watch.notify], 5)
+    return several([text for watch in watches for text in watch.tells], 5)

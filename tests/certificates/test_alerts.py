@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings as site
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -321,9 +322,9 @@ def test_renewed_and_not_reloaded(servers: Servers, tmp_path: Path) -> None:
     look_really(start, served, kept)
     file.write_bytes(B.chain)
     look_really(start + HOUR, kept, served)
-    served.refresh_from_db()
-    assert served.next_check_at == start + 2 * HOUR + timedelta(minutes=1)
-    look_really(start + 2 * HOUR + timedelta(minutes=1), served)
+    after = start + 2 * HOUR + timedelta(minutes=1)
+    assert set(Watch.objects.values_list("next_check_at", flat=True)) == {after}
+    look_really(after, served, kept)
     [event] = alerts(type="DeploymentFailure")
     assert event.message.startswith(
         "www.example.com was renewed and not reloaded: what is served expires on 2027-02-24 12:00 UTC,"
@@ -461,6 +462,46 @@ def test_another_issuer_or_key_is_told_where_it_is_asked_for() -> None:
         "www.example.com has another issuer and another key than before:"
         " CN=Another Root instead of CN=Tests' Root."
     ]
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_renewal_is_compared_with_what_was_there_last(away: bool) -> None:
+    """Not with what it all began with: one of ten years that nobody trusted. Also where a look saw none."""
+    first = Authority("Nobody").issue("www.example.com", since=NOW - days(300), until=NOW + days(3350))
+    one = watch(on_renewal=True, on_change=True, at=["0"])
+    look(NOW, (one, seen(NOW, first)))
+    look(NOW + days(1), (one, seen(NOW, A)))
+    if away:
+        look(NOW + days(2), (one, Reading()))
+    raised = len(texts())
+    renewed = CA.issue("www.example.com", since=NOW + days(45), key=A.key)
+    look(NOW + days(46), (one, seen(NOW + days(46), renewed)))
+    [said] = texts()[raised:]
+    assert said.startswith("www.example.com was renewed: valid until")
+
+
+def test_of_several_in_a_file_each_is_compared_with_the_one_that_it_replaces() -> None:
+    """RSA and EC of two issuers; what is added beside them replaces none."""
+    of_rsa = CA, rsa.generate_private_key(65537, 2048)
+    of_ec = Authority("Another Root"), ec.generate_private_key(ec.SECP256R1())
+
+    def issued(by: tuple[Authority, Any], day: int) -> Issued:
+        return by[0].issue("www.example.com", since=NOW + days(day), key=by[1])
+
+    first, second, third = issued(of_rsa, 0), issued(of_rsa, 30), issued(of_rsa, 60)
+    one, two, three = issued(of_ec, 0), issued(of_ec, 29), issued(of_ec, 61)
+    added = Authority("A Third").issue("www.example.com", since=NOW + days(31))
+    file = watch("/etc/ssl/web.pem", on_change=True, on_renewal=True, at=["0"])
+    for day, held in (
+        (1, (first, one)),
+        (31, (second, one)),
+        (32, (second, two)),
+        (33, (second, two, added)),
+        (62, (third, three, added)),
+    ):
+        look(NOW + days(day), (file, seen(NOW + days(day), *held, place=file.target)))
+    once = "www.example.com was renewed"
+    assert [said.partition(":")[0] for said in texts()] == [once, once, "2 certificates were renewed."]
 
 
 # Outsiders' texts

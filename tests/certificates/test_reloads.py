@@ -12,12 +12,12 @@ from django.db import connection
 from django.db.models import JSONField, Value
 from django.test.utils import CaptureQueriesContext
 
-from notifications.certificates.models import Certificate, Watch, served_by
+from notifications.certificates.models import Certificate, Sighting, Watch, served_by
 from notifications.certificates.readings import Reading, Seen
 from notifications.models import NotificationEvent
 from tests.certificates.authority import NOW, Authority, Issued
 from tests.certificates.servers import Servers
-from tests.certificates.support import alerts, days, look, look_really, seen, watch
+from tests.certificates.support import TO, alerts, days, look, look_really, seen, watch
 
 pytestmark = pytest.mark.django_db
 CA = Authority()
@@ -131,6 +131,168 @@ def test_seen_before_and_named_is_told_once(
     assert told() == [("#pki", kept.target)] * 2
 
 
+# When it is known
+
+
+def show(now: datetime, *shown: tuple[Watch, Issued]) -> None:
+    look(now, *((one, seen(now, issued, place=one.target)) for one, issued in shown))
+
+
+def pair(named: bool = True) -> tuple[Watch, Watch]:
+    """(an endpoint, the file that it serves)."""
+    return watch(ENDPOINT), watch(FILE, served_by=[ENDPOINT] if named else [])
+
+
+def due(*watches: Watch) -> list[datetime]:
+    found = dict(Watch.objects.values_list("pk", "next_check_at"))
+    return [found[one.pk] for one in watches]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_file_and_server_are_rolled_back_and_the_server_is_looked_at_first(named: bool) -> None:
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    show(START + 2 * HOUR, (endpoint, B), (kept, B))
+    back = START + 13 * HOUR
+    show(back, (endpoint, A))
+    assert due(endpoint, kept) == [back + 16 * MINUTE] * 2
+    show(back + 16 * MINUTE, (kept, A))
+    show(back + 17 * MINUTE, (endpoint, A))
+    assert told() == []
+    # The server alone: the next look at both tells.
+    show(back + 2 * HOUR, (endpoint, B), (kept, B))
+    show(back + 4 * HOUR, (endpoint, A))
+    show(back + 4 * HOUR + 16 * MINUTE, (kept, B))
+    show(back + 4 * HOUR + 17 * MINUTE, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_file_held_hours_ago_is_no_evidence(named: bool) -> None:
+    """The server could not be read for hours; meanwhile the file was rolled back."""
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    for hours in (1, 2.5, 3):
+        look(START + hours * HOUR, (endpoint, Reading(problem="no connection")))
+        if hours < 3:
+            show(START + hours * HOUR, (kept, B))
+    again = START + 4 * HOUR
+    show(again, (endpoint, A))
+    assert told() == []
+    assert due(endpoint, kept) == [again + 16 * MINUTE] * 2
+    show(again + 16 * MINUTE, (kept, B))
+    show(again + 17 * MINUTE, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_file_is_not_looked_at_again_and_again_while_its_server_is_away() -> None:
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, A))
+    for hours in (1, 2.5, 14.5):
+        look(START + hours * HOUR, (endpoint, Reading(problem="no connection")))
+        show(START + hours * HOUR, (kept, B))
+    assert due(kept) == [START + 26.5 * HOUR]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_endpoint_waits_for_no_file_that_nobody_looks_at(named: bool) -> None:
+    endpoint, kept = pair(named)
+    show(START, (endpoint, A), (kept, A))
+    show(START + HOUR, (kept, B))
+    at, soon = START + 2 * HOUR, 0
+    for _ in range(20):
+        show(at, (endpoint, A))
+        [following] = due(endpoint)
+        soon += following - at < HOUR
+        at = following
+    assert soon <= 6
+    look(at, (kept, Reading(problem="no such file")))
+    show(at + MINUTE, (endpoint, A))
+    assert due(endpoint)[0] - at > HOUR
+    assert told() == []
+    show(at + HOUR, (kept, B))
+    show(at + 2 * HOUR, (endpoint, A))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_new_one_that_was_gone_and_is_there_again_has_its_hour_anew(named: bool) -> None:
+    endpoint, kept = pair(named)
+    for hours, held in ((0, A), (1, B), (1.5, A), (48, B)):
+        show(START + hours * HOUR, (endpoint, A), (kept, held))
+    assert told() == []
+    assert due(endpoint, kept) == [START + 49 * HOUR + MINUTE] * 2
+    show(START + 49 * HOUR + MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_what_is_on_record_from_before_is_so_since_it_was_seen(current: bool) -> None:
+    """Rows that are older than the column, or of a worker that knows nothing of it."""
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, B if current else A))
+    Sighting.objects.update(since=None)
+    show(START + MINUTE, (endpoint, A), (kept, B))
+    show(START + HOUR, (endpoint, A), (kept, B))
+    assert bool(told()) == current
+    show(START + HOUR + MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_file_that_was_away_for_a_look() -> None:
+    """It is known still what it held before."""
+    endpoint, kept = pair(named=False)
+    show(START, (endpoint, A), (kept, A))
+    look(START + HOUR, (kept, Reading()))
+    show(START + HOUR + MINUTE, (kept, B))
+    assert due(endpoint, kept) == [START + 2 * HOUR + 2 * MINUTE] * 2
+    show(START + 2 * HOUR + 2 * MINUTE, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+
+
+def test_a_renewal_that_ends_sooner_is_no_older_certificate() -> None:
+    """A file went from 90 days to six, and the server, which was reloaded, is looked at first."""
+    short = CA.issue("shop.example.com", since=NOW + days(51), until=NOW + days(57))
+    endpoint, kept = pair()
+    show(START, (endpoint, A), (kept, A))
+    show(START + 6 * HOUR, (endpoint, short))
+    show(START + 6 * HOUR + MINUTE, (kept, A))
+    for _ in range(3):
+        show(START + 7 * HOUR, (endpoint, short), (kept, A))
+    assert told() == []
+
+
+def test_each_endpoint_is_told_of_and_those_of_one_round_together() -> None:
+    """Each has to be reloaded: also that which is found later, when the first one is."""
+    endpoints = [watch(f"host-{n}.example.com:443") for n in range(4)]
+    kept = watch(FILE)
+    show(START, (kept, A), *((one, A) for one in endpoints))
+    show(START + HOUR, (kept, B))
+    late = START + 2 * HOUR + MINUTE
+    show(late, (kept, B), *((one, A) for one in endpoints[:2]))
+    show(late + MINUTE, (endpoints[0], B), (endpoints[1], A), (endpoints[2], A))
+    for hours in (12, 24):
+        show(late + hours * HOUR, (kept, B), *((one, A) for one in endpoints[2:]))
+    first, second, third = (event.message for event in alerts(type="DeploymentFailure"))
+    assert first.startswith(
+        "At 2 places a certificate was renewed and not reloaded.\n\n- shop.example.com was"
+    )
+    assert [place in first for place in ("host-0", "host-1", "host-2")] == [True, True, False]
+    assert "host-2" in second
+    assert "host-3" in third
+
+
+@pytest.mark.parametrize(("reloaded", "again"), [(3, 1), (10, 2)])
+def test_what_was_reloaded_and_is_back_later_is_told_again(reloaded: int, again: int) -> None:
+    """After ten looks; sooner, two servers that are asked in turn would be told of again and again."""
+    endpoint, kept = pair()
+    other = watch("other.example.com", notify=["Slack:#other"])
+    shown = [A] * 3 + [B] * reloaded + [A] * 3
+    for hours, issued in enumerate(shown):
+        show(START + hours * HOUR, (endpoint, issued), (other, A), (kept, B if hours else A))
+    assert sorted(told()) == [("#other", FILE)] + [("#pki", FILE)] * again
+
+
 # What files hold
 
 
@@ -151,6 +313,50 @@ def test_seen_before_and_named_is_told_once(
 )
 def test_what_is_newer_for_a_name_of_the_same(files: dict[str, Issued], shown: Issued, of: str) -> None:
     assert together(held(START, **files), shown) == ([("#pki", f"/etc/ssl/{of}.pem")] if of else [])
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"shop": (A, B)}, {"shop": (B,), "shop_ecc": (A,)}),  # RSA and EC, then each in its own
+        ({"one": (A,), "two": (B,)}, {"one": (B,), "two": (A,)}),
+        ({"shop": (A,), "old": (A,)}, {"shop": (B,), "old": (A,)}),  # an old copy beside the new file
+    ],
+)
+def test_what_is_shown_is_in_step_while_a_file_holds_it(
+    first: dict[str, tuple[Issued]], then: dict[str, tuple[Issued]], named: bool
+) -> None:
+    endpoint, kept = watch(ENDPOINT), watch("/etc/ssl", served_by=[ENDPOINT] if named else [])
+    for hours, files in enumerate((first, then, then, then)):
+        now = START + hours * HOUR
+        places = [seen(now, *each, place=f"/etc/ssl/{name}.pem") for name, each in files.items()]
+        held_now = Reading(tuple(one for place in places for one in place.seen))
+        look(now, (endpoint, seen(now, A, place=ENDPOINT)), (kept, held_now))
+    assert told() == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_strangers_file_with_the_same_wildcard_is_none_of_the_endpoints(named: bool) -> None:
+    """It was replaced there; and the file that is served still holds it."""
+    wild = CA.issue("*.example.com", "example.com", since=NOW)
+    other = CA.issue("example.com", "www.example.com", since=NOW + days(30))
+    endpoints = [watch(f"host-{n}.example.com:443") for n in range(5)]
+    kept = watch(FILE, served_by=[one.target for one in endpoints] if named else [])
+    stranger = watch("/srv/other.pem", host="other")
+    for hours in range(4):
+        shown = [(one, wild) for one in (*endpoints, kept)]
+        show(START + hours * HOUR, *shown, (stranger, other if hours else wild))
+    assert told() == []
+
+
+@pytest.mark.parametrize("still", ["named", "stranger"])
+def test_whose_file_still_holds_it_is_decided_by_those_that_name_the_endpoint(still: str) -> None:
+    endpoint, kept = pair()
+    copy = watch("/srv/copy.pem", served_by=[ENDPOINT] if still == "named" else [])
+    for hours in range(4):
+        show(START + hours * HOUR, (endpoint, A), (kept, B if hours else A), (copy, A))
+    assert told() == [("#pki", FILE)] * (still == "stranger")
 
 
 def test_a_file_with_several_certificates_is_served_with_any_of_them() -> None:
@@ -236,6 +442,36 @@ def test_what_another_program_wrote_there_names_nothing_and_stops_no_round(odd: 
         look(now, (endpoint, seen(now, A)), (kept, seen(now, B, place=FILE)))
     assert told() == []
     assert Watch.objects.filter(problem="", checked_at=START + HOUR).count() == 2
+
+
+@pytest.mark.parametrize("odd", [7, "Slack:#pki", {"Slack:#pki": 1}, [5, None], None, True])
+def test_whom_to_tell_as_another_program_wrote_it_stops_no_endpoint(odd: Any) -> None:
+    endpoint, kept = watch(ENDPOINT, notify=[]), watch(FILE, served_by=[ENDPOINT])
+    Watch.objects.filter(pk=kept.pk).update(notify=Value(odd, JSONField()))
+    for now in (START, START + HOUR, START + 2 * HOUR):
+        show(now, (endpoint, A), (kept, B))
+    assert told() == []
+    assert Watch.objects.filter(problem="", checked_at=START + 2 * HOUR).count() == 2
+
+
+@pytest.mark.parametrize("column", ["served_by", "notify"])
+def test_half_a_character_that_another_program_wrote_stops_nothing(column: str) -> None:
+    endpoint, kept = watch(ENDPOINT, notify=[]), watch(FILE, served_by=[ENDPOINT])
+    # PostgreSQL's JSON has no half characters; what is not printable is no more than these.
+    odd = "Slack:\x07" if connection.vendor == "postgresql" else "Slack:\ud800"
+    good = {"served_by": ENDPOINT, "notify": "Slack:#pki"}[column]
+    Watch.objects.filter(pk=kept.pk).update(**{column: Value([odd, good], JSONField())})
+    for now in (START, START + HOUR):
+        show(now, (endpoint, A), (kept, B))
+    assert told() == [("#pki", FILE)]
+    assert Watch.objects.filter(problem="", checked_at=START + HOUR).count() == 2
+
+
+def test_no_more_is_read_of_what_another_program_wrote_than_may_be_there() -> None:
+    many = [f"host-{n}.example.com:443" for n in range(1000)]
+    odd = Watch(target=FILE, served_by=["x" * 501, *many], notify=["Slack:" + "x" * 1000, *TO * 1000])
+    assert odd.endpoints == many[:19]
+    assert odd.tells == TO * 19
 
 
 # What it costs

@@ -167,9 +167,10 @@ def test_of_two_that_a_file_held_before_each_is_told_of_where_it_is_shown() -> N
     for day, issued in ((1, A), (61, B), (81, newest)):
         show(file, NOW + days(day), issued)
     at = NOW + days(82)
-    look(at, *((each, seen(at, held, place=each.target)) for each, held in ((first, A), (second, B))))
+    shown = ((first, A), (second, B), (file, newest))
+    look(at, *((each, seen(at, held, place=each.target)) for each, held in shown))
     [event] = alerts(type="DeploymentFailure")
-    assert event.message.startswith("2 certificates were renewed and not reloaded.")
+    assert event.message.startswith("At 2 places a certificate was renewed and not reloaded.")
 
 
 def names(*numbers: int) -> list[str]:

@@ -171,7 +171,7 @@ class WatchAdmin(Page):
 
     @admin.display
     def tells(self, watch: Watch) -> SafeString:
-        return several(watch.notify, 3)
+        return several(watch.tells, 3)
 
 
 def there(watch: Watch) -> list[Sighting]:

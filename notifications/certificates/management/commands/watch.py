@@ -209,7 +209,7 @@ class Command(BaseCommand):
         looked = f"looked at {timestamp(watch.checked_at)}, " if watch.checked_at else ""
         screen.line(f"  {looked}next at {timestamp(watch.next_check_at)}")
         screen.line(
-            f"  at {', '.join(shown.thresholds_of(watch))}; tells {', '.join(watch.notify) or 'nobody'}"
+            f"  at {', '.join(shown.thresholds_of(watch))}; tells {', '.join(watch.tells) or 'nobody'}"
         )
         if watch.endpoints:
             screen.line(f"  served by {', '.join(watch.endpoints)}")
@@ -307,7 +307,7 @@ class Command(BaseCommand):
         addressees = {to: None for watch in watches for to in watch.addressees}
         doubts = Doubts()
         found = [doubt for to in addressees for doubt in doubts.about(*to)]
-        if any(not watch.notify for watch in watches):
+        if any(not watch.tells for watch in watches):
             found.append("nobody is told of what is seen: see --notify")
         self._warn_of(*found, shown.unwatched(watches, whole=whole))
 
@@ -332,7 +332,7 @@ def _row(watch: Watch, sightings: Any, now: Any) -> tuple[str, ...]:
         shown.left(first, now) if first else "",
         shown.state(watch, sightings, now),
         minute(watch.checked_at) if watch.checked_at else "",
-        ", ".join(watch.notify),
+        ", ".join(watch.tells),
     )
 
 

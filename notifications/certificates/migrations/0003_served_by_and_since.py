@@ -14,6 +14,12 @@ class Migration(migrations.Migration):
             name="served_by",
             field=models.JSONField(blank=True, default=list),
         ),
+        # None is as long as is known: a table of millions is not rewritten.
+        migrations.AddField(
+            model_name="sighting",
+            name="since",
+            field=models.DateTimeField(blank=True, null=True),
+        ),
         migrations.AddIndex(
             model_name="watch",
             index=notifications.models.fields.Index(
