@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
-from tests.engine.support import AT_ONCE, Beside
+from tests.engine.delivering import AT_ONCE, Beside
 from tests.receiver import HELD, HttpReceiver
 
 

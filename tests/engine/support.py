@@ -1,28 +1,20 @@
-"""Processes that begin together, a task engine in this one, one sweep, and answers that are lost."""
+"""Processes that begin together, and a task engine in this one. Settings import it: no models here."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import django
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
-from notifications import conf
-from notifications.engine.loop import Engine
-from notifications.engine.source import DueRows, Schedule
-from notifications.engine.sweep import Options, SweepResult
-from notifications.models import SweepKind
 from tests.fixtures import Configure
 from tests.processes import PATIENCE
 
-AT_ONCE = 5  # attempts under way at an endpoint that has not answered yet
-Beside = Callable[[Callable[[], object]], "Future[None]"]
 TASKS = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 
 
@@ -73,25 +65,3 @@ def waiting_for_the_table(cursor: Any) -> int:
     )
     count: int = cursor.fetchone()[0]
     return count
-
-
-def lost_once(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Does as it should; the first answer does not come."""
-    answers: list[Any] = []
-
-    def acting(*args: Any, **options: Any) -> Any:
-        answers.append(act(*args, **options))
-        if len(answers) == 1:
-            raise OperationalError("the server closed the connection unexpectedly")
-        return answers[-1]
-
-    return acting
-
-
-def deliver_patiently() -> SweepResult:
-    """One sweep, by an engine that waits for a database that is away."""
-    settings, options = conf.current(), Options(limit=100, patient=True)
-    schedule = Schedule(DueRows(SweepKind.PENDING, settings, options))
-    Engine(settings, options, [schedule]).run()
-    assert schedule.result
-    return schedule.result

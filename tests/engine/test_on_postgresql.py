@@ -11,7 +11,7 @@ from django.db import connection
 from notifications.engine.listen import connection_parameters
 from notifications.models import NotificationEvent
 from tests.breakage import execute
-from tests.engine.support import AT_ONCE, Beside, deliver_patiently
+from tests.engine.delivering import AT_ONCE, Beside, deliver_patiently
 from tests.processes import eventually
 from tests.receiver import HttpReceiver
 from tests.renewals import alerts_in_line, renew

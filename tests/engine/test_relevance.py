@@ -6,7 +6,7 @@ import pytest
 
 from notifications.models import DeliveryAttempt, NotificationEvent, NotificationQuerySet
 from tests.breakage import refused_rows
-from tests.engine.support import AT_ONCE, Beside, deliver_patiently, lost_once
+from tests.engine.delivering import AT_ONCE, Beside, deliver_patiently, lost_once
 from tests.factories import pending
 from tests.fixtures import Configure
 from tests.processes import eventually

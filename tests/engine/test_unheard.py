@@ -17,7 +17,7 @@ from notifications.engine.sweep import Options
 from notifications.models import DeliveryAttempt, NotificationEvent, Status, SweepKind
 from notifications.queue.release import take_back
 from tests import factories
-from tests.engine.support import lost_once
+from tests.engine.delivering import lost_once
 from tests.fixtures import Configure
 from tests.scripted import Script, channel
 
