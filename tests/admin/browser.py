@@ -28,6 +28,7 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 Open = Callable[..., Page]
 REFRESH = 31_000
+PATIENCE = 20_000  # milliseconds, on a machine that does much else
 Look = tuple[int, str]  # a width in pixels, and a theme
 WIDTHS, THEMES = (1440, 768, 375), ("light", "dark")
 LOOKS: list[Look] = [(1440, "light"), (768, "dark"), (375, "dark")]
@@ -122,6 +123,7 @@ def browser() -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
         # Playwright keeps an event loop in this thread, where Django refuses the database.
         environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        expect.set_options(timeout=PATIENCE)
         running = playwright.chromium.launch(executable_path=chromium(playwright), args=FLAGS)
         yield running
         running.close()
