@@ -39,8 +39,10 @@ class Relevance:
         """Take out of what was claimed what was renewed since; answers how many."""
         if not self.conf.withdraw_renewed:
             return 0
-        over = ends.renewed([event for event in claimed if self._can_be_over(event)])
-        over = self._withdraw([event for event in claimed if event.id in over]).over
+        mine = [event for event in claimed if self._can_be_over(event)]
+        if not mine or not (found := ends.renewed(mine)):
+            return 0
+        over = self._withdraw([event for event in mine if event.id in found]).over
         claimed[:] = [event for event in claimed if event.id not in over]
         return len(over)
 
@@ -84,4 +86,4 @@ class Relevance:
                 row.sweep.withdrew()
 
     def _withdraw(self, events: Sequence[Claimed]) -> ends.Withdrawn:
-        return ends.withdraw(events, self.clock()) if events else ends.Withdrawn()
+        return ends.withdraw(events, self.clock())
