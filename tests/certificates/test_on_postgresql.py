@@ -211,3 +211,19 @@ def test_the_session_that_watches_waits_for_nothing_without_an_end(monkeypatch: 
     with watcher.watching(stop):
         assert stop.wait(20)
     assert limits == ["5s", "48s", "48s"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("column", ["served_by", "notify", "at"])
+def test_what_nobody_can_read_stops_no_round(column: str, tmp_path: Path) -> None:
+    """Another program's, nested thousands of levels deep."""
+    (tmp_path / "a.pem").write_bytes(CA.issue("a.example.com").chain)
+    odd, other = watch("/nowhere/x.pem"), watch(str(tmp_path / "a.pem"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE notification_watches SET {column} = %s::jsonb WHERE id = %s",
+            ["[" * 5000 + "]" * 5000, odd.pk],
+        )
+    watcher.check_due()
+    other.refresh_from_db()
+    assert other.checked_at
