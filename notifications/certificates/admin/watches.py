@@ -18,6 +18,7 @@ from ...durations import minute, timestamp
 from .. import shown, told
 from ..models import Sighting, Watch, as_target
 from ..settling import remove
+from ..state import OPTIONS
 from ..thresholds import DEFAULT
 from .page import (
     TEMPLATES,
@@ -67,18 +68,7 @@ class WatchForm(ModelForm):
 
     class Meta:
         model = Watch
-        fields = (
-            "target",
-            "notify",
-            "at",
-            "interval",
-            "host",
-            "password_file",
-            "ca_file",
-            "served_by",
-            "on_change",
-            "on_renewal",
-        )
+        fields = ("target", *OPTIONS)
 
     def clean_target(self) -> str:
         """In the one way to write it, so that it is compared with those that there are."""
